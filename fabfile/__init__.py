@@ -1,0 +1,16 @@
+"""The task namespaces: each task loads the configuration, calls one operation and prints its result."""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+from argosy.defaults import DEFAULTS
+
+
+def root_collection() -> Collection:
+    """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
+    from argosy.tasks import build, cluster, local, registry
+
+    namespace = Collection(build, registry, cluster, local)
+    namespace.configure(DEFAULTS)
+    return namespace

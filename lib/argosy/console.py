@@ -1,0 +1,67 @@
+"""What a person sees: prefixed progress lines, tables, JSON, questions. Rich is imported only when a line is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from argosy.errors import Refused
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Report = Callable[[str, str], None]
+"""How an operation tells its progress: `report(subject, message)`, the subject being a machine, an image, a service."""
+
+PALETTE = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
+
+
+@cache
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def report(subject: str, message: str) -> None:
+    """Print one line of progress on stderr, so that stdout stays what the task was asked for."""
+    from rich.text import Text
+
+    colour = PALETTE[sum(subject.encode()) % len(PALETTE)]
+    _console(stderr=True).print(Text(f"{subject:<12} ", style=colour) + Text(message))
+
+
+def say(message: str) -> None:
+    """Print one line of result on stdout, as it is."""
+    print(message, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON on stdout: indented, keys in the order that they were given."""
+    print(json.dumps(value, indent=2, default=str), flush=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under their column titles."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    _console().print(grid)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something that can't be taken back. Raises Refused unless the answer, or `--yes`, says so."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(f"{question} Nobody is here to answer: give --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Refused("Nothing was done")

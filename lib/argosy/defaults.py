@@ -1,0 +1,60 @@
+"""The default of every top-level setting, once.
+
+Kept apart from `config` so that `inv --list` needs neither pydantic nor YAML: this dict is what the root collection
+is configured with, and Invoke layers invoke.yaml, the environment and the command line on top of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "cluster": "",
+    "system": "air",
+    "version_file": "VERSION",
+    "state_dir": ".argosy",
+    "secrets_dir": "secrets",
+    "ssh": {
+        "user": "core",
+        "key": "",
+        "port": 22,
+        "entry_node": "",
+        "connect_timeout_seconds": 10,
+        "connect_attempts": 3,
+        "command_timeout_seconds": 600,
+        "max_parallel": 32,
+    },
+    "registry": {
+        "address": "",
+        "bind": [],
+        "user": "argosy",
+        "password": {"file": "", "command": []},
+        "timeout_seconds": 30,
+    },
+    "docker": {"bip": "", "dns": [], "storage_driver": ""},
+    "build": {"keep_versions": 5, "max_parallel": 2},
+    "machine": {"os": "debian", "swap_megabytes": 0, "container": False, "authorized_keys": []},
+    "etcd": {"image": "etcd", "client_port": 2379, "peer_port": 2380, "max_members": 5, "timeout_seconds": 5},
+    "install": {"deadline_seconds": 600, "pull_attempts": 8},
+    "images": {},
+    "services": {},
+    "settings": {},
+    "secrets": {},
+    "machines": {},
+    "hooks": {"prepare_machine": []},
+    "local": {
+        "provider": "docker",
+        "box": "flatcar",
+        "machine_image": "machine",
+        "memory_megabytes": 2048,
+        "cpus": 2,
+        "subnet": "192.168.55.0/24",
+        "host_address": "",
+        "max_machines": 5,
+        "registry_image": "registry",
+        "boot_deadline_seconds": 180,
+        "balancer": {"image": "haproxy", "port": 8080, "machine_port": 80, "check_path": "/"},
+        "dependencies": {},
+    },
+    "clusters": {},
+}

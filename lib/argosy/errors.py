@@ -1,0 +1,171 @@
+"""Every error that Argosy raises on purpose.
+
+All of them subclass `invoke.Exit`: `inv` prints the message as one line and exits with `code`; a library user
+catches an ordinary exception. Codes are stable (docs/errors.md) and say how far things went:
+
+    code  class                 nothing was changed?
+    ----  --------------------  ------------------------------------------------
+          ArgosyError
+    10    |- ConfigError        yes: bad configuration or arguments
+    11    |- Refused            yes: a precondition does not hold
+    12    |  |- QuorumAtRisk
+    13    |  |- LockHeld
+    14    |  `- StalePlan
+    20    |- HostUnreachable    nothing on that host
+    21    |- HostKeyMismatch    nothing on that host: its key is unknown, or another than the pinned one
+    22    |- LoginRefused       nothing on that host: ssh did not let us in
+    30    |- CommandFailed      what came before the command stays
+    31    |- HostsFailed        hosts that are not named in it succeeded
+    32    |- Unhealthy          the change was made, its result does not pass its checks
+    33    |- DeadlineExceeded   as far as the message says
+    40    |- EngineError        the Docker engine refused or is not there
+    41    |- BuildFailed        no version was added
+    42    |- RegistryError      images already uploaded stay
+    50    `- EtcdError          etcd refused or can't be reached
+    130   (Ctrl-C)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from invoke.exceptions import Exit
+
+
+class ArgosyError(Exit):  # type: ignore[misc]
+    """Root of the tree. `message` is one line: what failed, where, and the next step."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message=message, code=self.exit_code)
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+
+class ConfigError(ArgosyError):
+    """Bad configuration or a bad argument. `path` is the dotted path of the key, or the argument's name."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, path: str = "") -> None:
+        self.path = path
+        super().__init__(f"{path}: {message}" if path else message)
+
+
+class Refused(ArgosyError):
+    """A precondition does not hold; nothing was changed."""
+
+    exit_code = 11
+
+
+class QuorumAtRisk(Refused):
+    """The step would leave etcd less able to survive the loss of a member than it is now."""
+
+    exit_code = 12
+
+
+class LockHeld(Refused):
+    """Another operator is changing the cluster. `holder` says who, from where, since when."""
+
+    exit_code = 13
+
+    def __init__(self, message: str, holder: str) -> None:
+        self.holder = holder
+        super().__init__(message)
+
+
+class StalePlan(Refused):
+    """The cluster has moved since the plan was made."""
+
+    exit_code = 14
+
+
+class HostUnreachable(ArgosyError):
+    """No ssh connection could be made to `host`."""
+
+    exit_code = 20
+
+    def __init__(self, host: str, message: str) -> None:
+        self.host = host
+        super().__init__(f"{host}: {message}")
+
+
+class HostKeyMismatch(HostUnreachable):
+    """The host's key is not the pinned one, or none is pinned. Never accepted silently."""
+
+    exit_code = 21
+
+
+class LoginRefused(HostUnreachable):
+    """The host answered, its key is right, and it did not accept our user or key."""
+
+    exit_code = 22
+
+
+class CommandFailed(ArgosyError):
+    """A command ended with a non-zero status. `result` is the `host.Result` with its output."""
+
+    exit_code = 30
+
+    def __init__(self, message: str, result: object = None) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+class HostsFailed(ArgosyError):
+    """Some hosts of a fan-out failed; all were given the time to finish. `failures` maps host to error."""
+
+    exit_code = 31
+
+    def __init__(self, what: str, failures: Mapping[str, BaseException], total: int) -> None:
+        self.failures = dict(failures)
+        reasons = "; ".join(_with_host(host, error) for host, error in sorted(failures.items()))
+        super().__init__(f"{what} failed on {len(failures)} of {total} machines: {reasons}")
+
+
+def _with_host(host: str, error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text if text.startswith(f"{host}:") else f"{host}: {text}"
+
+
+class Unhealthy(ArgosyError):
+    """Something runs but does not pass its check."""
+
+    exit_code = 32
+
+
+class DeadlineExceeded(ArgosyError):
+    """Something did not become ready in the time it was given."""
+
+    exit_code = 33
+
+
+class EngineError(ArgosyError):
+    """The Docker engine is not there or refused."""
+
+    exit_code = 40
+
+
+class BuildFailed(ArgosyError):
+    """An image could not be built; no version was added. `log` is the end of the build's output."""
+
+    exit_code = 41
+
+    def __init__(self, message: str, log: str = "") -> None:
+        self.log = log
+        super().__init__(message)
+
+
+class RegistryError(ArgosyError):
+    """The registry can't be reached, refused our password, or answered with an error."""
+
+    exit_code = 42
+
+
+class EtcdError(ArgosyError):
+    """etcd can't be reached, has no quorum, or refused."""
+
+    exit_code = 50

@@ -1,0 +1,70 @@
+"""The values that everything else passes around: frozen, without behaviour beyond their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class MachineState(StrEnum):
+    """What a machine is doing. `WAITING` (no secrets yet) to `FAILED` are known only on the machine itself;
+    `ACTIVE`, `DRAINING` and `DOWN` stand in etcd under /machines/NAME."""
+
+    UNREACHABLE = "unreachable"
+    WAITING = "waiting"
+    INSTALLING = "installing"
+    FAILED = "failed"
+    ACTIVE = "active"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A Linux host with Docker and systemd. `address`: IPv4, by which operators and members reach it."""
+
+    name: str
+    address: str
+    os: str = "debian"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One version of an image, by digest. `repository`: SYSTEM/NAME, without a registry;
+    `digest`: sha256:... of the manifest in the registry."""
+
+    name: str
+    repository: str
+    version: str
+    digest: str
+
+    def reference(self, registry: str) -> str:
+        """Return the reference by which a machine pulls exactly these bytes from `registry` (HOST:PORT)."""
+        return f"{registry}/{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One etcd member. `id`: hexadecimal, as etcdctl prints it; `name` is empty until it has started."""
+
+    id: str
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    learner: bool = False
+    leader: bool = False
+    healthy: bool = False
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a plan, as `--dry-run` prints it: `subject: action`."""
+
+    subject: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.action}"

@@ -1,0 +1,1 @@
+"""Effects on machines and real systems, one capability per file."""
