@@ -1,0 +1,67 @@
+# shellcheck shell=sh
+# The base image of all our Dockerfiles.
+
+PULL_SECONDS=60
+
+# The archives that this host's apt uses for Debian, one sources line each, or nothing on a
+# host that isn't Debian (mmdebstrap then knows the archive itself).
+debian_sources() {
+    # shellcheck disable=SC2016  # apt expands $(...), not the shell
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        sort -u | awk -F'|' '
+            $1 == "Debian" && $2 == "Debian" && !main {
+                main = $3
+                print "deb " $3 " bookworm main\ndeb " $3 " bookworm-updates main"
+            }
+            $2 == "Debian-Security" && !security {
+                security = $3
+                print "deb " $3 " bookworm-security main"
+            }'
+}
+
+# Documentation and translations are left out, as in the published slim image. usrmerge,
+# which would bring all of perl along, is kept out in favour of usr-is-merged. policy-rc.d
+# keeps package scripts from starting daemons during a build.
+make_base_tarball() {
+    sources_list=$1
+    tarball=$2
+    # shellcheck disable=SC2016  # mmdebstrap hands the root directory to the hooks as $1
+    set -- --quiet --variant=minbase \
+        --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+        --setup-hook='mkdir -p "$1/etc/apt/preferences.d"' \
+        --setup-hook='printf "Package: usrmerge\nPin: release *\nPin-Priority: -1\n" >"$1/etc/apt/preferences.d/usrmerge"' \
+        --customize-hook='rm "$1/etc/apt/preferences.d/usrmerge"' \
+        --customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d"' \
+        --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-include=/usr/share/locale/locale.alias' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+        --aptopt='APT::Install-Recommends "false"' \
+        --aptopt='Acquire::Languages "none"' \
+        --customize-hook='rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/ldconfig/aux-cache' \
+        --customize-hook='rm -f "$1"/var/lib/dpkg/*-old "$1"/var/cache/debconf/*-old "$1"/etc/hostname "$1"/etc/resolv.conf' \
+        bookworm "$tarball"
+    [ -s "$sources_list" ] && set -- "$@" "$sources_list"
+    SOURCE_DATE_EPOCH=0 mmdebstrap "$@"
+}
+
+step_base() {
+    STEP=base
+    if docker image inspect "$BASE_IMAGE" >/dev/null 2>&1; then
+        say "already have $BASE_IMAGE"
+    elif timeout "$PULL_SECONDS" docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1; then
+        say "pulled $BASE_IMAGE"
+    else
+        base_dir=$(mktemp -d)
+        debian_sources >"$base_dir/sources.list"
+        make_base_tarball "$base_dir/sources.list" "$base_dir/base.tar" >"$base_dir/log" 2>&1 || {
+            cat "$base_dir/log" >&2
+            die "mmdebstrap failed" "$BASE_IMAGE" "see its messages above; is the apt archive reachable?"
+        }
+        docker import --change 'LABEL argosy=base' --change 'CMD ["bash"]' \
+            "$base_dir/base.tar" "$BASE_IMAGE" >/dev/null
+        rm -rf "$base_dir"
+        say "made $BASE_IMAGE with mmdebstrap (it could not be pulled)"
+    fi
+}
