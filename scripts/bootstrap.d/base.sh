@@ -20,8 +20,7 @@ debian_sources() {
 }
 
 # Documentation and translations are left out, as in the published slim image. usrmerge,
-# which would bring all of perl along, is kept out in favour of usr-is-merged. policy-rc.d
-# keeps package scripts from starting daemons during a build.
+# which would bring all of perl along, is kept out in favour of usr-is-merged.
 make_base_tarball() {
     sources_list=$1
     tarball=$2
@@ -31,7 +30,6 @@ make_base_tarball() {
         --setup-hook='mkdir -p "$1/etc/apt/preferences.d"' \
         --setup-hook='printf "Package: usrmerge\nPin: release *\nPin-Priority: -1\n" >"$1/etc/apt/preferences.d/usrmerge"' \
         --customize-hook='rm "$1/etc/apt/preferences.d/usrmerge"' \
-        --customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d"' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-include=/usr/share/locale/locale.alias' \
@@ -44,6 +42,15 @@ make_base_tarball() {
         bookworm "$tarball"
     [ -s "$sources_list" ] && set -- "$@" "$sources_list"
     SOURCE_DATE_EPOCH=0 mmdebstrap "$@"
+}
+
+# policy-rc.d keeps package scripts from starting daemons during a build. mmdebstrap has one
+# of its own and takes it away at the end, so ours is added to the finished archive.
+add_policy_file() {
+    mkdir -p "$2/add/usr/sbin"
+    printf '#!/bin/sh\nexit 101\n' >"$2/add/usr/sbin/policy-rc.d"
+    chmod 755 "$2/add/usr/sbin/policy-rc.d"
+    tar --append --file "$1" --directory "$2/add" --owner=0 --group=0 --mtime=@0 ./usr/sbin/policy-rc.d
 }
 
 step_base() {
@@ -59,6 +66,7 @@ step_base() {
             cat "$base_dir/log" >&2
             die "mmdebstrap failed" "$BASE_IMAGE" "see its messages above; is the apt archive reachable?"
         }
+        add_policy_file "$base_dir/base.tar" "$base_dir"
         docker import --change 'LABEL argosy=base' --change 'CMD ["bash"]' \
             "$base_dir/base.tar" "$BASE_IMAGE" >/dev/null
         rm -rf "$base_dir"
