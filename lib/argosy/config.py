@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from invoke.config import Config as InvokeConfig
-from invoke.config import merge_dicts
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from argosy.defaults import DEFAULTS
@@ -41,7 +40,8 @@ def _optional_address(value: str) -> str:
 def _interface(value: str) -> str:
     if value:
         try:
-            ipaddress.IPv4Interface(value)
+            address, _, prefix = value.partition("/")
+            ipaddress.IPv4Interface((address, int(prefix)))
         except ValueError:
             raise ValueError(f"{value!r} is not an address with a prefix, such as 172.17.42.1/16") from None
     return value
@@ -214,7 +214,7 @@ class VolumeSettings(Section):
 class ContainerSettings(Section):
     """What a system service and a local dependency have in common.
 
-    `env`: literal values. `settings`: environment variable -> key under /settings/ in etcd, read when the service starts.
+    `env`: literal values. `settings`: environment variable -> key under /settings/ in etcd, read at each start.
     `secrets`: names of files of the secrets folder, mounted read-only at /run/secrets/NAME.
     """
 
@@ -331,19 +331,31 @@ class Settings(Section):
         ):
             for name, image in images.items():
                 if image not in self.images:
-                    raise ConfigError(f"no image {image!r} under images:{nearest(image, self.images)}", f"{where}.{name}.image")
+                    raise ConfigError(
+                        f"no image {image!r} under images:{nearest(image, self.images)}",
+                        f"{where}.{name}.image",
+                    )
         for name, image_settings in self.images.items():
             for needed in image_settings.needs.values():
                 if needed not in self.images:
-                    raise ConfigError(f"no image {needed!r} under images:{nearest(needed, self.images)}", f"images.{name}.needs")
+                    raise ConfigError(
+                        f"no image {needed!r} under images:{nearest(needed, self.images)}",
+                        f"images.{name}.needs",
+                    )
         for name, service in self.services.items():
             for required in service.requires:
                 if required not in self.services:
-                    raise ConfigError(f"no service {required!r}{nearest(required, self.services)}", f"services.{name}.requires")
+                    raise ConfigError(
+                        f"no service {required!r}{nearest(required, self.services)}",
+                        f"services.{name}.requires",
+                    )
         seen: dict[str, str] = {}
         for name, entry in self.machines.items():
             if entry.address in seen:
-                raise ConfigError(f"{entry.address} is already the address of {seen[entry.address]}", f"machines.{name}.address")
+                raise ConfigError(
+                    f"{entry.address} is already the address of {seen[entry.address]}",
+                    f"machines.{name}.address",
+                )
             seen[entry.address] = name
         return self
 
@@ -360,7 +372,7 @@ def nearest(word: str, known: Mapping[str, object]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def load(config: Mapping[str, Any], cluster: str = "", root: Path | None = None) -> Settings:
+def load(config: Mapping[str, Any] | InvokeConfig, cluster: str = "", root: Path | None = None) -> Settings:
     """Return the validated settings of the chosen cluster.
 
     `config`: what Invoke gives a task as `c.config`, or any mapping of the same shape, without defaults if need be.
@@ -372,12 +384,12 @@ def load(config: Mapping[str, Any], cluster: str = "", root: Path | None = None)
     for key in InvokeConfig.global_defaults():
         raw.pop(key, None)
     raw = {key: value for key, value in raw.items() if not key.startswith("x-")}
-    layered = merge_dicts(merge_dicts({}, DEFAULTS), raw)
+    layered = _merged(DEFAULTS, raw)
     clusters = layered.pop("clusters")
     _refuse_unknown_sections(layered, clusters)
     cluster = _choose_cluster(cluster or str(layered["cluster"] or ""), clusters)
     section = {key: value for key, value in (clusters[cluster] or {}).items() if not key.startswith("x-")}
-    document = merge_dicts(layered, section)
+    document = _merged(layered, section)
     document["cluster"] = cluster
     document["root"] = root or _project_root(config)
     try:
@@ -386,10 +398,20 @@ def load(config: Mapping[str, Any], cluster: str = "", root: Path | None = None)
         raise _config_error(error, section, cluster) from None
 
 
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` on top: mappings are merged, all else is replaced, and the model judges the types."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
 def _refuse_unknown_sections(layered: Mapping[str, Any], clusters: object) -> None:
     if not isinstance(clusters, Mapping):
         raise ConfigError("it must map each cluster's name to its section", "clusters")
-    known = {key: None for key in DEFAULTS}
+    known = dict.fromkeys(DEFAULTS)
     for key in layered:
         if key not in known:
             raise ConfigError(f"unknown key{nearest(key, known)}; keys of your own begin with x-", key)
@@ -416,7 +438,7 @@ def _choose_cluster(wanted: str, clusters: Mapping[str, Any]) -> str:
 
 def _config_error(error: ValidationError, section: Mapping[str, Any], cluster: str) -> ConfigError:
     first = error.errors(include_url=False, include_input=False)[0]
-    location = [str(part) for part in first["loc"]]
+    location = [str(part) for part in first["loc"] if part != "[key]"]
     path = ".".join(location)
     if _holds(section, location):
         path = f"clusters.{cluster}.{path}"
@@ -458,7 +480,7 @@ def _inner(annotation: Any) -> Any:
     return None
 
 
-def _project_root(config: Mapping[str, Any]) -> Path:
+def _project_root(config: Mapping[str, Any] | InvokeConfig) -> Path:
     """Return the folder of the invoke.yaml or tasks.py that was loaded, else the current folder."""
     prefix = getattr(config, "_project_prefix", None)
     return Path(prefix).resolve() if prefix else Path.cwd()

@@ -1,4 +1,4 @@
-"""What a person sees: prefixed progress lines, tables, JSON, questions. Rich is imported only when a line is printed."""
+"""What a person sees: progress lines, tables, JSON, questions. Rich is imported only when a line is printed."""
 
 from __future__ import annotations
 

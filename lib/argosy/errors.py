@@ -21,8 +21,8 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     40    |- EngineError        the Docker engine refused or is not there
     41    |- BuildFailed        no version was added
     42    |- RegistryError      images already uploaded stay
-    50    `- EtcdError          etcd refused or can't be reached
-    130   (Ctrl-C)
+    50    |- EtcdError          etcd refused or can't be reached
+    130   `- Interrupted        by Ctrl-C; the same command again goes on, or clears up
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import ClassVar
 from invoke.exceptions import Exit
 
 
-class ArgosyError(Exit):  # type: ignore[misc]
+class ArgosyError(Exit):
     """Root of the tree. `message` is one line: what failed, where, and the next step."""
 
     exit_code: ClassVar[int] = 1
@@ -169,3 +169,9 @@ class EtcdError(ArgosyError):
     """etcd can't be reached, has no quorum, or refused."""
 
     exit_code = 50
+
+
+class Interrupted(ArgosyError):
+    """Ctrl-C."""
+
+    exit_code = 130

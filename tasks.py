@@ -1,0 +1,57 @@
+"""The root collection: Argosy's namespaces, as any repository mounts them, and this repository's developer tasks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from invoke.collection import Collection
+from invoke.context import Context
+
+from argosy import ns
+from argosy.tasking import task
+
+ROOT = Path(__file__).resolve().parent
+CODE = "lib fabfile installer example bench tests tasks.py"
+
+
+def _python(c: Context, command: str) -> None:
+    c.run(f"{sys.executable} -m {command}", pty=sys.stdout.isatty())
+
+
+@task
+def lint(c: Context) -> None:
+    """Check style and types; changes nothing.
+
+    Example: inv lint
+    """
+    with c.cd(str(ROOT)):
+        _python(c, f"ruff check {CODE}")
+        _python(c, f"ruff format --check {CODE}")
+        _python(c, "mypy")
+
+
+@task(help={"only": "unit, integration or e2e; all of them when left out", "k": "pytest's -k"})
+def test(c: Context, only: str = "", k: str = "") -> None:
+    """Lint, types, then unit, integration and e2e tests.
+
+    Examples:
+        inv test
+        inv test --only unit -k routing
+    """
+    if not only:
+        lint(c)
+    chosen = [only] if only else ["unit", "integration", "e2e"]
+    folders = " ".join(f"tests/{name}" for name in chosen)
+    coverage = "" if only else "--cov --cov-report=term:skip-covered"
+    with c.cd(str(ROOT)):
+        _python(c, f"pytest {folders} {coverage}" + (f" -k '{k}'" if k else ""))
+
+
+root = Collection.from_module(sys.modules[__name__])
+namespace = Collection()
+for mounted in ns.collections.values():
+    namespace.add_collection(mounted)
+for own in root.tasks.values():
+    namespace.add_task(own)
+namespace.configure(ns.configuration())

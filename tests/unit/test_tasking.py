@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.program import Program
+
+from argosy.tasking import task
+
+
+@task(words="addresses", help={"addresses": "the machines"})
+def write(c: Context, addresses: list[str], fmt: str = "", dry_run: bool = False) -> None:
+    print(json.dumps(["write", addresses, fmt, dry_run]))
+
+
+@task(words="number", words_max=1)
+def start(c: Context, number: list[str], fast: bool = False) -> None:
+    print(json.dumps(["start", number, fast]))
+
+
+@task
+def grow(c: Context, existing: str, new: str) -> None:
+    print(json.dumps(["grow", existing, new]))
+
+
+@task
+def stopped(c: Context) -> None:
+    raise KeyboardInterrupt
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> list[Any]:
+    program = Program(namespace=Collection(write, start, grow, stopped))
+    program.run(["inv", *argv], exit=False)
+    output = capsys.readouterr()
+    assert output.err == ""
+    return [json.loads(line) for line in output.out.splitlines()]
+
+
+def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    program = Program(namespace=Collection(write, start, grow, stopped))
+    with pytest.raises(SystemExit) as caught:
+        program.run(["inv", *argv])
+    assert caught.value.code
+    return f"{caught.value.code} {capsys.readouterr().err.strip()}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "called"),
+    [
+        (["write"], [["write", [], "", False]]),
+        (["write", "10.0.0.1"], [["write", ["10.0.0.1"], "", False]]),
+        (["write", "a", "b", "c"], [["write", ["a", "b", "c"], "", False]]),
+        (["write", "a", "--dry-run", "b"], [["write", ["a", "b"], "", True]]),
+        (["write", "--fmt", "x", "a"], [["write", ["a"], "x", False]]),
+        (["write", "--fmt=x", "a", "--addresses", "b"], [["write", ["a", "b"], "x", False]]),
+        (["write", "a", "start"], [["write", ["a"], "", False], ["start", [], False]]),
+        (
+            ["write", "a", "start", "3", "write", "b"],
+            [["write", ["a"], "", False], ["start", ["3"], False], ["write", ["b"], "", False]],
+        ),
+        (["start", "--fast", "3"], [["start", ["3"], True]]),
+        (["grow", "a", "b", "write", "c"], [["grow", "a", "b"], ["write", ["c"], "", False]]),
+    ],
+)
+def test_words_go_to_the_task_they_follow(
+    capsys: pytest.CaptureFixture[str], argv: list[str], called: list[Any]
+) -> None:
+    assert run(capsys, *argv) == called
+
+
+def test_one_word_too_many_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No idea what '4' is" in error(capsys, "start", "3", "4")
+
+
+def test_a_word_that_no_task_takes_is_still_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No idea what 'nonsense' is" in error(capsys, "nonsense")
+    assert "did not receive" in error(capsys, "grow", "a")
+
+
+def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert error(capsys, "stopped").startswith("130 stopped: interrupted")
