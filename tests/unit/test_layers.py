@@ -1,0 +1,126 @@
+"""The layers of docs/architecture.md, read off the import statements."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "lib" / "argosy"
+
+# Each module may import from its own layer and those below.
+LAYERS: list[set[str]] = [
+    {"errors", "defaults", "model"},
+    {"config"},
+    # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
+    PURE := {
+        "versions",
+        "release",
+        "cloudconfig",
+        "dialects",
+        "machine_files",
+        "coreos_schema",
+        "certificates",
+        "balancer",
+        "templating",
+        "units",
+        "content",
+        "addressing",
+    },
+    {"atomic", "console"},
+    {"host", "known_hosts", "host_files", "engine", "etcd", "registry", "pki", "inventory", "providers"},
+    {"operations"},
+    {"tasking"},
+    {"tasks"},
+]
+IMPURE_IMPORTS = {
+    "fabric",
+    "paramiko",
+    "socket",
+    "time",
+    "random",
+    "secrets",
+    "uuid",
+    "httpx",
+    "docker",
+    "etcd3",
+    "subprocess",
+}
+HEAVY_IMPORTS = (
+    "pydantic",
+    "rich",
+    "fabric",
+    "paramiko",
+    "docker",
+    "httpx",
+    "cryptography",
+    "etcd3",
+    "grpc",
+    "jinja2",
+    "vagrant",
+)
+
+
+def modules() -> list[Path]:
+    own = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+    own = [path for path in own if path.relative_to(PACKAGE).parts[0] not in ("tasks", "templates")]
+    return own + [path for path in (ROOT / "fabfile").glob("*.py")]
+
+
+def part_of(path: Path) -> str:
+    """Return the name in LAYERS that the file belongs to."""
+    if path.parent == ROOT / "fabfile":
+        return "tasks"
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides its layer"
+            yield node.module or ""
+            if node.module == "argosy":
+                yield from (f"argosy.{alias.name}" for alias in node.names)
+
+
+def layer_of(part: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if part in names:
+            return number
+    pytest.fail(f"module {part!r} stands in no layer: add it to LAYERS")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_downwards_only(path: Path) -> None:
+    own = layer_of(part_of(path))
+    for name in imports(path):
+        words = name.split(".")
+        if words[0] == "fabfile":
+            pytest.fail(f"{path} imports fabfile; its name is argosy.tasks")
+        if words[0] == "argosy" and len(words) > 1:
+            assert layer_of(words[1]) <= own, f"{path} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize("part", sorted(PURE))
+def test_pure_modules_touch_nothing_outside(part: str) -> None:
+    for path in (PACKAGE / f"{part}.py",):
+        if path.exists():
+            assert not {name.split(".")[0] for name in imports(path)} & IMPURE_IMPORTS
+
+
+def test_fabric_is_imported_by_the_host_module_alone() -> None:
+    users = {part_of(path) for path in modules() if {name.split(".")[0] for name in imports(path)} & {"fabric"}}
+    assert users == {"host"}
+
+
+def test_listing_the_tasks_imports_nothing_heavy() -> None:
+    program = f"import sys, argosy; argosy.ns; print([name for name in {HEAVY_IMPORTS} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
