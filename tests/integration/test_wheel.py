@@ -40,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds the wheel, and our dependencies by a path file (they are locked and installed already)."""
+    """An environment that holds the wheel, and our locked dependencies by a path file."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     interpreter = folder / "bin" / "python"
@@ -77,6 +77,12 @@ def test_the_wheel_holds_the_tasks_the_templates_and_the_types(wheel: Path) -> N
     assert len(names) == len(set(names))
     for wanted in ("argosy/tasks/local.py", "argosy/py.typed", "argosy/templates/systemd/service.service.j2"):
         assert wanted in names
+
+
+def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT, cwd=tmp_path)
+    (other,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(other).namelist() == zipfile.ZipFile(wheel).namelist()
 
 
 def test_another_repository_mounts_the_tasks_and_overrides_the_settings(python: Path, consumer: Path) -> None:
