@@ -285,11 +285,13 @@ class HookSettings(Section):
 
 
 class Settings(Section):
-    """One cluster's settings: what `load` returns. `root` is the folder that relative paths start from."""
+    """One cluster's settings: what `load` returns. `root` is the folder that relative paths start from.
+    `provider`: where the machines come from; `static` means that they are there already."""
 
     root: Path
     cluster: Name
     system: Name
+    provider: Literal["static", "vagrant"]
     version_file: str
     state_dir: str
     secrets_dir: str
@@ -307,6 +309,12 @@ class Settings(Section):
     machines: dict[Name, MachineEntry]
     hooks: HookSettings
     local: LocalSettings
+
+    def find(self, path: str) -> Path:
+        """Return the file or folder of the project, else the one that Argosy brings along (images, installer, vagrant)."""
+        own = self.root / path
+        brought = Path(__file__).parent / "data" / path
+        return brought if brought.exists() and not own.exists() else own
 
     @property
     def state_path(self) -> Path:

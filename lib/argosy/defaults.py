@@ -11,6 +11,7 @@ from typing import Any
 DEFAULTS: dict[str, Any] = {
     "cluster": "",
     "system": "air",
+    "provider": "static",
     "version_file": "VERSION",
     "state_dir": ".argosy",
     "secrets_dir": "secrets",

@@ -86,7 +86,12 @@ def settings_of(context: Context, cluster: str = "") -> Settings:
     """Return the validated settings of the chosen cluster; pydantic is imported only when a task runs."""
     from argosy.config import load
 
-    return load(context.config, cluster)
+    settings = load(context.config, cluster)
+    if settings.provider == "vagrant":
+        from argosy.local_settings import localized
+
+        return localized(settings)
+    return settings
 
 
 _invoke_handle = invoke_parser.ParseMachine.handle

@@ -68,7 +68,7 @@ HEAVY_IMPORTS = (
 
 def modules() -> list[Path]:
     own = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    own = [path for path in own if path.relative_to(PACKAGE).parts[0] not in ("tasks", "templates")]
+    own = [path for path in own if path.relative_to(PACKAGE).parts[0] not in ("tasks", "templates", "data")]
     return [*own, *(ROOT / "fabfile").glob("*.py")]
 
 
