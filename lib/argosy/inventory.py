@@ -103,7 +103,8 @@ def select(settings: Settings, words: Sequence[str] = ()) -> list[Machine]:
     for word in words:
         if word not in by_word:
             raise ConfigError(f"cluster {settings.cluster!r} has no such machine{_known(word, by_word)}", word)
-    return [by_word[word] for word in dict.fromkeys(words)] if words else known
+    chosen = {by_word[word].name: by_word[word] for word in words}
+    return list(chosen.values()) if words else known
 
 
 def resolve_words(

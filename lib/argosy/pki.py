@@ -104,6 +104,21 @@ def forget_machine(folder: Path, name: str) -> None:
             where.rmdir()
 
 
+def read_pairs(pairs: Mapping[str, Pair]) -> dict[str, bytes]:
+    """Return the files of `pairs` as NAME.crt and NAME.key -> content."""
+    files: dict[str, bytes] = {}
+    for name, pair in pairs.items():
+        files[f"{name}.crt"] = pair.certificate.read_bytes()
+        files[f"{name}.key"] = pair.key.read_bytes()
+    return files
+
+
+def pair_matches(certificate: Path, key: Path) -> bool:
+    """Return whether two files are a certificate and its key."""
+    found = _read_certificate(certificate)
+    return found is not None and same_key(found, _ensure_key(key).public_key())
+
+
 def _ensure_ca(folder: Path, now: datetime) -> Authority:
     certificate_path, key_path = authority_path(folder), folder / "pki" / "ca.key"
     if certificate_path.exists() and not key_path.exists():
@@ -182,12 +197,3 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def read_pairs(pairs: Mapping[str, Pair]) -> dict[str, bytes]:
-    """Return the files of `pairs` as NAME.crt and NAME.key -> content."""
-    files: dict[str, bytes] = {}
-    for name, pair in pairs.items():
-        files[f"{name}.crt"] = pair.certificate.read_bytes()
-        files[f"{name}.key"] = pair.key.read_bytes()
-    return files

@@ -1,0 +1,229 @@
+"""The CA and its certificates: real keys on a real disk; only the time is given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from argosy import atomic, pki
+from argosy.certificates import AUTHORITY_DAYS, LEAF_DAYS
+from argosy.errors import ConfigError
+from argosy.model import Machine
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+AIR = Machine("air-01", "10.0.0.1")
+
+
+def certificate(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def names(path: Path) -> list[str]:
+    found = certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in found]
+
+
+def usages(path: Path) -> set[x509.ObjectIdentifier]:
+    return set(certificate(path).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def make_all(folder: Path, now: datetime = NOW) -> None:
+    pki.ensure_machine_certificates(folder, AIR, now=now)
+    pki.ensure_operator_certificate(folder, now=now)
+    pki.ensure_registry_certificate(folder, ["10.0.0.5", "registry.example"], now=now)
+
+
+class TestContent:
+    def test_a_machine_has_its_three_pairs(self, tmp_path: Path) -> None:
+        pairs = pki.ensure_machine_certificates(tmp_path, AIR, now=NOW)
+        both = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+        for name in ("etcd-server", "etcd-peer"):
+            assert names(pairs[name].certificate) == ["air-01", "10.0.0.1", "localhost", "127.0.0.1"]
+            assert usages(pairs[name].certificate) == both
+        assert usages(pairs["etcd-client"].certificate) == {ExtendedKeyUsageOID.CLIENT_AUTH}
+
+    def test_the_registry_answers_as_localhost_too(self, tmp_path: Path) -> None:
+        pair = pki.ensure_registry_certificate(tmp_path, ["10.0.0.5", "registry.example", "10.0.0.5"], now=NOW)
+        assert sorted(names(pair.certificate)) == ["10.0.0.5", "127.0.0.1", "localhost", "registry.example"]
+        assert pair.certificate == tmp_path / "registry" / "tls.crt"
+
+    def test_the_ca_signs_for_ten_years_and_leaves_live_three(self, tmp_path: Path) -> None:
+        pair = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        ca = certificate(pki.authority_path(tmp_path))
+        assert ca.not_valid_after_utc == NOW + timedelta(days=AUTHORITY_DAYS)
+        assert certificate(pair.certificate).not_valid_after_utc == NOW + timedelta(days=LEAF_DAYS)
+        certificate(pair.certificate).verify_directly_issued_by(ca)
+
+    def test_names_of_the_longest_allowed_length_fit(self, tmp_path: Path) -> None:
+        folder = tmp_path / ("c" * 63)
+        assert pki.ensure_machine_certificates(folder, Machine("m" * 63, "10.0.0.1"), now=NOW)
+
+    def test_nothing_is_open_to_others(self, tmp_path: Path) -> None:
+        make_all(tmp_path)
+        for path, mode in modes(tmp_path).items():
+            assert mode == {".key": 0o600, ".crt": 0o644, ".lock": 0o600}.get(
+                Path(path).suffix or Path(path).name, 0o700
+            )
+
+    def test_the_key_is_not_in_the_repr(self, tmp_path: Path) -> None:
+        assert "PrivateKey" not in repr(pki.ensure_ca(tmp_path, now=NOW))
+
+
+class TestSecondRun:
+    def test_it_changes_nothing(self, tmp_path: Path) -> None:
+        make_all(tmp_path)
+        before = content(tmp_path)
+        make_all(tmp_path, NOW + timedelta(days=LEAF_DAYS - 31))
+        assert content(tmp_path) == before
+
+    def test_it_renews_with_the_same_key_when_fewer_than_thirty_days_remain(self, tmp_path: Path) -> None:
+        first = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        key, old = first.key.read_bytes(), first.certificate.read_bytes()
+        second = pki.ensure_operator_certificate(tmp_path, now=NOW + timedelta(days=LEAF_DAYS - 29))
+        assert (first.renewed, second.renewed) == (True, True)
+        assert second.key.read_bytes() == key
+        assert second.certificate.read_bytes() != old
+
+    def test_it_renews_when_the_address_changes(self, tmp_path: Path) -> None:
+        pki.ensure_machine_certificates(tmp_path, AIR, now=NOW)
+        pairs = pki.ensure_machine_certificates(tmp_path, Machine("air-01", "10.0.0.9"), now=NOW)
+        assert "10.0.0.9" in names(pairs["etcd-server"].certificate)
+        assert not pairs["etcd-client"].renewed
+
+    def test_it_renews_when_the_ca_is_another(self, tmp_path: Path) -> None:
+        pki.ensure_operator_certificate(tmp_path, now=NOW)
+        for name in ("ca.crt", "ca.key"):
+            (tmp_path / "pki" / name).unlink()
+        pair = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        certificate(pair.certificate).verify_directly_issued_by(certificate(pki.authority_path(tmp_path)))
+
+    def test_a_renewed_ca_keeps_its_leaves(self, tmp_path: Path) -> None:
+        late = NOW + timedelta(days=AUTHORITY_DAYS - LEAF_DAYS)
+        pki.ensure_ca(tmp_path, now=NOW)
+        old = certificate(pki.authority_path(tmp_path))
+        pair = pki.ensure_operator_certificate(tmp_path, now=late)
+        new = certificate(pki.authority_path(tmp_path))
+        assert new.not_valid_after_utc > old.not_valid_after_utc
+        certificate(pair.certificate).verify_directly_issued_by(old)
+        certificate(pair.certificate).verify_directly_issued_by(new)
+
+    def test_a_broken_certificate_is_made_anew(self, tmp_path: Path) -> None:
+        pair = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        pair.certificate.write_text("half of it")
+        assert pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
+
+    def test_a_forgotten_machine_leaves_nothing(self, tmp_path: Path) -> None:
+        pki.forget_machine(tmp_path, "air-01")
+        pki.ensure_machine_certificates(tmp_path, AIR, now=NOW)
+        pki.forget_machine(tmp_path, "air-01")
+        pki.forget_machine(tmp_path, "air-01")
+        assert list((tmp_path / "pki" / "machines").iterdir()) == []
+
+
+def make_all_and_die_at_rename(folder: Path, number: int) -> None:
+    """Run `make_all` in a child that kills itself just before the `number`-th file gets its name."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return
+    count, rename = 0, Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        make_all(folder)
+    os._exit(0)
+
+
+class TestCrash:
+    @pytest.mark.parametrize("step", range(1, 13))
+    def test_after_a_kill_at_any_write_the_next_run_ends_with_matching_pairs(self, tmp_path: Path, step: int) -> None:
+        make_all_and_die_at_rename(tmp_path, step)
+        make_all(tmp_path)
+        keys = sorted(tmp_path.rglob("*.key"))
+        assert len(keys) == 6
+        for key in keys:
+            assert pki.pair_matches(key.with_suffix(".crt"), key)
+        assert list(tmp_path.rglob("*.tmp")) == []
+
+    def test_what_a_killed_run_left_is_removed(self, tmp_path: Path) -> None:
+        make_all(tmp_path)
+        for folder in ("pki", "pki/machines/air-01", "registry"):
+            (tmp_path / folder / ".ca.key.abc.tmp").write_text("x")
+        make_all(tmp_path)
+        assert list(tmp_path.rglob("*.tmp")) == []
+
+    def test_many_runs_at_once_make_one_ca(self, tmp_path: Path) -> None:
+        found: list[bytes] = []
+        threads = [
+            threading.Thread(target=lambda: found.append(pki.ensure_ca(tmp_path, now=NOW).pem)) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        assert len(set(found)) == 1
+
+
+class TestRefusals:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        pki.ensure_ca(tmp_path, now=NOW)
+        return tmp_path
+
+    def refusal(self, folder: Path) -> str:
+        with pytest.raises(ConfigError) as caught:
+            pki.ensure_operator_certificate(folder, now=NOW)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_a_key_that_others_may_read(self, folder: Path) -> None:
+        (folder / "pki" / "ca.key").chmod(0o640)
+        assert f"other users may read this key; run: chmod 600 {folder}/pki/ca.key" in self.refusal(folder)
+
+    def test_a_lost_key(self, folder: Path) -> None:
+        (folder / "pki" / "ca.key").unlink()
+        assert "the CA's key is lost; restore it from a backup" in self.refusal(folder)
+
+    def test_a_key_of_another_ca(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        other = tmp_path_factory.mktemp("other")
+        pki.ensure_ca(other, now=NOW)
+        atomic.write(folder / "pki" / "ca.key", (other / "pki" / "ca.key").read_bytes(), 0o600)
+        assert f"it is not the key of {folder}/pki/ca.crt" in self.refusal(folder)
+
+    def test_a_file_that_is_no_key(self, folder: Path) -> None:
+        atomic.write(folder / "pki" / "ca.key", b"garbage", 0o600)
+        assert "not a private key in PEM" in self.refusal(folder)
+
+    def test_a_folder_where_a_file_should_be(self, folder: Path) -> None:
+        (folder / "pki" / "ca.key").unlink()
+        (folder / "pki" / "ca.key").mkdir(mode=0o700)
+        assert "the key can't be read: Is a directory" in self.refusal(folder)
+
+    def test_a_secrets_folder_that_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "cluster").write_text("")
+        assert "the secrets folder must be writable" in self.refusal(tmp_path / "cluster")
