@@ -1,0 +1,360 @@
+"""The Docker engine of the provisioning host: containers, networks and volumes of ours, each made once.
+
+`ensure_container` is idempotent: a label holds a hash of the specification, so an unchanged one is left alone and a
+changed one is replaced. The registry, the balancer and the local dependencies all run through it. Images are in
+`engine_images`. Everything raises EngineError, with the engine's own reason, when the engine refuses.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+from docker.types import IPAMConfig, IPAMPool, LogConfig
+from docker.types import Mount as DockerMount
+from tenacity import RetryError as StillWaiting
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
+
+from argosy.config import VolumeSettings
+from argosy.errors import DeadlineExceeded, EngineError, Unhealthy
+
+SYSTEM_LABEL = "argosy.system"
+SPEC_LABEL = "argosy.spec"
+SECRETS_PATH = "/run/secrets"
+CALL_TIMEOUT_SECONDS = 300
+
+Outcome = Literal["created", "replaced", "started", "unchanged"]
+Kind = Literal["container", "network", "volume"]
+Ready = Callable[[], str]
+"""Says why something isn't ready yet, or nothing when it is."""
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """A container as it should be. `image`: a local reference; versions don't move, so the name stands for the bytes.
+
+    `ports`: `[ADDRESS:]HOST:CONTAINER[/udp]`, repeated for several addresses; none on `network="host"`.
+    `files`: path in the container -> file on this host, `secrets`: the same under /run/secrets/NAME. Both are mounted
+    read-only, and their content is part of the specification: a renewed certificate replaces the container.
+    `volumes`: a source without a slash names a volume, which is made with the container's labels.
+    `labels` must hold SYSTEM_LABEL: it is how we know our own.
+    """
+
+    name: str
+    image: str
+    labels: Mapping[str, str]
+    command: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: Sequence[str] = ()
+    volumes: Sequence[VolumeSettings] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    network: str = ""
+    stop_signal: str = "SIGTERM"
+    stop_seconds: int = 10
+    restart: str = "unless-stopped"
+
+    def mounted_files(self) -> dict[str, Path]:
+        """Return every file that is mounted: path in the container -> absolute path on this host."""
+        secrets = {f"{SECRETS_PATH}/{name}": path for name, path in self.secrets.items()}
+        return {target: path.resolve() for target, path in {**self.files, **secrets}.items()}
+
+    def digest(self) -> str:
+        """Return the hash that tells whether the specification has changed. Raises EngineError if a file lacks."""
+        document = asdict(self)
+        document["volumes"] = [volume.model_dump() for volume in self.volumes]
+        del document["secrets"]
+        document["files"] = {
+            target: [str(path), _file_digest(path)] for target, path in sorted(self.mounted_files().items())
+        }
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EngineError(f"{path}: it can't be mounted: {error.strerror}") from None
+
+
+@contextmanager
+def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine that DOCKER_HOST names (the local one by default).
+
+    `timeout_seconds` bounds each call, or each silence of a stream. Raises EngineError when no engine answers.
+    """
+    try:
+        client = docker.from_env(timeout=timeout_seconds)
+    except DockerException as error:
+        raise EngineError(_no_engine(error)) from None
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _no_engine(error: BaseException) -> str:
+    where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if any(isinstance(cause, PermissionError) for cause in causes(error)):
+        return f"you may not use the Docker engine at {where}: run as root, or join the group `docker`"
+    return f"no Docker engine answers at {where}: start it (`systemctl start docker`), or set DOCKER_HOST"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and everything that led to it; urllib3 hides some causes in the arguments."""
+    pending, seen = [error], set()
+    while pending:
+        current = pending.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            linked = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
+            pending += [item for item in linked if isinstance(item, BaseException)]
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn the engine's refusals into `EngineError: WHAT: its reason`, on one line."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineError(f"{what}: {one_line(str(error.explanation or error))}") from None
+    except requests.exceptions.ConnectionError as error:
+        raise EngineError(f"{what}: {_no_engine(error)}") from None
+    except requests.exceptions.Timeout:
+        raise EngineError(f"{what}: the Docker engine did not answer in time; is it overloaded?") from None
+    except DockerException as error:
+        raise EngineError(f"{what}: {one_line(str(error))}") from None
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def ensure_network(
+    client: docker.DockerClient, name: str, labels: Mapping[str, str], subnet: str = "", gateway: str = ""
+) -> bool:
+    """Make the bridge network `name` unless it is there; return whether it was made.
+
+    Raises EngineError when a network of that name has another subnet.
+    """
+    with refusals(f"network {name}"):
+        found = [network for network in client.networks.list(names=[name]) if network.name == name]
+        if not found:
+            pools = [IPAMPool(subnet=subnet, gateway=gateway or None)] if subnet else []
+            ipam = IPAMConfig(pool_configs=pools) if pools else None
+            client.networks.create(name, driver="bridge", labels=dict(labels), ipam=ipam)
+            return True
+        subnets = [pool.get("Subnet") for pool in found[0].attrs["IPAM"]["Config"] or []]
+    if subnet and subnet not in subnets:
+        raise EngineError(
+            f"network {name}: it is there with {', '.join(map(str, subnets))} instead of {subnet}: "
+            f"remove it (`docker network rm {name}`) or change the subnet"
+        )
+    return False
+
+
+def ensure_container(
+    client: docker.DockerClient, spec: ContainerSpec, ready: Ready | None = None, deadline_seconds: float = 60
+) -> Outcome:
+    """Make `spec` true and wait until `ready` says so; return what it took. Idempotent.
+
+    A container of that name that isn't ours is never touched. One that can't be started is removed again.
+    Raises EngineError; Unhealthy when it dies before it is ready; DeadlineExceeded when it isn't ready in time.
+    """
+    with refusals(spec.name):
+        outcome = _settle(client, spec)
+    if ready:
+        _wait_until_ready(client, spec, ready, deadline_seconds)
+    return outcome
+
+
+def _settle(client: docker.DockerClient, spec: ContainerSpec) -> Outcome:
+    digest = spec.digest()
+    current = find_container(client, spec.name)
+    if current is None:
+        _create(client, spec, digest)
+        return "created"
+    if current.labels.get(SYSTEM_LABEL) != spec.labels[SYSTEM_LABEL]:
+        raise EngineError(
+            f"{spec.name}: a container of that name is there and isn't ours: remove it (`docker rm -f {spec.name}`)"
+        )
+    if current.labels.get(SPEC_LABEL) == digest:
+        if current.status == "running":
+            return "unchanged"
+        if current.status in ("exited", "created"):
+            _check_ports(client, spec)
+            current.start()
+            return "started"
+    remove_container(current)
+    _create(client, spec, digest)
+    return "replaced"
+
+
+def find_container(client: docker.DockerClient, name: str) -> Container | None:
+    """Return the container `name`, running or not."""
+    try:
+        return client.containers.get(name)
+    except NotFound:
+        return None
+
+
+def remove_container(container: Container) -> None:
+    """Stop politely, with the signal and grace period it was made with; remove it and its nameless volumes."""
+    try:
+        if container.status == "running":
+            container.stop(timeout=container.attrs["Config"].get("StopTimeout") or 10)
+        container.remove(v=True, force=True)
+    except NotFound:
+        pass
+
+
+def _create(client: docker.DockerClient, spec: ContainerSpec, digest: str) -> None:
+    _check_ports(client, spec)
+    for volume in spec.volumes:
+        if "/" not in volume.source:
+            client.volumes.create(volume.source, labels=dict(spec.labels))
+    host_config = client.api.create_host_config(
+        port_bindings=port_bindings(spec.ports),
+        mounts=_mounts(spec),
+        network_mode=spec.network or None,
+        restart_policy={"Name": spec.restart},
+        log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
+    )
+    try:
+        made = client.api.create_container(
+            spec.image,
+            list(spec.command) or None,
+            name=spec.name,
+            environment=dict(spec.env),
+            ports=[tuple(str(port).split("/")) for port in port_bindings(spec.ports)],
+            labels={**spec.labels, SPEC_LABEL: digest},
+            stop_signal=spec.stop_signal,
+            stop_timeout=spec.stop_seconds,
+            host_config=host_config,
+        )
+    except NotFound:
+        raise EngineError(f"{spec.name}: no image {spec.image} here: build it first (`inv build.images`)") from None
+    container = client.containers.get(made["Id"])
+    try:
+        container.start()
+    except BaseException:
+        container.remove(v=True, force=True)
+        raise
+
+
+def _mounts(spec: ContainerSpec) -> list[DockerMount]:
+    mounts = [
+        DockerMount(
+            volume.target, volume.source, "bind" if "/" in volume.source else "volume", read_only=volume.read_only
+        )
+        for volume in spec.volumes
+    ]
+    files = spec.mounted_files().items()
+    return mounts + [DockerMount(target, str(path), "bind", read_only=True) for target, path in files]
+
+
+def port_bindings(ports: Sequence[str]) -> dict[int | str, list[tuple[str, int]]]:
+    """Return `[ADDRESS:]HOST:CONTAINER[/PROTOCOL]` as the engine wants it: container port -> [(address, host port)]."""
+    bindings: dict[int | str, list[tuple[str, int]]] = {}
+    for port in ports:
+        published, _, protocol = port.partition("/")
+        *address, host_port, container_port = published.split(":")
+        key = f"{container_port}/{protocol or 'tcp'}"
+        bindings.setdefault(key, []).append((address[0] if address else "0.0.0.0", int(host_port)))  # noqa: S104
+    return bindings
+
+
+def _check_ports(client: docker.DockerClient, spec: ContainerSpec) -> None:
+    """Say which port is taken before anything is made: the engine would say it after, in words of its own."""
+    if not client.api.base_url.startswith("http+docker://"):  # a remote engine's ports can't be tried from here
+        return
+    for container_port, bindings in port_bindings(spec.ports).items():
+        kind = socket.SOCK_DGRAM if str(container_port).endswith("/udp") else socket.SOCK_STREAM
+        for address, port in bindings:
+            try_port(spec.name, address, port, kind)
+
+
+def try_port(what: str, address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Raise EngineError when `address:port` can't be listened on; port 0 asks only about the address."""
+    with socket.socket(socket.AF_INET, kind) as trial:
+        if kind == socket.SOCK_STREAM:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address, port))
+        except OSError as error:
+            reasons = {
+                errno.EADDRINUSE: f"port {port} of {address} is taken: stop what listens there, or choose another",
+                errno.EADDRNOTAVAIL: f"{address} is not an address of this host: choose one that `ip address` shows",
+                errno.EACCES: f"port {port} of {address} is not for you: run as root, or choose a port above 1023",
+            }
+            reason = reasons.get(error.errno or 0, f"{address}:{port}: {error.strerror}")
+            raise EngineError(f"{what}: {reason}") from None
+
+
+def _wait_until_ready(client: docker.DockerClient, spec: ContainerSpec, ready: Ready, deadline_seconds: float) -> None:
+    def attempt() -> str:
+        reason = ready()
+        if reason:
+            with refusals(spec.name):
+                _refuse_dead(client, spec)
+        return reason
+
+    waiting = Retrying(
+        retry=retry_if_result(bool),
+        stop=stop_after_delay(deadline_seconds),
+        wait=wait_exponential(multiplier=0.05, max=1),
+    )
+    try:
+        waiting(attempt)
+    except StillWaiting as error:
+        reason = error.last_attempt.result()
+        raise DeadlineExceeded(
+            f"{spec.name}: not ready after {deadline_seconds:g} s: {reason} (see `docker logs {spec.name}`)"
+        ) from None
+
+
+def _refuse_dead(client: docker.DockerClient, spec: ContainerSpec) -> None:
+    container = find_container(client, spec.name)
+    if container and container.status in ("created", "running") and not container.attrs["RestartCount"]:
+        return
+    lines = container.logs(tail=1).decode(errors="replace") if container else ""
+    code = container.attrs["State"]["ExitCode"] if container else "unknown"
+    raise Unhealthy(
+        f"{spec.name}: its container ended (exit code {code}) before it was ready; its last line: "
+        f"{one_line(lines) or 'none'} (see `docker logs {spec.name}`)"
+    )
+
+
+def remove_labelled(
+    client: docker.DockerClient, labels: Mapping[str, str], kinds: Sequence[Kind] = ("container", "network")
+) -> list[str]:
+    """Remove what carries all of `labels`; return `KIND NAME` of each. Volumes hold data: only when asked for."""
+    chosen: dict[str, str | list[str] | bool] = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    removed = []
+    with refusals("clean-up"):
+        if "container" in kinds:
+            for container in client.containers.list(all=True, filters=chosen):
+                remove_container(container)
+                removed.append(f"container {container.name}")
+        if "network" in kinds:
+            for network in client.networks.list(filters=chosen):
+                network.remove()
+                removed.append(f"network {network.name}")
+        if "volume" in kinds:
+            for volume in client.volumes.list(filters=chosen):
+                volume.remove()
+                removed.append(f"volume {volume.name}")
+    return removed
