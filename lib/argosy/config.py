@@ -18,11 +18,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from argosy.defaults import DEFAULTS
 from argosy.errors import ConfigError
+from argosy.order import start_order
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 IMAGE_PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 FILE_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
+RESERVED_SERVICES = ("etcd", "installer", "secrets")
 
 
 def _address(value: str) -> str:
@@ -357,6 +359,9 @@ class Settings(Section):
                         f"no service {required!r}{nearest(required, self.services)}",
                         f"services.{name}.requires",
                     )
+            if name in RESERVED_SERVICES:
+                raise ConfigError(f"the unit {self.system}-{name}.service is our own", f"services.{name}")
+        start_order({name: service.requires for name, service in self.services.items()})
         seen: dict[str, str] = {}
         for name, entry in self.machines.items():
             if entry.address in seen:

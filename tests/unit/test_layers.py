@@ -15,19 +15,21 @@ PACKAGE = ROOT / "lib" / "argosy"
 
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"errors", "defaults", "model"},
+    {"errors", "defaults", "model", "order"},
     {"config"},
     # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
     PURE := {
         "versions",
         "release",
+        "service_unit",
+        "systemd",
         "cloudconfig",
         "dialects",
         "machine_files",
         "coreos_schema",
         "certificates",
         "balancer",
-        "templating",
+        "rendering",
         "units",
         "content",
         "addressing",

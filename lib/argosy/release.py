@@ -1,0 +1,98 @@
+"""The release: what the installer image holds under /release. Pure.
+
+    release.json      the services in start order, the digest of each image, how the installer shall behave
+    units/X.service   one systemd unit for each service
+
+It names neither a registry nor its own version: both come to a machine from its machine.env and release.env. So a
+release is the same bytes in every registry, and building it again without a change makes no new version.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from argosy.config import CheckSettings, ServiceSettings, Settings
+from argosy.errors import Refused
+from argosy.model import Image
+from argosy.order import start_order
+from argosy.service_unit import marker, render_unit, unit_name
+
+LOOPBACK = "127.0.0.1"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def render_release(settings: Settings, images: Mapping[str, Image]) -> dict[str, bytes]:
+    """Return the files of the release by their paths below /release.
+
+    `images`: the image of each service (others are ignored), with the digest that the registry knows it by.
+    Raises Refused when an image has no digest, ConfigError when services require each other in a circle.
+    """
+    files: dict[str, bytes] = {}
+    services: list[dict[str, Any]] = []
+    for name in start_order({name: entry.requires for name, entry in settings.services.items()}):
+        image = _pinned(images, name, settings.services[name].image)
+        unit, revision = render_unit(settings, name, image)
+        files[f"units/{unit_name(settings.system, name)}"] = unit.encode()
+        services.append(_service(settings.system, name, settings.services[name], revision))
+    document = {
+        "system": settings.system,
+        "marker": marker(settings.system),
+        "pull_attempts": settings.install.pull_attempts,
+        "deadline_seconds": settings.install.deadline_seconds,
+        "images": {service["image"]: _image(images[service["image"]]) for service in services},
+        "services": services,
+    }
+    return {"release.json": json.dumps(document, indent=2).encode() + b"\n", **files}
+
+
+def _pinned(images: Mapping[str, Image], service: str, name: str) -> Image:
+    image = images.get(name)
+    if image is None or not _DIGEST.fullmatch(image.digest):
+        raise Refused(f"no version of image {name}, which {service} runs, is in the registry: inv registry.push")
+    return image
+
+
+def _image(image: Image) -> dict[str, str]:
+    return {"repository": image.repository, "version": image.version, "digest": image.digest}
+
+
+def _service(system: str, name: str, entry: ServiceSettings, revision: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "unit": unit_name(system, name),
+        "image": entry.image,
+        "revision": revision,
+        "requires": entry.requires,
+        "check": _check(entry, entry.check),
+        "stop": {"signal": entry.stop.signal, "grace_seconds": entry.stop.grace_seconds},
+        "console": entry.console,
+        "shell": entry.shell,
+    }
+
+
+def _check(entry: ServiceSettings, check: CheckSettings | None) -> dict[str, Any]:
+    """Return the check as the installer runs it. `address`: where its port is on the machine; empty means the
+    container's own address, for a port that is not published."""
+    if check is None:
+        return {"kind": "none", "deadline_seconds": 60, "timeout_seconds": 5}
+    limits = {"deadline_seconds": check.deadline_seconds, "timeout_seconds": check.timeout_seconds}
+    if check.http:
+        http = check.http
+        where = {"address": _address(entry, http.port), "port": http.port, "path": http.path, "status": http.status}
+        return {"kind": "http", **where, **limits}
+    if check.tcp:
+        return {"kind": "tcp", "address": _address(entry, check.tcp.port), "port": check.tcp.port, **limits}
+    return {"kind": "command", "command": check.command, **limits}
+
+
+def _address(entry: ServiceSettings, port: int) -> str:
+    if entry.network == "host":
+        return LOOPBACK
+    for published in entry.ports:
+        *bind, outside, _inside = published.partition("/")[0].split(":")
+        if int(outside) == port:
+            return LOOPBACK if not bind or bind[0] == "0.0.0.0" else bind[0]  # noqa: S104
+    return ""

@@ -1,0 +1,32 @@
+"""The templates of templates/: found beside the package, in a checkout and in a wheel. Pure."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def _environment() -> Environment:
+    """Return the one environment. No HTML escaping: what we render are units, shell and HAProxy files, and each
+    template quotes by the rules of what it renders."""
+    return Environment(  # noqa: S701
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """Return `templates/TEMPLATE` with `values`, such as `render("systemd/service.service.j2", system="air")`.
+
+    Raises jinja2.UndefinedError for a value that the template uses and did not get.
+    """
+    return _environment().get_template(template).render(**values)
