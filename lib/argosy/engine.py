@@ -144,16 +144,24 @@ def one_line(text: str) -> str:
 
 
 def ensure_network(
-    client: docker.DockerClient, name: str, labels: Mapping[str, str], subnet: str = "", gateway: str = ""
+    client: docker.DockerClient,
+    name: str,
+    labels: Mapping[str, str],
+    *,
+    subnet: str = "",
+    gateway: str = "",
+    dynamic_range: str = "",
 ) -> bool:
     """Make the bridge network `name` unless it is there; return whether it was made.
+
+    `dynamic_range`: the part of `subnet` from which the engine gives addresses by itself; all of it when empty.
 
     Raises EngineError when a network of that name has another subnet.
     """
     with refusals(f"network {name}"):
         found = [network for network in client.networks.list(names=[name]) if network.name == name]
         if not found:
-            pools = [IPAMPool(subnet=subnet, gateway=gateway or None)] if subnet else []
+            pools = [IPAMPool(subnet=subnet, gateway=gateway or None, iprange=dynamic_range or None)] if subnet else []
             ipam = IPAMConfig(pool_configs=pools) if pools else None
             client.networks.create(name, driver="bridge", labels=dict(labels), ipam=ipam)
             return True

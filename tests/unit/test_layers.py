@@ -33,6 +33,8 @@ LAYERS: list[set[str]] = [
         "units",
         "content",
         "addressing",
+        "local_names",
+        "local_settings",
     },
     {"atomic", "console"},
     {"host", "known_hosts", "host_files", "engine", "etcd", "registry", "pki", "inventory", "providers"},

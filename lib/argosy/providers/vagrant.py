@@ -1,0 +1,142 @@
+"""Machines through Vagrant: as containers (the default), or as VirtualBox or libvirt VMs.
+
+Vagrant reads `vagrant/Vagrantfile`, which reads what to make from the file named by ARGOSY_VAGRANT, and keeps its own
+state in STATE/vagrant, so clusters don't meet. The machines that are containers: `vagrant_containers`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from argosy import atomic
+from argosy.config import Settings
+from argosy.errors import EngineError, Refused
+from argosy.model import Machine
+from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
+from argosy.providers.container import parse_host_keys
+
+REQUEST = "request.json"
+LOG = "vagrant.log"
+HOST_KEYS = ("sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub")
+_WORDS = {"running": RUNNING, "poweroff": STOPPED, "shutoff": STOPPED, "stopped": STOPPED, "not_created": ABSENT}
+
+
+class VagrantMachines:
+    """Virtual machines (`local.provider` virtualbox or libvirt); `VagrantContainers` builds on it.
+
+    `key`: the private ssh key of the cluster, which Vagrant's own `vagrant ssh` uses too.
+    """
+
+    def __init__(self, settings: Settings, key: Path) -> None:
+        self.settings = settings
+        self.key = key
+        self.folder = settings.state_path / "vagrant"
+
+    def up(self, boots: Sequence[Boot]) -> None:
+        self._write_request(boots)
+        self._call("up", lambda: self._vagrant.up(provider=self.settings.local.provider))
+
+    def states(self, machines: Sequence[Machine]) -> dict[str, str]:
+        if not (self.folder / REQUEST).exists():
+            return {machine.name: ABSENT for machine in machines}
+        known = {status.name: status.state for status in self._call("status", self._vagrant.status)}
+        return {
+            machine.name: _WORDS.get(known.get(machine.name, "not_created"), known.get(machine.name, ABSENT))
+            for machine in machines
+        }
+
+    def host_keys(self, machine: Machine) -> Sequence[str]:
+        command = " ".join(HOST_KEYS[2:])
+        output = self._call("ssh", lambda: self._vagrant.ssh(vm_name=machine.name, command=command))
+        return parse_host_keys(str(output))
+
+    def destroy(self, machines: Sequence[Machine]) -> Sequence[str]:
+        if not (self.folder / REQUEST).exists():
+            return []
+        gone = [f"machine {name}" for name, state in self.states(machines).items() if state != ABSENT]
+        if gone:
+            self._call("destroy", self._vagrant.destroy)
+        return gone
+
+    def console(self, machine: Machine) -> str:
+        return f"see the console of {machine.name} in {self.settings.local.provider}"
+
+    @cached_property
+    def _vagrant(self) -> Any:
+        # The package warns on stderr, at its import, when there is no executable; `refuse_without_vagrant` says it.
+        logging.getLogger("vagrant").setLevel(logging.ERROR)
+        from vagrant import Vagrant, make_file_cm
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = make_file_cm(str(self.folder / LOG))  # type: ignore[no-untyped-call]
+        return Vagrant(  # type: ignore[no-untyped-call]
+            root=str(self.settings.find("vagrant")), env=self._environment(), out_cm=log, err_cm=log
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ARGOSY_VAGRANT": str(self.folder / REQUEST),
+            "VAGRANT_DOTFILE_PATH": str(self.folder / "machines"),
+            "VAGRANT_CHECKPOINT_DISABLE": "1",
+            "VAGRANT_DEFAULT_PROVIDER": self.settings.local.provider,
+        }
+
+    def _write_request(self, boots: Sequence[Boot]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        document = self._request(boots)
+        atomic.write_if_changed(self.folder / REQUEST, (json.dumps(document, indent=2) + "\n").encode())
+
+    def _request(self, boots: Sequence[Boot]) -> dict[str, Any]:
+        local = self.settings.local
+        return {
+            "cluster": self.settings.cluster,
+            "system": self.settings.system,
+            "provider": local.provider,
+            "box": local.box,
+            "memory_megabytes": local.memory_megabytes,
+            "cpus": local.cpus,
+            "subnet": local.subnet,
+            "ssh": {"user": self.settings.ssh.user, "key": str(self.key)},
+            "machines": [self._machine_request(boot) for boot in boots],
+        }
+
+    def _machine_request(self, boot: Boot) -> dict[str, Any]:
+        return {
+            "name": boot.machine.name,
+            "address": boot.machine.address,
+            "cloud_config": str(boot.cloud_config),
+        }
+
+    def _call(self, what: str, function: Any) -> Any:
+        try:
+            return function()
+        except subprocess.CalledProcessError as error:
+            log = self.folder / LOG
+            raise EngineError(
+                f"vagrant {what} failed ({_last_line(log) or f'exit code {error.returncode}'}): see {log}, "
+                f"then run the same command again, or `inv local.stop` to clear"
+            ) from None
+
+
+def refuse_without_vagrant() -> None:
+    """Raise Refused when there is no `vagrant` to run."""
+    if which("vagrant") is None:
+        raise Refused(
+            "vagrant is not installed: `apt-get install vagrant`, or `make demo`, which installs what is missing"
+        )
+
+
+def _last_line(log: Path) -> str:
+    if not log.exists():
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""

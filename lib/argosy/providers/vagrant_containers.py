@@ -1,0 +1,185 @@
+"""Machines as containers: Vagrant makes and boots them; the engine says in milliseconds how they are."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from tenacity import RetryError as StillWaiting
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from argosy import atomic
+from argosy.config import Settings
+from argosy.engine import find_container, refusals, remove_labelled
+from argosy.errors import DeadlineExceeded, EngineError, Refused
+from argosy.local_names import container_name, labels_of, network_name, volume_name
+from argosy.model import Machine
+from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
+from argosy.providers.container import INIT, EngineFacts, machine_flags, own_flags, parse_host_keys
+from argosy.providers.vagrant import HOST_KEYS, VagrantMachines
+
+ORPHAN_DEADLINE_SECONDS = 120
+REMOVE_GRACE_SECONDS = 1
+CONSOLE_LINES = 20
+_STATES = {"running": RUNNING, "exited": STOPPED, "created": STOPPED, "dead": STOPPED}
+
+
+class VagrantContainers(VagrantMachines):
+    """Containers with systemd on the provisioning host's engine (`local.provider` docker).
+
+    `image`: the local reference of the machine image; `facts`: what the engine can do.
+    """
+
+    def __init__(
+        self, settings: Settings, key: Path, client: docker.DockerClient, facts: EngineFacts, image: str = ""
+    ) -> None:
+        super().__init__(settings, key)
+        self.client = client
+        self.facts = facts
+        self.image = image
+
+    def up(self, boots: Sequence[Boot]) -> None:
+        self._wait_for_killed_run()
+        for boot in boots:
+            self._clear_half_made(boot.machine)
+            self._ensure_volume(boot.machine)
+            self._write_seed(boot)
+        super().up(boots)
+
+    def states(self, machines: Sequence[Machine]) -> dict[str, str]:
+        with refusals("machines"):
+            found = {machine.name: self._container(machine) for machine in machines}
+        return {
+            name: _STATES.get(container.status, container.status) if container else ABSENT
+            for name, container in found.items()
+        }
+
+    def host_keys(self, machine: Machine) -> Sequence[str]:
+        container = self._container(machine)
+        if container is None or container.status != "running":
+            return []
+        with refusals(machine.name):
+            code, output = container.exec_run(list(HOST_KEYS))
+        return parse_host_keys(bytes(output).decode(errors="replace")) if code == 0 else []  # type: ignore[arg-type]
+
+    def destroy(self, machines: Sequence[Machine]) -> Sequence[str]:
+        """Remove the containers with their volumes, then Vagrant's own record of them."""
+        self._wait_for_killed_run()
+        removed = list(super().destroy(machines))
+        swept = remove_labelled(self.client, labels_of(self.settings, "machine"), ("container", "volume"))
+        if self.folder.exists():
+            rmtree(self.folder)
+        return [*removed, *(name for name in swept if name.startswith("container"))]
+
+    def console(self, machine: Machine) -> str:
+        container = self._container(machine)
+        if container is None:
+            return ""
+        with refusals(machine.name):
+            return b"".join(container.logs(tail=CONSOLE_LINES, stream=True)).decode(errors="replace")
+
+    def _container(self, machine: Machine) -> Container | None:
+        return find_container(self.client, container_name(self.settings, machine.name))
+
+    def _seed(self, machine: Machine) -> Path:
+        return self.folder / "seed" / machine.name
+
+    def _write_seed(self, boot: Boot) -> None:
+        """Lay the cloud-config where cloud-init's NoCloud source looks for it.
+
+        https://cloudinit.readthedocs.io/en/22.4.2/topics/datasources/nocloud.html
+        """
+        seed = self._seed(boot.machine)
+        seed.mkdir(parents=True, exist_ok=True)
+        name = container_name(self.settings, boot.machine.name)
+        meta = f"instance-id: {name}\nlocal-hostname: {boot.machine.name}\n"
+        atomic.write_if_changed(seed / "meta-data", meta.encode())
+        atomic.write_if_changed(seed / "user-data", boot.cloud_config.read_bytes())
+
+    def _ensure_volume(self, machine: Machine) -> None:
+        """Made before the container, since `docker run` would make it without labels. Idempotent."""
+        with refusals(machine.name):
+            self.client.volumes.create(
+                volume_name(self.settings, machine.name), labels=labels_of(self.settings, "machine")
+            )
+
+    def _clear_half_made(self, machine: Machine) -> None:
+        """Remove a container that a killed `vagrant up` made and did not get to write down."""
+        container = self._container(machine)
+        if container is None:
+            return
+        if container.labels.get("argosy.cluster") != self.settings.cluster:
+            raise Refused(f"{container.name}: a container of that name is there and isn't ours: remove or rename it")
+        record = self.folder / "machines" / "machines" / machine.name / "docker" / "id"
+        if record.exists() and record.read_text().strip() == container.id:
+            return
+        with refusals(machine.name):
+            container.remove(v=True, force=True)
+            self.client.volumes.get(volume_name(self.settings, machine.name)).remove()
+
+    def _wait_for_killed_run(self) -> None:
+        """Wait for the `vagrant` of a run that was killed: it goes on by itself, and holds locks in its home folder."""
+        waiting = Retrying(
+            retry=retry_if_result(bool), stop=stop_after_delay(ORPHAN_DEADLINE_SECONDS), wait=wait_fixed(0.2)
+        )
+        try:
+            waiting(lambda: [path for path in (self._home / "data").glob("lock.*.lock") if _is_locked(path)])
+        except StillWaiting:
+            raise DeadlineExceeded(
+                f"another vagrant has been at work on cluster {self.settings.cluster!r} for "
+                f"{ORPHAN_DEADLINE_SECONDS} s: wait for it, or end it, then run the same command again"
+            ) from None
+
+    @property
+    def _home(self) -> Path:
+        return self.folder / "home"
+
+    def _environment(self) -> dict[str, str]:
+        # A home of the cluster's own: no box is shared, nothing is left in the user's ~/.vagrant.d.
+        return {**super()._environment(), "VAGRANT_HOME": str(self._home)}
+
+    def _request(self, boots: Sequence[Boot]) -> dict[str, Any]:
+        if not self.image:
+            raise EngineError(f"no machine image: `inv build.images --only {self.settings.local.machine_image}`")
+        return {
+            **super()._request(boots),
+            "image": self.image,
+            "create_args": machine_flags(self.facts),
+            "cmd": list(INIT),
+        }
+
+    def _machine_request(self, boot: Boot) -> dict[str, Any]:
+        machine = boot.machine
+        return {
+            **super()._machine_request(boot),
+            "container": container_name(self.settings, machine.name),
+            "create_args": own_flags(
+                name=machine.name,
+                network=network_name(self.settings),
+                address=machine.address,
+                volume=volume_name(self.settings, machine.name),
+                seed=self._seed(machine),
+                labels=labels_of(self.settings, "machine"),
+            ),
+        }
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
