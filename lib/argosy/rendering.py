@@ -8,20 +8,25 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from argosy.quoting import json_text, shell_words, yaml_text
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @cache
 def _environment() -> Environment:
     """Return the one environment. No HTML escaping: what we render are units, shell and HAProxy files, and each
-    template quotes by the rules of what it renders."""
-    return Environment(  # noqa: S701
+    template quotes by the rules of what it renders: by the filters `json` (YAML, too), `yaml_text`, `sh`, or before
+    (systemd.command_line)."""
+    environment = Environment(  # noqa: S701
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"json": json_text, "yaml_text": yaml_text, "sh": shell_words}
+    return environment
 
 
 def render(template: str, **values: Any) -> str:
