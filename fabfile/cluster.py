@@ -356,7 +356,7 @@ def trust(c: Context, address: str, fingerprint: str = "", port: int = 0, yes: b
     offered = operation.scan(settings, address, port)
     chosen = operation.choose(offered, fingerprint, address)
     for key in chosen:
-        console.say(f"{address} {key.algorithm} {key.fingerprint}")
+        console.say(f"{address} {key.type} {key.fingerprint}")
     if not fingerprint:
         console.confirm(f"Is this {address}'s key, as the machine itself shows it?", yes)
     operation.pin(settings, address, port, chosen)

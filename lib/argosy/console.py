@@ -34,6 +34,14 @@ def report(subject: str, message: str) -> None:
     _console(stderr=True).print(Text(f"{subject:<12} ", style=colour) + Text(message))
 
 
+def prefixed(subject: str, line: str) -> None:
+    """Print one line of result on stdout after the name of the machine that it comes from."""
+    from rich.text import Text
+
+    colour = PALETTE[sum(subject.encode()) % len(PALETTE)]
+    _console().print(Text(f"{subject:<12} ", style=colour) + Text(line))
+
+
 def say(message: str) -> None:
     """Print one line of result on stdout, as it is."""
     print(message, flush=True)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from argosy.config import Settings, load
+from argosy.errors import CommandFailed, ConfigError, HostsFailed, HostUnreachable
+from argosy.fanout import Outcome
+from argosy.host import Result
+from argosy.operations import reach
+
+
+def result(code: int = 0, stdout: str = "", stderr: str = "") -> Outcome[Result]:
+    return Outcome(Result(host="x", command="c", stdout=stdout, stderr=stderr, code=code, seconds=0.25))
+
+
+@pytest.fixture
+def settings() -> Settings:
+    services = {"web": {"image": "web"}, "worker": {"image": "web"}}
+    return load({"clusters": {"here": {"images": {"web": {"context": "web"}}, "services": services}}})
+
+
+def test_all_units_of_the_system_when_no_service_is_named(settings: Settings) -> None:
+    assert reach.units(settings, []) == ["air-*.service"]
+
+
+def test_services_and_our_own_units_are_named_by_their_short_names(settings: Settings) -> None:
+    assert reach.units(settings, ["web", "etcd"]) == ["air-web.service", "air-etcd.service"]
+
+
+def test_an_unknown_service_names_the_nearest_and_all(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"wrker: .*'worker'.*web, worker, secrets, etcd, installer"):
+        reach.units(settings, ["wrker"])
+
+
+def test_the_journal_is_asked_by_unit() -> None:
+    argv = reach.journal_command(["air-a.service", "air-b.service"], lines=5, follow=True)
+    assert argv[0] == "journalctl"
+    assert argv[-3:] == ["--unit=air-a.service", "--unit=air-b.service", "--follow"]
+    assert "--lines=5" in argv
+    assert "--follow" not in reach.journal_command(["air-a.service"], lines=5, follow=False)
+
+
+def test_every_line_is_told_with_its_machine_and_failures_with_their_code() -> None:
+    outcomes = {
+        "a": result(stdout="one\ntwo\n"),
+        "b": result(3, stderr="no\n"),
+        "c": Outcome[Result](error=OSError("gone")),
+    }
+    assert list(reach.outcome_lines(outcomes)) == [
+        ("a", "one"),
+        ("a", "two"),
+        ("b", "no"),
+        ("b", "ended with 3"),
+        ("c", "gone"),
+    ]
+
+
+def test_json_tells_the_streams_apart() -> None:
+    assert reach.outcome_json(result(1, "out", "err")) == {"code": 1, "stdout": "out", "stderr": "err", "seconds": 0.25}
+    assert reach.outcome_json(Outcome[Result](error=OSError("gone"))) == {"error": "gone"}
+
+
+def test_failures_are_refused_together() -> None:
+    reach.refuse_failures("x", {"a": result()})
+    with pytest.raises(HostsFailed) as caught:
+        reach.refuse_failures("x", {"a": result(), "b": result(2), "c": Outcome(error=HostUnreachable("c", "refused"))})
+    assert set(caught.value.failures) == {"b", "c"}
+    assert isinstance(caught.value.failures["b"], CommandFailed)
