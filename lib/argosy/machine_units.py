@@ -1,0 +1,90 @@
+"""The systemd units that a machine's cloud-config puts on it. Pure.
+
+S-secrets.path        waits for the marker of complete secrets
+S-secrets.service     checks them, then starts the next two
+S-etcd.service        etcd, on members
+S-installer.service   installs the release
+S-swap.service        the swap file, where there is one
+"""
+
+from __future__ import annotations
+
+from argosy.config import Settings
+from argosy.dialects.machine import Unit
+from argosy.machine_files import Names, has_swap
+from argosy.rendering import render
+from argosy.systemd import Expanded, command_line
+
+ETCD_STOP_SECONDS = 30
+
+
+def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]:
+    """Return the units; `enabled` and `started` as the first boot needs them."""
+    after_secrets = [f"{names.system}-etcd.service"] * member + [f"{names.system}-installer.service"]
+    start = command_line(["/usr/bin/systemctl", "start", "--no-block", *after_secrets])
+    made = [
+        _unit(names, "secrets.path", enabled=True, started=True),
+        _unit(names, "secrets.service", start=start),
+        _unit(names, "installer.service", wants_etcd=member),
+    ]
+    if member:
+        made.append(_etcd(settings, names))
+    if has_swap(settings):
+        made.append(_unit(names, "swap.service", enabled=True, started=True, megabytes=settings.machine.swap_megabytes))
+    return tuple(made)
+
+
+def _etcd(settings: Settings, names: Names) -> Unit:
+    """etcd is enabled but not started: at the first boot its secrets are not there yet."""
+    container = f"{names.system}-etcd"
+    return _unit(
+        names,
+        "etcd.service",
+        enabled=True,
+        pull=command_line([f"{names.programs}/pull-image", Expanded("${IMAGE}")]),
+        run=command_line(_etcd_run(settings, names, container)),
+        remove=command_line(["/usr/bin/docker", "rm", "--force", container], prefix="-"),
+        stop=command_line(["/usr/bin/docker", "stop", f"--time={ETCD_STOP_SECONDS}", container], prefix="-"),
+        stop_timeout_seconds=ETCD_STOP_SECONDS + 15,
+    )
+
+
+def _etcd_run(settings: Settings, names: Names, container: str) -> list[str]:
+    """Return the argv that runs etcd: as root, who alone may read the keys, and without any capability."""
+    health = [
+        "etcdctl",
+        f"--endpoints=https://127.0.0.1:{settings.etcd.client_port}",
+        f"--cacert={names.secrets}/ca.crt",
+        f"--cert={names.secrets}/etcd-client.crt",
+        f"--key={names.secrets}/etcd-client.key",
+        "endpoint",
+        "health",
+    ]
+    return [
+        "/usr/bin/docker",
+        "run",
+        "--rm",
+        f"--name={container}",
+        "--network=host",
+        "--user=0:0",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        "--security-opt=label=disable",
+        "--read-only",
+        "--log-driver=none",
+        f"--label=argosy.system={names.system}",
+        f"--env-file={names.config}/etcd.env",
+        f"--volume={names.secrets}:{names.secrets}:ro",
+        f"--volume={names.state}/etcd:/var/lib/etcd",
+        f"--health-cmd={' '.join(health)}",
+        "--health-interval=15s",
+        "--health-timeout=10s",
+        "--health-start-period=60s",
+        "--entrypoint=etcd",
+        Expanded("${IMAGE}"),
+    ]
+
+
+def _unit(names: Names, kind: str, *, enabled: bool = False, started: bool = False, **values: object) -> Unit:
+    content = render(f"systemd/{kind}.j2", names=names, system=names.system, **values)
+    return Unit(f"{names.system}-{kind}", content, enabled, started)
