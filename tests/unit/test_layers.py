@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lib" / "argosy"
 
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"errors", "defaults", "model", "order"},
+    {"errors", "defaults", "model", "order", "secret"},
     {"config"},
     # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
     PURE := {
@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
         "machine_files",
         "coreos_schema",
         "certificates",
+        "secret_transfer",
         "balancer",
         "rendering",
         "units",
