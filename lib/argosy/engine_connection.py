@@ -1,0 +1,89 @@
+"""The way to the Docker engine: one connection, and its refusals in one line of our own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException
+
+from argosy.errors import EngineError
+
+CALL_TIMEOUT_SECONDS = 300
+
+
+@contextmanager
+def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine that DOCKER_HOST names (the local one by default).
+
+    `timeout_seconds` bounds each call, or each silence of a stream. Raises EngineError when no engine answers.
+    """
+    try:
+        client = docker.from_env(timeout=timeout_seconds)
+    except DockerException as error:
+        raise EngineError(_no_engine(error)) from None
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _no_engine(error: BaseException) -> str:
+    where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if any(isinstance(cause, PermissionError) for cause in causes(error)):
+        return f"you may not use the Docker engine at {where}: run as root, or join the group `docker`"
+    return f"no Docker engine answers at {where}: start it (`systemctl start docker`), or set DOCKER_HOST"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and everything that led to it; urllib3 hides some causes in the arguments."""
+    pending, seen = [error], set()
+    while pending:
+        current = pending.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            linked = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
+            pending += [item for item in linked if isinstance(item, BaseException)]
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn the engine's refusals into `EngineError: WHAT: its reason`, on one line."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineError(f"{what}: {one_line(str(error.explanation or error))}") from None
+    except (requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError) as error:
+        raise EngineError(f"{what}: {_no_engine(error)}") from None
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
+        raise EngineError(f"{what}: the Docker engine did not answer in time; is it overloaded?") from None
+    except DockerException as error:
+        raise EngineError(f"{what}: {one_line(str(error))}") from None
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def try_port(what: str, address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Raise EngineError when `address:port` can't be listened on; port 0 asks only about the address."""
+    with socket.socket(socket.AF_INET, kind) as trial:
+        if kind == socket.SOCK_STREAM:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address, port))
+        except OSError as error:
+            reasons = {
+                errno.EADDRINUSE: f"port {port} of {address} is taken: stop what listens there, or choose another",
+                errno.EADDRNOTAVAIL: f"{address} is not an address of this host: choose one that `ip address` shows",
+                errno.EACCES: f"port {port} of {address} is not for you: run as root, or choose a port above 1023",
+            }
+            reason = reasons.get(error.errno or 0, f"{address}:{port}: {error.strerror}")
+            raise EngineError(f"{what}: {reason}") from None

@@ -1,0 +1,289 @@
+"""Images on the Docker engine: built, given a version, told apart by content, pushed, removed.
+
+The engine's classic builder does the work (its API is in 20.10 and in every later engine). A build yields a *candidate*
+without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
+
+    argosy.system, argosy.image    whose it is; the candidate has them too, so that one left behind is found
+    argosy.version                 0.1.3
+    argosy.content                 sha256:..., see argosy.content
+    argosy.release                 on the installer: {"frontend": {"version": "0.1.3", "digest": "sha256:..."}, ...}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from typing import IO, Any
+
+import docker
+import requests
+from docker.errors import APIError, ImageNotFound
+
+from argosy.content import content_digest
+from argosy.engine import SYSTEM_LABEL, remove_labelled
+from argosy.engine_connection import connect, one_line, refusals
+from argosy.errors import BuildFailed, EngineError, Interrupted
+from argosy.model import Image
+from argosy.versions import Stored, parse_version
+
+IMAGE_LABEL = "argosy.image"
+VERSION_LABEL = "argosy.version"
+CONTENT_LABEL = "argosy.content"
+RELEASE_LABEL = "argosy.release"
+ROLE_LABEL = "argosy.role"
+EXPORT_ROLE = "export"
+LOG_LINES = 60
+INSTRUCTION_LENGTH = 80
+
+_STEP = re.compile(r"Step (\d+/\d+) : (.*)", re.DOTALL)
+
+
+class Streams:
+    """Clients whose streams another thread can end: on Ctrl-C, the engine stops a build when its stream closes."""
+
+    def __init__(self) -> None:
+        self._responses: list[requests.Response] = []
+        self._lock = threading.Lock()
+        self.ended = False
+
+    @contextmanager
+    def client(self) -> Iterator[docker.DockerClient]:
+        """Yield a client of its own, for one thread. Raises Interrupted when its stream was ended from outside."""
+        with connect() as client:
+            client.api.hooks["response"].append(self._remember)
+            try:
+                yield client
+            except Exception:
+                if self.ended:
+                    raise Interrupted("interrupted") from None
+                raise
+
+    def end(self) -> None:
+        """End every open stream, and every later one as it opens."""
+        with self._lock:
+            self.ended = True
+            responses, self._responses = self._responses, []
+        for response in responses:
+            _shut(response)
+
+    def _remember(self, response: requests.Response, *_args: Any, **_kwargs: Any) -> None:
+        with self._lock:
+            if not self.ended:
+                self._responses = [known for known in self._responses if not known.raw.closed]
+                self._responses.append(response)
+                return
+        _shut(response)
+
+
+def _shut(response: requests.Response) -> None:
+    try:
+        response.raw.shutdown()
+    except (AttributeError, OSError, RuntimeError, ValueError):  # it has just ended by itself
+        response.close()
+
+
+class BuildLog:
+    """What a build says: the step that it is at, and its last lines."""
+
+    def __init__(self, on_step: Callable[[str], None]) -> None:
+        self._on_step = on_step
+        self._announced = True
+        self.step = ""
+        self.instruction = ""
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+
+    def add(self, text: str) -> None:
+        """Take one piece of output. A step is announced when the builder runs it, not when it has it in its cache."""
+        self._lines.extend(line for line in text.splitlines() if line.strip())
+        found = _STEP.match(text)
+        if found:
+            self.step, self.instruction = found[1], one_line(found[2])
+            self._announced = self.instruction.startswith(("FROM", "ARG", "LABEL argosy."))
+        elif text.strip() and not self._announced:
+            self._announced = True
+            if "Using cache" not in text:
+                self._on_step(f"step {self.step}: {self.shortened()}")
+
+    def shortened(self) -> str:
+        long = len(self.instruction) > INSTRUCTION_LENGTH
+        return f"{self.instruction[: INSTRUCTION_LENGTH - 3]}..." if long else self.instruction
+
+    def tail(self) -> str:
+        return "\n".join(self._lines)
+
+
+def build(
+    client: docker.DockerClient,
+    name: str,
+    context: IO[bytes],
+    *,
+    labels: Mapping[str, str],
+    dockerfile: str = "Dockerfile",
+    arguments: Mapping[str, str] | None = None,
+    no_cache: bool = False,
+    on_step: Callable[[str], None] = lambda _step: None,
+) -> str:
+    """Build `context` (a tar) and return the id of the untagged result.
+
+    Raises BuildFailed, with the failing step in its message and the end of the output as `log`.
+    """
+    log = BuildLog(on_step)
+    built = ""
+    with refusals(name):
+        try:
+            events = client.api.build(
+                fileobj=context,
+                custom_context=True,
+                dockerfile=dockerfile,
+                buildargs=dict(arguments or {}),
+                labels=dict(labels),
+                nocache=no_cache,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                use_config_proxy=True,
+                timeout=None,
+            )
+            for event in events:
+                if "error" in event:
+                    raise BuildFailed(_failure(name, log, str(event["error"])), log.tail())
+                log.add(event.get("stream", ""))
+                built = (event.get("aux") or {}).get("ID", built)
+        except APIError as error:
+            if error.is_client_error():  # such as a Dockerfile that can't be parsed
+                raise BuildFailed(f"{name}: {one_line(str(error.explanation))}") from None
+            raise
+    if not built:
+        raise EngineError(f"{name}: the engine ended the build without a result: is it being stopped?")
+    return built
+
+
+def _failure(name: str, log: BuildLog, error: str) -> str:
+    where = f"step {log.step} failed: {log.shortened()}" if log.step else "the build failed"
+    advice = "; is the base image here or can it be pulled?" if log.instruction.startswith("FROM") else ""
+    return f"{name}: {where}: {one_line(error)}{advice}"
+
+
+def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:
+    """Return the id of `candidate` with `labels`. The builder has it in its cache the second time."""
+    return build(client, name, _dockerfile_only(f"FROM {candidate}\n"), labels=labels)
+
+
+def _dockerfile_only(text: str) -> IO[bytes]:
+    stream = BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(text)
+        archive.addfile(info, BytesIO(text.encode()))
+    stream.seek(0)
+    return stream
+
+
+def export_content(client: docker.DockerClient, image: str, system: str) -> str:
+    """Return the digest of the content of the image whose id is `image`, read through a container that never starts."""
+    with refusals(image):
+        config = client.images.get(image).attrs["Config"]
+        labels = {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}
+        made = client.api.create_container(image, ["true"], labels=labels, network_disabled=True)
+        try:
+            return content_digest(client.api.export(made["Id"]), config)
+        finally:
+            client.api.remove_container(made["Id"], v=True, force=True)
+
+
+def tag(client: docker.DockerClient, image: str, repository: str, version: str) -> None:
+    """Let `repository:version` name the image; idempotent."""
+    with refusals(f"{repository}:{version}"):
+        client.api.tag(image, repository, version)
+
+
+def stored_images(client: docker.DockerClient, system: str) -> list[Stored]:
+    """Return every version of every image of `system` on the engine."""
+    with refusals("images"):
+        found = client.api.images(filters={"label": f"{SYSTEM_LABEL}={system}"})
+    return [stored for image in found for stored in _stored(image, system)]
+
+
+def _stored(image: Mapping[str, Any], system: str) -> Iterator[Stored]:
+    labels = image.get("Labels") or {}
+    name = labels.get(IMAGE_LABEL, "")
+    for reference in image.get("RepoTags") or ():
+        repository, _, spelled = reference.rpartition(":")
+        version = parse_version(spelled)
+        if version and repository == f"{system}/{name}":
+            yield Stored(
+                name=name,
+                version=version,
+                digest=image["Id"],
+                content=labels.get(CONTENT_LABEL, ""),
+                size_bytes=image["Size"],
+                pins=parse_pins(labels.get(RELEASE_LABEL, ""), system),
+            )
+
+
+def render_pins(images: Mapping[str, Image]) -> str:
+    """Return the value of RELEASE_LABEL: compact JSON, always the same for the same images."""
+    pins = {name: {"version": image.version, "digest": image.digest} for name, image in images.items()}
+    return json.dumps(pins, sort_keys=True, separators=(",", ":"))
+
+
+def parse_pins(text: str, system: str) -> tuple[Image, ...]:
+    """Return the images that a RELEASE_LABEL names."""
+    pins = json.loads(text) if text else {}
+    return tuple(Image(name, f"{system}/{name}", pin["version"], pin["digest"]) for name, pin in sorted(pins.items()))
+
+
+def untag(client: docker.DockerClient, reference: str) -> bool:
+    """Take the tag away, and the image with its last tag. False when a container still uses it: then it stays."""
+    try:
+        client.api.remove_image(reference)
+    except ImageNotFound:
+        return True
+    except APIError as error:
+        if error.status_code == requests.codes.conflict:
+            return False
+        raise EngineError(f"{reference}: {one_line(str(error.explanation))}") from None
+    return True
+
+
+def remove_candidates(client: docker.DockerClient, system: str) -> None:
+    """Remove what unfinished or superseded builds of `system` left: untagged images, and containers made to be read."""
+    remove_labelled(client, {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}, ("container",))
+    with refusals("clean-up"):
+        filters: dict[str, Any] = {"dangling": True, "label": [f"{SYSTEM_LABEL}={system}", IMAGE_LABEL]}
+        for image in client.api.images(filters=filters):
+            untag(client, image["Id"])
+
+
+def push(
+    client: docker.DockerClient,
+    reference: str,
+    credentials: Mapping[str, str],
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> str:
+    """Push `ADDRESS/REPOSITORY:TAG` and return the digest of its manifest.
+
+    `credentials`: username and password; they go in a header. `on_progress(done, total)`: bytes of all layers so far.
+    Raises EngineError for an error inside the stream, which the engine sends with a status of 200.
+    """
+    repository, _, version = reference.rpartition(":")
+    layers: dict[str, tuple[int, int]] = {}
+    digest = ""
+    with refusals(reference):
+        for event in client.api.push(repository, version, stream=True, decode=True, auth_config=dict(credentials)):
+            if "error" in event:
+                raise EngineError(f"{reference}: {one_line(str(event['error']))}")
+            progress = event.get("progressDetail") or {}
+            if "total" in progress:
+                layers[event["id"]] = (progress["current"], progress["total"])
+                on_progress(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+            digest = (event.get("aux") or {}).get("Digest", digest)
+    if not digest:
+        raise EngineError(f"{reference}: the engine ended the push without a digest: is it being stopped?")
+    return digest
