@@ -54,7 +54,7 @@ DEFAULTS: dict[str, Any] = {
         "max_machines": 5,
         "registry_image": "registry",
         "boot_deadline_seconds": 180,
-        "balancer": {"image": "haproxy", "port": 8080, "machine_port": 80, "check_path": "/"},
+        "balancer": {"image": "haproxy", "port": 8080, "machine_port": 81, "check_path": "/"},
         "dependencies": {},
     },
     "clusters": {},
