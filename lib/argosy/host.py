@@ -1,0 +1,441 @@
+"""Machines as seen through ssh. The only module that imports Fabric.
+
+    with Hosts(settings, machines) as hosts:
+        joined(hosts.each(lambda host: host.run(["uptime"]).stdout, what="uptime"))
+
+Host keys come from the cluster's own known_hosts file alone and ~/.ssh/config is not read, so that what is trusted
+does not depend on who runs the task. Commands run on plain channels of the connection that Fabric opens: Fabric's
+runner needs three polling threads for a command, and can't end one that has run out of time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import paramiko
+import tenacity
+from fabric.config import Config
+from fabric.connection import Connection
+from paramiko.config import SSHConfig
+
+from argosy import host_commands, host_copy, known_hosts, tunnel
+from argosy.errors import ArgosyError, ConfigError, HostUnreachable, LoginRefused
+from argosy.fanout import Outcome, Outcomes, fan_out, joined
+from argosy.host_commands import Result
+from argosy.model import Machine
+from argosy.remote_shell import Command
+from argosy.ssh_channel import Feed, OutputStream
+from argosy.ssh_identity import connect_arguments
+from argosy.ssh_trust import host_key_checked, pin_client
+
+if TYPE_CHECKING:
+    from argosy.config import Settings, SshSettings
+
+__all__ = ["Command", "Host", "Hosts", "LocalAddress", "Outcome", "Outcomes", "Result", "joined"]
+
+T = TypeVar("T")
+
+KEEPALIVE_SECONDS = 10
+# A peer that acknowledges nothing for so long is gone (a power cut sends no goodbye).
+DEAD_PEER_MILLISECONDS = 30_000
+# sshd's MaxSessions is 10 by default; one is kept for ending a command.
+SESSIONS_AT_ONCE = 9
+
+
+class LocalAddress(NamedTuple):
+    """Where a tunnel begins: HOST:PORT as text, or (host, port)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Host:
+    """One machine. Connects when first needed, stays connected, and may be used by several threads."""
+
+    def __init__(
+        self, machine: Machine, ssh: SshSettings, known_hosts: Path, key: Path | None, *, gateway: Host | None = None
+    ) -> None:
+        """`key`: the only key that is tried; None means the operator's agent and default keys.
+
+        `gateway`: the connection to the entry node, when it is shared; else `ssh.entry_node` makes one.
+        """
+        self.machine = machine
+        self.name = machine.name
+        self.ssh = ssh
+        self.known_hosts = known_hosts
+        self.key = key
+        self.sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
+        self.cancelled = threading.Event()
+        self._own_gateway = gateway is None and bool(ssh.entry_node)
+        self.gateway = _entry_host(ssh, known_hosts, key) if self._own_gateway else gateway
+        self._connection: Any = None
+        self._connecting = threading.Lock()
+        self._failure: tuple[float, Exception] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name} {self.where}>"
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def where(self) -> str:
+        """The address and the way to it, for messages."""
+        through = f" through {self.gateway.machine.address}" if self.gateway else ""
+        return f"{self.machine.address}:{self.ssh.port}{through}"
+
+    def elevates(self, sudo: bool) -> bool:
+        """Return whether a command that wants root needs sudo for it."""
+        return sudo and self.ssh.user != "root"
+
+    # Commands
+
+    def run(
+        self,
+        command: Command,
+        *,
+        sudo: bool = False,
+        check: bool = True,
+        timeout_seconds: float | None = None,
+        input: Feed | None = None,
+    ) -> Result:
+        """Run a command to its end and return what it printed.
+
+        `command`: argv, or a line of shell. `sudo`: as root. `input`: for its stdin; the place for secrets, since argv
+        is seen by everybody on the machine. Raises CommandFailed (unless `check` is off), DeadlineExceeded after
+        `timeout_seconds` (ssh.command_timeout_seconds) with the remote process ended, HostUnreachable and its kin.
+        """
+        return host_commands.run(self, command, sudo=sudo, check=check, timeout_seconds=timeout_seconds, feed=input)
+
+    def stream(
+        self,
+        command: Command,
+        *,
+        on_line: Callable[[str], bool | None],
+        deadline_seconds: float,
+        sudo: bool = False,
+        check: bool = True,
+        on_error_line: Callable[[str], object] | None = None,
+    ) -> int:
+        """Give each line that a command prints to `on_line`, as it comes, and return the exit status.
+
+        `on_line` returns True to stop: the remote process is ended and 0 returned. Lines of stderr go to
+        `on_error_line`; the last one stands in the error. Raises as `run` does, DeadlineExceeded included.
+        """
+        return host_commands.stream(
+            self,
+            command,
+            on_line=on_line,
+            deadline_seconds=deadline_seconds,
+            sudo=sudo,
+            check=check,
+            on_error_line=on_error_line,
+        )
+
+    def reading(
+        self, command: Command, *, sudo: bool = False, timeout_seconds: float | None = None
+    ) -> contextlib.AbstractContextManager[OutputStream]:
+        """Give a command's stdout as a binary stream that is read as it comes, for output too big to hold.
+
+        What is left unread is discarded; a command that failed raises CommandFailed when the context ends.
+        """
+        return host_commands.reading(self, command, sudo=sudo, timeout_seconds=timeout_seconds)
+
+    def interactive(self, command: Command | None = None, *, sudo: bool = False) -> int:
+        """Join this process's terminal to a command, or to a login shell, and return its exit status."""
+        return host_commands.interactive(self, command, sudo=sudo)
+
+    # Files
+
+    def put_bytes(self, data: bytes, remote: str, *, mode: int = 0o644, sudo: bool = False) -> None:
+        """Write a file atomically and durably: a reader sees the old file or the new one, even after a power cut.
+
+        It is made 0600 before anything is in it. The folder has to exist. A link is replaced, not followed.
+        """
+        host_copy.put_bytes(self, data, remote, mode=mode, sudo=sudo)
+
+    def put(
+        self,
+        local: str | Path,
+        remote: str,
+        *,
+        mode: int | None = None,
+        sudo: bool = False,
+        recursive: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """Copy a file, atomically as `put_bytes` does, or with `recursive` a folder, to the machine.
+
+        A file goes into `remote` when that is a folder. A folder's content goes into the folder `remote`, which is
+        made when missing; what else is there stays. `mode`: of a file; its local one when not given.
+        """
+        host_copy.put(
+            self, Path(local), remote, mode=mode, sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds
+        )
+
+    def get(
+        self,
+        remote: str,
+        local: str | Path,
+        *,
+        sudo: bool = False,
+        recursive: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> list[str]:
+        """Copy a file from the machine to `local`, with its mode; into it, when that is a folder.
+
+        With `recursive`, `local` is a folder, made when missing, that gets the file or the content of the folder. Returns what was left out of a folder: devices, sockets, and links that lead out of it.
+        """
+        return host_copy.get(self, remote, Path(local), sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds)
+
+    # Connections
+
+    @contextlib.contextmanager
+    def tunnel(self, remote_port: int, remote_address: str = "127.0.0.1") -> Iterator[LocalAddress]:
+        """Give a local address that leads to a port as the machine reaches it, for as long as the context lasts."""
+        self.connect()
+        with tunnel.listening(lambda: self.dial(remote_address, remote_port)) as (address, port):
+            yield LocalAddress(address, port)
+
+    def dial(self, address: str, port: int) -> paramiko.Channel:
+        """Open a connection from the machine to ADDRESS:PORT. Raises ChannelException when nothing listens there."""
+        return self.connect().open_channel(
+            "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self.ssh.connect_timeout_seconds
+        )
+
+    def connect(self) -> paramiko.Transport:
+        """Connect, unless connected; only this is ever retried, never a command.
+
+        Raises HostUnreachable, HostKeyMismatch or LoginRefused; the last two are final and not retried.
+        """
+        asked = time.monotonic()
+        with self._connecting:
+            if self._connection is not None and self._connection.is_connected:
+                return _transport(self._connection)
+            if self._failure and self._failure[0] > asked:
+                # Somebody tried while we waited for our turn (all hosts share an entry node): the answer is the same.
+                raise self._failure[1]
+            try:
+                self._connection = self._connect_retrying()
+            except Exception as error:
+                self._failure = (time.monotonic(), error)
+                raise
+            return _transport(self._connection)
+
+    def wait_for_login(self, deadline_seconds: float) -> None:
+        """Wait until the machine lets us in, as one that boots will. A wrong host key is not waited for."""
+        deadline = time.monotonic() + deadline_seconds
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: type(error) in (HostUnreachable, LoginRefused)),
+            wait=tenacity.wait_random(0.1, 0.5),
+            stop=lambda _: time.monotonic() > deadline,
+            reraise=True,
+        ):
+            with attempt:
+                self.connect()
+
+    def cancel(self) -> None:
+        """Make all running commands of this host end soon; their callers get HostUnreachable."""
+        self.cancelled.set()
+
+    def close(self) -> None:
+        """Close the connection. The next use opens it again."""
+        with self._connecting:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._own_gateway and self.gateway:
+            self.gateway.close()
+        self.cancelled.clear()
+
+    def _connect_retrying(self) -> Any:
+        attempts = self.ssh.connect_attempts
+        try:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception(lambda error: not isinstance(error, ArgosyError)),
+                wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+                stop=tenacity.stop_after_attempt(attempts),
+                reraise=True,
+            ):
+                with attempt:
+                    return self._connect_once()
+        except paramiko.AuthenticationException:
+            raise self._login_refused() from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            tried = f" after {attempts} attempts" if attempts > 1 else ""
+            raise HostUnreachable(
+                self.name,
+                f"no ssh connection to {self.where}{tried}: {_reason(error)}; is it up, and the address right?",
+            ) from None
+        raise AssertionError("not reached")
+
+    def _connect_once(self) -> Any:
+        """Return an open connection. Raises ArgosyError for what another attempt would not change."""
+        address, port, timeout = self.machine.address, self.ssh.port, self.ssh.connect_timeout_seconds
+        pinned = known_hosts.read(self.known_hosts).get(known_hosts.entry_name(address, port), ())
+        login = connect_arguments(self.key)
+        sock = self.gateway.dial(address, port) if self.gateway else _direct(address, port, timeout)
+        timeouts = {"timeout": timeout, "banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
+        connection: Any = Connection(  # type: ignore[no-untyped-call]
+            address,
+            user=self.ssh.user,
+            port=port,
+            config=_fabric_config(),
+            connect_kwargs={"sock": sock, **timeouts, **login},
+        )
+        pin_client(connection.client, pinned, address, port)
+        try:
+            with host_key_checked(self.name, address, port, self.known_hosts):
+                connection.open()
+        except BaseException as error:
+            transport = connection.client.get_transport()
+            refused = isinstance(error, paramiko.SSHException) and _asked_for_login(transport)
+            connection.client.close()
+            sock.close()
+            if refused:
+                raise self._login_refused() from None
+            raise
+        connection.transport.set_keepalive(KEEPALIVE_SECONDS)
+        return connection
+
+    def _login_refused(self) -> LoginRefused:
+        with_what = f"the key {self.key}" if self.key else "any key of your agent or ~/.ssh (ssh.key names one)"
+        user = self.ssh.user
+        return LoginRefused(
+            self.name,
+            f"{self.where} did not let {user} in with {with_what}; is its public half in ~{user}/.ssh/authorized_keys?",
+        )
+
+
+class Hosts:
+    """The hosts of some machines, by name, with their connections; closes them when its context ends.
+
+    Through an entry node, all share one connection to it. `key`: as for `Host`; the configured one, or the cluster's
+    own, when not given.
+    """
+
+    def __init__(self, settings: Settings, machines: Iterable[Machine]) -> None:
+        self.max_parallel = settings.ssh.max_parallel
+        key, pins = login_key(settings), settings.state_path / "known_hosts"
+        self._gateway = _entry_host(settings.ssh, pins, key) if settings.ssh.entry_node else None
+        self._hosts = {
+            machine.name: Host(machine, settings.ssh, pins, key, gateway=self._gateway) for machine in machines
+        }
+
+    def __enter__(self) -> Hosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(self._hosts.values())
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def __getitem__(self, machine: Machine | str) -> Host:
+        return self._hosts[machine if isinstance(machine, str) else machine.name]
+
+    def each(
+        self,
+        function: Callable[[Host], T],
+        machines: Iterable[Machine | str] | None = None,
+        max_parallel: int | None = None,
+        what: str = "",
+    ) -> Outcomes[T]:
+        """Call `function` for the hosts (of `machines`), at most `max_parallel` (ssh.max_parallel) at a time.
+
+        All finish, whatever happens to the others. `what`: the deed, for the message of `joined`.
+        """
+        chosen = list(self) if machines is None else [self[machine] for machine in machines]
+        return fan_out(
+            {host.name: host for host in chosen},
+            function,
+            max_parallel=max_parallel or self.max_parallel,
+            what=what,
+            cancel=self.cancel,
+        )
+
+    def cancel(self) -> None:
+        """Make all running commands end soon."""
+        for host in self:
+            host.cancel()
+
+    def close(self) -> None:
+        """Close all connections, the one to the entry node last."""
+        for host in self:
+            host.close()
+        if self._gateway:
+            self._gateway.close()
+
+
+def login_key(settings: Settings) -> Path | None:
+    """Return the key to log in with: ssh.key, else the cluster's own if it was made, else None (the operator's)."""
+    if settings.ssh.key:
+        return settings.root / Path(settings.ssh.key).expanduser()
+    own = settings.secrets_path / "ssh" / "id_ed25519"
+    return own if own.exists() else None
+
+
+def parse_entry_node(text: str, user: str) -> tuple[str, str, int]:
+    """Return (user, host, port) of `[user@]host[:port]`. Raises ConfigError."""
+    login, _, place = text.rpartition("@")
+    host, colon, port = place.partition(":")
+    if not host or ("@" in text and not login) or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
+        raise ConfigError(f"{text!r} is not [user@]host[:port]", "ssh.entry_node")
+    return login or user, host, int(port or known_hosts.SSH_PORT)
+
+
+def _entry_host(ssh: SshSettings, pins: Path, key: Path | None) -> Host:
+    user, address, port = parse_entry_node(ssh.entry_node, ssh.user)
+    direct = ssh.model_copy(update={"user": user, "port": port, "entry_node": ""})
+    return Host(Machine(f"entry node {address}", address), direct, pins, key)
+
+
+@cache
+def _fabric_config() -> Config:
+    # An empty SSHConfig keeps Fabric from reading ~/.ssh/config and /etc/ssh/ssh_config, lazy from its own files.
+    return Config(ssh_config=SSHConfig(), lazy=True)  # type: ignore[no-untyped-call]
+
+
+def _transport(connection: Any) -> paramiko.Transport:
+    transport: paramiko.Transport = connection.transport
+    return transport
+
+
+def _direct(address: str, port: int, timeout: float) -> socket.socket:
+    sock = socket.create_connection((address, port), timeout)
+    # Small packets both ways: waiting to fill one up would cost 40 ms for each reply.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MILLISECONDS)
+    return sock
+
+
+def _asked_for_login(transport: paramiko.Transport | None) -> bool:
+    """Return whether a failed connection got past the host key, and lives: then it was the login that failed."""
+    return transport is not None and transport.is_active() and transport.initial_kex_done
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, paramiko.ChannelException):
+        return f"the entry node can't reach it ({error.text})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or "the connection was closed"

@@ -1,0 +1,252 @@
+"""Run commands on a machine over channels of its connection: to the end, line by line, as a stream, on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import paramiko
+
+from argosy import remote_shell, terminal
+from argosy.errors import ArgosyError, CommandFailed, DeadlineExceeded, HostUnreachable, Refused
+from argosy.remote_shell import Command
+from argosy.ssh_channel import (
+    ERROR_TAIL_BYTES,
+    Cancelled,
+    ConnectionLost,
+    Feed,
+    Lines,
+    OutputStream,
+    RunningCommand,
+    Source,
+    TimeUp,
+    Watchdog,
+)
+
+if TYPE_CHECKING:
+    from argosy.host import Host
+
+ENDING_SECONDS = 6.0
+# The machine ends a follower's command by itself so long after we should have.
+FOLLOWER_GRACE_SECONDS = 15
+# How long sshd may take to say that it has begun a command, in connect timeouts: a busy machine forks slowly.
+REPLY_TIMEOUTS = 3
+
+_watchdog = Watchdog()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A command that ended. `code`: its exit status, -1 when a signal ended it; `seconds`: how long it took."""
+
+    host: str
+    command: str
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    code: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
+def run(
+    host: Host, command: Command, *, sudo: bool, check: bool, timeout_seconds: float | None, feed: Feed | None
+) -> Result:
+    """See `Host.run`."""
+    started = time.monotonic()
+    printed: dict[Source, list[bytes]] = {Source.STDOUT: [], Source.STDERR: []}
+    with _running(host, command, sudo=sudo, seconds=timeout_seconds, feed=feed) as running:
+        for source, data in running.chunks():
+            printed[source].append(data)
+    result = Result(
+        host=host.name,
+        command=remote_shell.shortened(command),
+        stdout=b"".join(printed[Source.STDOUT]).decode(errors="replace"),
+        stderr=b"".join(printed[Source.STDERR]).decode(errors="replace"),
+        code=running.exit_status,
+        seconds=time.monotonic() - started,
+    )
+    if check and not result.ok:
+        _fail(host, result, sudo)
+    return result
+
+
+def stream(
+    host: Host,
+    command: Command,
+    *,
+    on_line: Callable[[str], bool | None],
+    deadline_seconds: float,
+    sudo: bool,
+    check: bool,
+    on_error_line: Callable[[str], object] | None,
+) -> int:
+    """See `Host.stream`."""
+    started = time.monotonic()
+    lines, error_lines, errors = Lines(), Lines(), b""
+    with _running(host, command, sudo=sudo, seconds=deadline_seconds, follow=True) as running:
+        for source, data in running.chunks():
+            if source is Source.STDERR:
+                errors = (errors + data)[-ERROR_TAIL_BYTES:]
+                _tell(on_error_line, error_lines.add(data))
+            elif any(on_line(text) for text in lines.add(data)):
+                return 0
+        _tell(on_error_line, error_lines.end())
+        if any(on_line(text) for text in lines.end()):
+            return 0
+    code = running.exit_status
+    if check and code != 0:
+        _fail(host, _result(host, command, errors, code, started), sudo)
+    return code
+
+
+@contextlib.contextmanager
+def reading(host: Host, command: Command, *, sudo: bool, timeout_seconds: float | None) -> Iterator[OutputStream]:
+    """See `Host.reading`."""
+    started = time.monotonic()
+    unfinished: ArgosyError | None = None
+    with _running(host, command, sudo=sudo, seconds=timeout_seconds) as running:
+        output = OutputStream(running.chunks())
+        try:
+            yield output
+        except CommandFailed as error:
+            unfinished = error
+        output.drain()
+    if running.exit_status != 0:
+        _fail(host, _result(host, command, output.errors, running.exit_status, started), sudo)
+    if unfinished:
+        raise unfinished
+
+
+def interactive(host: Host, command: Command | None, *, sudo: bool) -> int:
+    """See `Host.interactive`."""
+    sudo = host.elevates(sudo)
+    if command is None:
+        command = ["sudo", "-n", "-i"] if sudo else 'exec "${SHELL:-/bin/sh}" -l'
+        sudo = False
+    with contextlib.closing(_session(host)) as channel:
+        if sys.stdin.isatty():
+            columns, lines = terminal.size()
+            channel.get_pty(os.environ.get("TERM") or "xterm", columns, lines)
+        _begin(host, channel, remote_shell.line(command, sudo=sudo))
+        return terminal.attach(channel)
+
+
+@contextlib.contextmanager
+def _running(
+    host: Host, command: Command, *, sudo: bool, seconds: float | None, feed: Feed | None = None, follow: bool = False
+) -> Iterator[RunningCommand]:
+    """Begin a command, and see that it has ended when the context does: by itself, or by us."""
+    seconds = host.ssh.command_timeout_seconds if seconds is None else seconds
+    sudo = host.elevates(sudo)
+    text = remote_shell.shortened(command)
+    deadline = time.monotonic() + seconds
+    if not host.sessions.acquire(timeout=seconds):
+        raise DeadlineExceeded(f"{host.name}: `{text}` was not begun within {seconds:g} s: too many others run there")
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(host.sessions.release)
+        channel = cleanup.enter_context(contextlib.closing(_session(host)))
+        running = RunningCommand(channel, deadline, host.cancelled)
+        limit = seconds + FOLLOWER_GRACE_SECONDS if follow else 0
+        _begin(host, channel, remote_shell.traced(command, sudo=sudo, limit_seconds=limit))
+        try:
+            running.feed(feed)
+            yield running
+        except TimeUp:
+            ended = _end(channel, running, sudo)
+            fate = "was ended" if ended else "may still run there"
+            raise DeadlineExceeded(f"{host.name}: `{text}` took longer than {seconds:g} s and {fate}") from None
+        except (ConnectionLost, Cancelled) as error:
+            ended = _end(channel, running, sudo)
+            reason = "was cancelled" if isinstance(error, Cancelled) else "lost its connection"
+            fate = "and was ended" if ended else "and may still run there; look before you try again"
+            raise HostUnreachable(host.name, f"`{text}` {reason} {fate}") from None
+        finally:
+            _end(channel, running, sudo)
+
+
+def _session(host: Host) -> paramiko.Channel:
+    """Open a session. Nothing was begun yet, so a connection that turns out to be dead may be made anew, once."""
+    timeout = host.ssh.connect_timeout_seconds
+    for last in (False, True):
+        transport = host.connect()
+        try:
+            return transport.open_session(timeout=timeout)
+        except paramiko.ChannelException as error:
+            raise HostUnreachable(host.name, f"sshd refused one more session: {error.text}") from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            transport.close()
+            if last:
+                raise HostUnreachable(host.name, f"{host.where} no longer answers: {error}") from None
+    raise AssertionError("not reached")
+
+
+def _begin(host: Host, channel: paramiko.Channel, line: str) -> None:
+    try:
+        with _watchdog.limit(channel.get_transport(), REPLY_TIMEOUTS * host.ssh.connect_timeout_seconds):
+            channel.exec_command(line)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        reason = str(error) or "the connection was closed"
+        raise HostUnreachable(host.name, f"{host.where} did not begin the command: {reason}") from None
+
+
+def _end(channel: paramiko.Channel, running: RunningCommand, sudo: bool) -> bool:
+    """End the remote processes unless they ended already. Returns whether they are known to have ended."""
+    transport = channel.get_transport()
+    if running.code is not None or running.told_to_end:
+        return True
+    running.told_to_end = True
+    if not running.group or not transport.is_active():
+        return False
+    ended = threading.Event()
+
+    def tell() -> None:
+        with (
+            contextlib.suppress(Exception),
+            contextlib.closing(transport.open_session(timeout=ENDING_SECONDS)) as other,
+        ):
+            other.exec_command(remote_shell.ending(running.group or 0, sudo=sudo))
+            if other.status_event.wait(ENDING_SECONDS) and other.recv_exit_status() == 0:
+                ended.set()
+
+    # In a thread of its own: on a connection that hangs even sending can.
+    thread = threading.Thread(target=tell, name="ssh-end", daemon=True)
+    thread.start()
+    thread.join(ENDING_SECONDS)
+    if thread.is_alive():
+        transport.close()
+    return ended.is_set()
+
+
+def _result(host: Host, command: Command, errors: bytes, code: int, started: float) -> Result:
+    seconds = time.monotonic() - started
+    return Result(host.name, remote_shell.shortened(command), "", errors.decode(errors="replace"), code, seconds)
+
+
+def _fail(host: Host, result: Result, sudo: bool) -> NoReturn:
+    if host.elevates(sudo) and result.code == 1 and not run_quietly(host, ["sudo", "-n", "true"]):
+        raise Refused(
+            f"{host.name}: {host.ssh.user} may not use sudo without a password there; see sudoers(5), NOPASSWD"
+        )
+    how = "was ended by a signal" if result.code == -1 else f"ended with {result.code}"
+    last = (result.stderr.strip() or result.stdout.strip()).rpartition("\n")[2].strip()
+    raise CommandFailed(f"{host.name}: `{result.command}` {how}" + (f": {last}" if last else ""), result)
+
+
+def run_quietly(host: Host, command: Command) -> bool:
+    """Return whether a command succeeds."""
+    return run(host, command, sudo=False, check=False, timeout_seconds=None, feed=None).ok
+
+
+def _tell(listener: Callable[[str], object] | None, lines: list[str]) -> None:
+    for text in lines:
+        if listener:
+            listener(text)

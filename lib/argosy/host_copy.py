@@ -1,0 +1,181 @@
+"""Copy files to and from a machine, over the command channel and so through sudo where need be.
+
+SFTP would log in as a user that may not write where the files belong, and would need a second protocol to be allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, cast
+
+from argosy.errors import CommandFailed, ConfigError
+from argosy.remote_shell import PACK_ANY, PACK_FILE, UNPACK_FOLDER, WRITE_FILE, Script
+
+if TYPE_CHECKING:
+    from argosy.host import Host
+    from argosy.ssh_channel import Feed, Sink
+
+CHUNK_BYTES = 1 << 16
+
+
+def put_bytes(host: Host, data: bytes, remote: str, *, mode: int = 0o644, sudo: bool = False) -> None:
+    """Write `data` to the file `remote`; see `Host.put_bytes`."""
+    _write(host, data, len(data), remote, mode=mode, sudo=sudo, name="")
+
+
+def put(
+    host: Host,
+    local: Path,
+    remote: str,
+    *,
+    mode: int | None = None,
+    sudo: bool = False,
+    recursive: bool = False,
+    timeout_seconds: float | None = None,
+) -> None:
+    """Copy a file or folder to the machine; see `Host.put`."""
+    if local.is_dir():
+        if not recursive:
+            raise ConfigError(f"{local} is a folder, and recursive was not asked for", "local")
+        argv = Script(f"put {remote}", UNPACK_FOLDER, _path(remote))
+        host.run(argv, sudo=sudo, input=partial(_pack, local), timeout_seconds=timeout_seconds)
+        return
+    try:
+        source = local.open("rb")
+    except OSError as error:
+        raise ConfigError(f"can't read {local}: {error.strerror}", "local") from None
+    with source:
+        status = os.fstat(source.fileno())
+        if mode is None:
+            mode = stat.S_IMODE(status.st_mode)
+        feed = partial(_send, source, status.st_size)
+        _write(
+            host, feed, status.st_size, remote, mode=mode, sudo=sudo, name=local.name, timeout_seconds=timeout_seconds
+        )
+
+
+def get(
+    host: Host,
+    remote: str,
+    local: Path,
+    *,
+    sudo: bool = False,
+    recursive: bool = False,
+    timeout_seconds: float | None = None,
+) -> list[str]:
+    """Copy a file or folder from the machine; see `Host.get`."""
+    argv = Script(f"get {remote}", PACK_ANY if recursive else PACK_FILE, _path(remote))
+    with host.reading(argv, sudo=sudo, timeout_seconds=timeout_seconds) as stream:
+        try:
+            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
+                if recursive:
+                    return _unpack(archive, local)
+                _unpack_file(archive, local / PurePosixPath(remote).name if local.is_dir() else local)
+        except tarfile.ReadError:
+            # Nothing came, or not all: the command's own error says why, and is raised when the context ends.
+            stream.drain()
+            raise CommandFailed(f"{host.name}: what came of {remote} is not complete") from None
+    return []
+
+
+def _write(
+    host: Host,
+    feed: Feed,
+    size: int,
+    remote: str,
+    *,
+    mode: int,
+    sudo: bool,
+    name: str,
+    timeout_seconds: float | None = None,
+) -> None:
+    argv = Script(f"put {remote}", WRITE_FILE, _path(remote), f"{mode:o}", str(size), name)
+    host.run(argv, sudo=sudo, input=feed, timeout_seconds=timeout_seconds)
+
+
+def _path(remote: str) -> str:
+    """Return the path so that no program takes it for an option, and it has a folder part."""
+    return remote if remote.startswith("/") else f"./{remote}"
+
+
+def _send(source: IO[bytes], size: int, sink: Sink) -> None:
+    left = size
+    while left and (data := source.read(min(left, CHUNK_BYTES))):
+        sink.write(data)
+        left -= len(data)
+
+
+def _pack(folder: Path, sink: Sink) -> None:
+    with tarfile.open(fileobj=cast(IO[bytes], sink), mode="w|") as archive:
+        archive.add(folder, arcname=".")
+
+
+def _unpack_file(archive: tarfile.TarFile, target: Path) -> None:
+    member = archive.next()
+    if member is None or not member.isfile():
+        raise tarfile.ReadError
+    _write_member(archive, member, target)
+
+
+def _unpack(archive: tarfile.TarFile, folder: Path) -> list[str]:
+    """Unpack what a machine sent, and nothing outside of `folder`, whatever the names say. Returns what was left out.
+
+    Not `extractall(filter="data")`: Debian 12's Python 3.11.2 has no filters, and an absolute link would end it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    left_out: list[str] = []
+    links: list[Callable[[], None]] = []
+    for member in archive:
+        name = PurePosixPath(member.name)
+        target = folder / name
+        if name.is_absolute() or ".." in name.parts or _leads_outside(member, name):
+            left_out.append(member.name)
+        elif member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif member.isfile():
+            _write_member(archive, member, target)
+        elif member.issym():
+            # Made at the end, so that no file of the archive is written through a link of the archive.
+            links.append(partial(_link, target, member.linkname))
+        else:
+            left_out.append(member.name)
+    for link in links:
+        link()
+    return left_out
+
+
+def _leads_outside(member: tarfile.TarInfo, name: PurePosixPath) -> bool:
+    if not member.issym():
+        return False
+    pointed = os.path.normpath(name.parent / member.linkname)
+    return member.linkname.startswith("/") or pointed.split("/")[0] == ".."
+
+
+def _link(target: Path, pointed: str) -> None:
+    if target.is_symlink() or target.is_file():
+        target.unlink()
+    target.symlink_to(pointed)
+
+
+def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    source = archive.extractfile(member)
+    if source is None:
+        raise tarfile.ReadError
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Made 0600 under another name: a secret is never readable by others, and no reader sees half a file.
+    handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file, source:
+            shutil.copyfileobj(source, file, CHUNK_BYTES)
+            os.fchmod(file.fileno(), stat.S_IMODE(member.mode) & 0o777)
+        Path(part).replace(target)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise

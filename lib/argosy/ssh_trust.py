@@ -1,0 +1,57 @@
+"""Which host key a host must show, and what is said when it shows another."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import paramiko
+
+from argosy.errors import HostKeyMismatch
+from argosy.known_hosts import HostKey, entry_name, read
+
+
+class _UnknownHostKey(Exception):
+    def __init__(self, key: HostKey) -> None:
+        self.key = key
+        super().__init__(key.fingerprint)
+
+
+class _RefuseUnknown(paramiko.MissingHostKeyPolicy):
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> NoReturn:  # noqa: ARG002
+        raise _UnknownHostKey(HostKey(key.get_name(), key.get_base64()))
+
+
+def pin_client(client: paramiko.SSHClient, pinned: Iterable[HostKey], address: str, port: int) -> None:
+    """Make `client` accept these keys for the host and no other."""
+    client.set_missing_host_key_policy(_RefuseUnknown())
+    accepted = client.get_host_keys()
+    # paramiko asks the server for the kind of key that stands first.
+    for key in sorted(pinned, key=lambda key: key.type != "ssh-ed25519"):
+        with contextlib.suppress(paramiko.pkey.UnknownKeyType, paramiko.SSHException):
+            loaded = paramiko.PKey.from_type_string(key.type, key.raw)
+            accepted.add(entry_name(address, port), key.type, loaded)
+
+
+@contextlib.contextmanager
+def host_key_checked(host: str, address: str, port: int, known_hosts: Path) -> Iterator[None]:
+    """Raise HostKeyMismatch where the body meets a key that is not the pinned one."""
+    trust = f"inv cluster.trust {address if port == 22 else entry_name(address, port)}"
+    try:
+        yield
+    except _UnknownHostKey as error:
+        raise HostKeyMismatch(
+            host,
+            f"the host key of {address} ({error.key.fingerprint}) is not in {known_hosts}; "
+            f"compare it with the machine's own, then: {trust}",
+        ) from None
+    except paramiko.BadHostKeyException as error:
+        shown = HostKey(error.key.get_name(), error.key.get_base64()).fingerprint
+        expected = ", ".join(key.fingerprint for key in read(known_hosts).get(entry_name(address, port), ()))
+        raise HostKeyMismatch(
+            host,
+            f"{address} shows the host key {shown}, but {expected} is pinned in {known_hosts}: it was made anew, or "
+            f"somebody answers in its place; only if it was made anew, trust its new key: {trust}",
+        ) from None

@@ -1,0 +1,142 @@
+"""A real sshd of the tests' own, on loopback, that leaves the host's own alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import tenacity
+
+from argosy import known_hosts
+from argosy.config import SshSettings
+from argosy.defaults import DEFAULTS
+from argosy.host import Host
+from argosy.model import Machine
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+
+requires_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd: apt-get install openssh-server")
+
+
+def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", path], check=True)
+    return path
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    with socket.create_server((address, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class SshServer:
+    """`folder` holds its host key, the accepted key (`key`) and the known_hosts file that pins it."""
+
+    folder: Path
+    addresses: Sequence[str] = ("127.0.0.1",)
+    options: Sequence[str] = ()
+    wrapper: Sequence[str] = ()
+    user: str = ""
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "id_ed25519"
+
+    @property
+    def pins(self) -> Path:
+        return self.folder / "known_hosts"
+
+    def prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        make_key(self.folder / "host_key")
+        make_key(self.key)
+        shutil.copy(f"{self.key}.pub", self.folder / "authorized_keys")
+        self.port = self.port or free_port(self.addresses[0])
+        self.pin()
+
+    def pin(self) -> None:
+        for address in self.addresses:
+            known_hosts.pin(self.pins, address, self.port, (self.folder / "host_key.pub").read_text())
+
+    def start(self) -> None:
+        """Start and wait until it answers. sshd needs /run/sshd when it is root."""
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        config = self.folder / "sshd_config"
+        listen = [f"ListenAddress {address}:{self.port}" for address in self.addresses]
+        lines = [
+            *listen,
+            f"HostKey {self.folder}/host_key",
+            f"AuthorizedKeysFile {self.folder}/authorized_keys",
+            "PidFile none",
+            "UsePAM no",
+            "StrictModes no",
+            "PasswordAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "MaxStartups 200",
+            "LogLevel VERBOSE",
+            # bash skips ~/.bashrc's slow parts in nested shells, which is not what is tested here.
+            "SetEnv SHLVL=3",
+            *self.options,
+        ]
+        config.write_text("".join(f"{line}\n" for line in lines))
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.wrapper, str(SSHD), "-D", "-e", "-f", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_until_it_answers()
+
+    def _wait_until_it_answers(self) -> None:
+        for attempt in tenacity.Retrying(
+            wait=tenacity.wait_fixed(0.02), stop=tenacity.stop_after_delay(10), reraise=True
+        ):
+            with attempt, socket.create_connection((self.addresses[0], self.port), 1):
+                pass
+
+    def stop(self) -> None:
+        """End it with its connections' processes."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def host(self, name: str = "air-01", *, key: Path | None = None, **ssh: object) -> Host:
+        """Return a host for this server; `ssh` overrides settings."""
+        settings = SshSettings.model_validate(
+            {**DEFAULTS["ssh"], "user": self.user or _user(), "port": self.port, "connect_timeout_seconds": 5, **ssh}
+        )
+        return Host(Machine(name, self.addresses[0]), settings, self.pins, key or self.key)
+
+
+@contextlib.contextmanager
+def ssh_server(folder: Path, **arguments: object) -> Iterator[SshServer]:
+    server = SshServer(folder, **arguments)  # type: ignore[arg-type]
+    server.prepare()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
