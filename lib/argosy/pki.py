@@ -77,6 +77,18 @@ def ensure_machine_certificates(folder: Path, machine: Machine, *, now: datetime
         return {name: _ensure_pair(where, name, request, authority, now) for name, request in requests.items()}
 
 
+def current_machine_certificates(folder: Path, machine: Machine, *, now: datetime) -> dict[str, Pair]:
+    """Return those pairs of `machine` that `ensure_machine_certificates` would keep. Writes nothing."""
+    if not (authority_path(folder).exists() and (folder / "pki" / "ca.key").exists()):
+        return {}
+    with _locked(folder):
+        authority = _ensure_ca(folder, now)
+        where = folder / "pki" / "machines" / machine.name
+        requests = machine_requests(machine.name, machine.address)
+        found = {name: _good_pair(where, name, request, authority, now) for name, request in requests.items()}
+    return {name: pair for name, pair in found.items() if pair is not None}
+
+
 def ensure_operator_certificate(folder: Path, *, now: datetime | None = None) -> Pair:
     """Return the pair by which this host talks to etcd, made or renewed where needed."""
     now = now or _now()
@@ -138,14 +150,23 @@ def _ensure_ca(folder: Path, now: datetime) -> Authority:
 def _ensure_pair(where: Path, name: str, request: Request, authority: Authority, now: datetime) -> Pair:
     atomic.ensure_private_folder(where)
     atomic.remove_leftovers(where)
+    good = _good_pair(where, name, request, authority, now)
+    if good is not None:
+        return good
     certificate_path, key_path = where / f"{name}.crt", where / f"{name}.key"
     key = _ensure_key(key_path)
-    certificate = _read_certificate(certificate_path)
-    if certificate is not None and not leaf_renewal(certificate, request, key.public_key(), authority, now):
-        return Pair(certificate_path, key_path)
     certificate = leaf_certificate(request, key.public_key(), authority, x509.random_serial_number(), now)
     atomic.write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
     return Pair(certificate_path, key_path, renewed=True)
+
+
+def _good_pair(where: Path, name: str, request: Request, authority: Authority, now: datetime) -> Pair | None:
+    certificate_path, key_path = where / f"{name}.crt", where / f"{name}.key"
+    certificate = _read_certificate(certificate_path)
+    if certificate is None or not key_path.exists():
+        return None
+    bad = leaf_renewal(certificate, request, _ensure_key(key_path).public_key(), authority, now)
+    return None if bad else Pair(certificate_path, key_path)
 
 
 def _ensure_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -185,6 +206,7 @@ def _read_certificate(path: Path) -> x509.Certificate | None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
+        atomic.ensure_private_folder(folder)
         atomic.ensure_private_folder(folder / "pki")
         with atomic.locked(folder / "pki" / ".lock"):
             atomic.remove_leftovers(folder / "pki")
