@@ -25,15 +25,16 @@ from fabric.config import Config
 from fabric.connection import Connection
 from paramiko.config import SSHConfig
 
-from argosy import host_commands, host_copy, known_hosts, tunnel
+from argosy import known_hosts
 from argosy.errors import ArgosyError, ConfigError, HostUnreachable, LoginRefused
 from argosy.fanout import Outcome, Outcomes, fan_out, joined
-from argosy.host_commands import Result
 from argosy.model import Machine
 from argosy.remote_shell import Command
-from argosy.ssh_channel import Feed, OutputStream
-from argosy.ssh_identity import connect_arguments
-from argosy.ssh_trust import host_key_checked, pin_client
+from argosy.ssh import commands, copy, tunnel
+from argosy.ssh.channel import Feed, OutputStream
+from argosy.ssh.commands import Result
+from argosy.ssh.identity import connect_arguments
+from argosy.ssh.trust import host_key_checked, pin_client
 
 if TYPE_CHECKING:
     from argosy.config import Settings, SshSettings
@@ -118,7 +119,7 @@ class Host:
         is seen by everybody on the machine. Raises CommandFailed (unless `check` is off), DeadlineExceeded after
         `timeout_seconds` (ssh.command_timeout_seconds) with the remote process ended, HostUnreachable and its kin.
         """
-        return host_commands.run(self, command, sudo=sudo, check=check, timeout_seconds=timeout_seconds, feed=input)
+        return commands.run(self, command, sudo=sudo, check=check, timeout_seconds=timeout_seconds, feed=input)
 
     def stream(
         self,
@@ -135,7 +136,7 @@ class Host:
         `on_line` returns True to stop: the remote process is ended and 0 returned. Lines of stderr go to
         `on_error_line`; the last one stands in the error. Raises as `run` does, DeadlineExceeded included.
         """
-        return host_commands.stream(
+        return commands.stream(
             self,
             command,
             on_line=on_line,
@@ -152,11 +153,11 @@ class Host:
 
         What is left unread is discarded; a command that failed raises CommandFailed when the context ends.
         """
-        return host_commands.reading(self, command, sudo=sudo, timeout_seconds=timeout_seconds)
+        return commands.reading(self, command, sudo=sudo, timeout_seconds=timeout_seconds)
 
     def interactive(self, command: Command | None = None, *, sudo: bool = False) -> int:
         """Join this process's terminal to a command, or to a login shell, and return its exit status."""
-        return host_commands.interactive(self, command, sudo=sudo)
+        return commands.interactive(self, command, sudo=sudo)
 
     # Files
 
@@ -165,7 +166,7 @@ class Host:
 
         It is made 0600 before anything is in it. The folder has to exist. A link is replaced, not followed.
         """
-        host_copy.put_bytes(self, data, remote, mode=mode, sudo=sudo)
+        copy.put_bytes(self, data, remote, mode=mode, sudo=sudo)
 
     def put(
         self,
@@ -182,9 +183,7 @@ class Host:
         A file goes into `remote` when that is a folder. A folder's content goes into the folder `remote`, which is
         made when missing; what else is there stays. `mode`: of a file; its local one when not given.
         """
-        host_copy.put(
-            self, Path(local), remote, mode=mode, sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds
-        )
+        copy.put(self, Path(local), remote, mode=mode, sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds)
 
     def get(
         self,
@@ -197,9 +196,10 @@ class Host:
     ) -> list[str]:
         """Copy a file from the machine to `local`, with its mode; into it, when that is a folder.
 
-        With `recursive`, `local` is a folder, made when missing, that gets the file or the content of the folder. Returns what was left out of a folder: devices, sockets, and links that lead out of it.
+        With `recursive`, `local` is a folder, made when missing, that gets the file or the folder's content. Returns
+        what was left out of a folder: devices, sockets, and links that lead out of it.
         """
-        return host_copy.get(self, remote, Path(local), sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds)
+        return copy.get(self, remote, Path(local), sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds)
 
     # Connections
 

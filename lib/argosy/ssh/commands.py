@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import paramiko
 
-from argosy import remote_shell, terminal
+from argosy import remote_shell
 from argosy.errors import ArgosyError, CommandFailed, DeadlineExceeded, HostUnreachable, Refused
 from argosy.remote_shell import Command
-from argosy.ssh_channel import (
+from argosy.ssh import terminal
+from argosy.ssh.channel import (
     ERROR_TAIL_BYTES,
     Cancelled,
     ConnectionLost,
@@ -26,8 +27,8 @@ from argosy.ssh_channel import (
     RunningCommand,
     Source,
     TimeUp,
-    Watchdog,
 )
+from argosy.ssh.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from argosy.host import Host

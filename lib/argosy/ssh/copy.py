@@ -20,7 +20,7 @@ from argosy.remote_shell import PACK_ANY, PACK_FILE, UNPACK_FOLDER, WRITE_FILE, 
 
 if TYPE_CHECKING:
     from argosy.host import Host
-    from argosy.ssh_channel import Feed, Sink
+    from argosy.ssh.channel import Feed, Sink
 
 CHUNK_BYTES = 1 << 16
 
