@@ -59,11 +59,13 @@ def machine_flags(facts: EngineFacts) -> list[str]:
         *(_cgroup_v2() if facts.cgroup_version >= 2 else _cgroup_v1()),
         *UNCONFINED,
         "--security-opt=systempaths=unconfined",
-        "--tmpfs=/run:exec",
+        "--tmpfs=/run",
         "--tmpfs=/run/lock",
-        "--tmpfs=/tmp:exec",
+        "--tmpfs=/tmp",
         f"--stop-signal={STOP_SIGNAL}",
         "--env=container=docker",
+        # A reboot from inside is one; `docker stop` and a kill still keep it down.
+        "--restart=unless-stopped",
     ]
 
 

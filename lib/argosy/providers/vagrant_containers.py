@@ -16,7 +16,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from argosy import atomic
 from argosy.config import Settings
-from argosy.engine import find_container, refusals, remove_labelled
+from argosy.engine import find_container, remove_labelled
+from argosy.engine_connection import refusals
 from argosy.errors import DeadlineExceeded, EngineError, Refused
 from argosy.local_names import container_name, labels_of, network_name, volume_name
 from argosy.model import Machine

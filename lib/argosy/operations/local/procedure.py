@@ -1,0 +1,74 @@
+"""A procedure is a list of phases that reads as what is done; a second run of it changes nothing."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from argosy.console import Report
+from argosy.errors import Interrupted
+from argosy.model import Step
+
+Work = TypeVar("Work")
+
+
+class Phase(ABC, Generic[Work]):
+    """One part of a procedure. `title`: a noun, as progress lines show it."""
+
+    title: ClassVar[str]
+
+    @abstractmethod
+    def plan(self, work: Work, /) -> list[Step]:
+        """Return what `run` would do, as `--dry-run` prints it; nothing when there is nothing to do."""
+
+    def should_run(self, work: Work) -> bool:
+        return bool(self.plan(work))
+
+    @abstractmethod
+    def run(self, work: Work) -> bool:
+        """Do it; return whether anything was changed. Idempotent, and safe to do again after it was killed."""
+
+    def clean_up(self, work: Work) -> None:
+        """After a failure or Ctrl-C: put away what the same command can't go on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a phase took, and whether it changed anything."""
+
+    title: str
+    seconds: float
+    changed: bool
+
+
+def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: str) -> list[Timing]:
+    """Run the phases that should run, in order; stop at the first that fails, after its clean-up.
+
+    Raises Interrupted on Ctrl-C, naming the phase.
+    """
+    timings = []
+    for number, phase in enumerate(phases, 1):
+        started = time.monotonic()
+        place = f"{number}/{len(phases)}"
+        if not phase.should_run(work):
+            report(phase.title, f"{place} nothing to do")
+            timings.append(Timing(phase.title, time.monotonic() - started, changed=False))
+            continue
+        report(phase.title, f"{place} ...")
+        try:
+            changed = phase.run(work)
+        except KeyboardInterrupt:
+            phase.clean_up(work)
+            raise Interrupted(
+                f"{phase.title}: interrupted; `inv {task}` goes on from here, `inv local.stop` clears"
+            ) from None
+        except BaseException:
+            phase.clean_up(work)
+            raise
+        seconds = time.monotonic() - started
+        report(phase.title, f"{place} {'done' if changed else 'unchanged'} ({seconds:.1f} s)")
+        timings.append(Timing(phase.title, seconds, changed))
+    return timings

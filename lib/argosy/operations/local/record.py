@@ -1,0 +1,67 @@
+"""What a local cluster must remember between two runs: STATE/local.json, written before anything is made.
+
+    {"bip": "172.18.42.1/16", "release": {"name": "installer", "repository": "air/installer", "version": "0.1.3",
+     "digest": "sha256:..."}}
+
+The machines that are wanted stand in machines.json (argosy.inventory).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from argosy import atomic
+from argosy.config import Settings
+from argosy.errors import ConfigError
+from argosy.model import Image
+
+FILE_NAME = "local.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`bip`: of the engine inside each machine; `release`: what the machines were made to install, if any was."""
+
+    bip: str = ""
+    release: Image | None = None
+
+
+class _Image(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    repository: str
+    version: str
+    digest: str
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    bip: str = ""
+    release: _Image | None = None
+
+
+def load(settings: Settings) -> Record:
+    """Return the record; an empty one when there is none. Raises ConfigError for a bad file."""
+    path = _path(settings)
+    if not path.exists():
+        return Record()
+    try:
+        document = _Document.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise ConfigError("not what local.start wrote; `inv local.stop` removes it", str(path)) from None
+    release = Image(**document.release.model_dump()) if document.release else None
+    return Record(document.bip, release)
+
+
+def save(settings: Settings, record: Record) -> bool:
+    """Write the record; return whether it changed."""
+    settings.state_path.mkdir(parents=True, exist_ok=True)
+    return atomic.write_if_changed(_path(settings), (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+
+def _path(settings: Settings) -> Path:
+    return settings.state_path / FILE_NAME
