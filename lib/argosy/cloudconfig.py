@@ -47,12 +47,10 @@ def machine_config(
     `cluster_machines`: all of them, the machine among them; the first `etcd.max_members` run etcd, the others are its
     clients. `release`, `etcd`: the images to install, by digest. `registry_ca`: PEM of the CA that the registry's
     certificate is checked against; empty for one that the OS trusts. `initial_state`: `new`, or `existing` for a
-    machine that joins. Raises ConfigError when the registry has no address, or nobody could log in.
+    machine that joins. Raises ConfigError when the registry has no address.
     """
     if not settings.registry.address:
         raise ConfigError("the machines need the registry's address; give it as HOST:PORT", "registry.address")
-    if not authorized_keys:
-        raise ConfigError("nobody could log in: give at least one public key", "machine.authorized_keys")
     members = list(cluster_machines)[: settings.etcd.max_members]
     names = machine_files.Names(settings.system, machine.os)
     member = machine.name in {other.name for other in members}
@@ -75,8 +73,13 @@ def machine_config(
     )
 
 
-def render(config: MachineConfig, dialect: str) -> str:
-    """Return the machine's cloud-config file in `dialect`: the same config always gives the same text."""
+def render(config: MachineConfig, dialect: str = "") -> str:
+    """Return the machine's cloud-config file in `dialect` (its OS's own when empty). Same config, same text.
+
+    Raises ConfigError when nobody could log in on the machine, or the dialect can't say what its OS needs.
+    """
+    if not all(user.authorized_keys for user in config.users):
+        raise ConfigError("nobody could log in: give at least one public key", "machine.authorized_keys")
     return DIALECTS[dialect_for(config.os, dialect)].render(config)
 
 

@@ -25,7 +25,7 @@ def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]
     made = [
         _unit(names, "secrets.path", enabled=True, started=True),
         _unit(names, "secrets.service", start=start),
-        _unit(names, "installer.service", wants_etcd=member),
+        _unit(names, "installer.service"),
     ]
     if member:
         made.append(_etcd(settings, names))
