@@ -132,9 +132,9 @@ def _bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: 
             remote_shell.Script("write secrets", APPLY, folder, *removed), sudo=True, check=False, input=archive
         )
         if not done.ok:
-            reason = done.stderr.strip().rpartition("\n")[2] or f"sh ended with {done.code}"
+            reason = "; ".join(done.stderr.split("\n")[:3]).strip("; ") or f"sh ended with {done.code}"
             raise CommandFailed(
-                f"{host.name}: {folder} is incomplete: {reason}; then run cluster.upload-secrets again", done
+                f"{host.name}: can't write {folder}: {reason}; then run cluster.upload-secrets again", done
             )
     return changes
 
