@@ -1,0 +1,182 @@
+"""The Docker Engine API over its unix socket: the few calls that an installation needs.
+
+Source: https://docs.docker.com/reference/api/engine/version/v1.41/ (paths without a version mean the daemon's own).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from argosy_installer.errors import TryAgain
+
+Json = dict[str, Any]
+
+ANSWER_SECONDS = 60
+PULL_SILENCE_SECONDS = 300
+"""A pull that says nothing for so long has stalled."""
+
+
+class PullFailed(Exception):
+    """Docker could not pull an image; the message is Docker's own."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What /etc/SYSTEM/secrets/registry/config.json, a file of Docker's client, says about one registry."""
+
+    registry: str
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.registry}, {self.user}, ***)"
+
+    def header(self) -> str:
+        """Return the value of X-Registry-Auth."""
+        return base64.urlsafe_b64encode(json.dumps(self.body()).encode()).decode()
+
+    def body(self) -> dict[str, str]:
+        return {"username": self.user, "password": self.password, "serveraddress": self.registry}
+
+
+class Docker:
+    def __init__(self, socket_path: Path) -> None:
+        self._socket_path = socket_path
+
+    def image_exists(self, reference: str) -> bool:
+        return self._call("GET", f"/images/{quote(reference)}/json")[0] == 200
+
+    def login_status(self, credentials: Credentials) -> int:
+        """Return 200 when the registry takes the password, 401 when it does not, 500 when it does not answer."""
+        return self._call("POST", "/auth", credentials.body())[0]
+
+    def registry_status(self, reference: str, credentials: Credentials) -> int:
+        """Return 200 when the registry has `reference`, 401, 403 or 404 when it has not, 500 when it does not answer.
+
+        Docker makes no difference between an image that lacks and one that we may not see, so this tells of the
+        first only after `login_status` has excluded the second.
+        """
+        return self._call("GET", f"/distribution/{quote(reference)}/json", auth=credentials)[0]
+
+    def pull(self, reference: str, credentials: Credentials, on_event: Callable[[Json], None]) -> None:
+        """Pull `reference`; `on_event` gets each event of Docker's progress stream. Raises PullFailed.
+
+        Errors come as a status before the stream or as an event in it, whose status was 200 already.
+        """
+        connection = self._connection(PULL_SILENCE_SECONDS)
+        try:
+            response = self._send(
+                connection, "POST", f"/images/create?fromImage={quote(reference, safe='')}", None, credentials
+            )
+            if response.status != 200:
+                raise PullFailed(_message(response.read()))
+            for line in response:
+                if line.strip():
+                    self._pull_event(json.loads(line), on_event)
+        except (OSError, HTTPException, ValueError) as error:
+            raise PullFailed(f"the stream of Docker's progress broke: {error}") from error
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _pull_event(event: Json, on_event: Callable[[Json], None]) -> None:
+        if "error" in event or "errorDetail" in event:
+            raise PullFailed(str(event.get("error") or event["errorDetail"].get("message")))
+        on_event(event)
+
+    def container(self, name: str) -> Json | None:
+        """Return what `docker inspect` says of the container, None when there is none."""
+        status, body = self._call("GET", f"/containers/{quote(name)}/json")
+        return body if status == 200 else None
+
+    def execute(self, container: str, argv: tuple[str, ...], timeout_seconds: float) -> tuple[int, str]:
+        """Run `argv` in the container and return its exit code and output.
+
+        Raises TimeoutError; the API has no call to end what then still runs.
+        """
+        setup = {"Cmd": list(argv), "AttachStdout": True, "AttachStderr": True}
+        status, created = self._call("POST", f"/containers/{quote(container)}/exec", setup)
+        if status != 201:
+            return -1, str(created.get("message"))
+        connection = self._connection(timeout_seconds)
+        try:
+            start = f"/exec/{created['Id']}/start"
+            response = self._send(connection, "POST", start, {"Detach": False, "Tty": False}, None)
+            output = demultiplexed(response.read()).decode(errors="replace").strip()
+        finally:
+            connection.close()
+        code = self._call("GET", f"/exec/{created['Id']}/json")[1].get("ExitCode")
+        return (-1 if code is None else int(code)), output
+
+    def _call(self, method: str, path: str, body: object = None, auth: Credentials | None = None) -> tuple[int, Json]:
+        connection = self._connection(ANSWER_SECONDS)
+        try:
+            response = self._send(connection, method, path, body, auth)
+            content = response.read()
+            return response.status, _object(content)
+        except (OSError, HTTPException) as error:
+            raise TryAgain(f"Docker does not answer on {self._socket_path}: {error}") from error
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _send(
+        connection: HTTPConnection, method: str, path: str, body: object, auth: Credentials | None
+    ) -> HTTPResponse:
+        headers: Mapping[str, str] = {"X-Registry-Auth": auth.header()} if auth else {}
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, data, {**headers, "Content-Type": "application/json"})
+        return connection.getresponse()
+
+    def _connection(self, timeout_seconds: float) -> HTTPConnection:
+        return _UnixConnection(self._socket_path, timeout_seconds)
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("docker", timeout=timeout_seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def demultiplexed(stream: bytes) -> bytes:
+    """Return the output in an attach stream: frames of an 8 byte header (stream, 0, 0, 0, length) and the bytes."""
+    output = b""
+    while len(stream) >= 8:
+        length = int.from_bytes(stream[4:8], "big")
+        output += stream[8 : 8 + length]
+        stream = stream[8 + length :]
+    return output
+
+
+def credentials(config: Mapping[str, Any], registry: str) -> Credentials | None:
+    """Return what a config.json of Docker's client holds for `registry`, None when nothing or nothing readable."""
+    try:
+        user, _, password = base64.b64decode(config["auths"][registry]["auth"]).decode().partition(":")
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Credentials(registry, user, password)
+
+
+def _object(content: bytes) -> Json:
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _message(content: bytes) -> str:
+    return str(_object(content).get("message") or content.decode(errors="replace").strip())

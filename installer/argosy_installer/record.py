@@ -1,0 +1,80 @@
+"""What stays of an installation: install.json, the words of shells and consoles, the machine's key in etcd."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from argosy_installer import files
+from argosy_installer.errors import Failure, TryAgain
+from argosy_installer.etcd import Etcd
+from argosy_installer.machine import Machine, read_json
+from argosy_installer.release import Release
+
+ATTEMPTS = 10
+"""Of a compare-and-swap: somebody else writes the machine's key now and then, not all the time."""
+
+
+def result(
+    machine: Machine, state: str, seconds: float = 0, failures: Sequence[Failure] = (), reason: str = ""
+) -> dict[str, Any]:
+    """Return the content of install.json. `reason`: why it is installing still."""
+    return {
+        "state": state,
+        "release": machine.version,
+        "machine": machine.name,
+        "seconds": round(seconds, 1),
+        "failed": [asdict(failure) for failure in failures],
+        **({"reason": reason} if reason else {}),
+    }
+
+
+def write_result(machine: Machine, content: dict[str, Any]) -> None:
+    files.write(machine.install_record, json.dumps(content) + "\n")
+
+
+def write_service_words(machine: Machine, release: Release) -> None:
+    """Write services/NAME.shell and NAME.console, one word a line, for the command on the machine."""
+    folder = machine.state / "services"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {f"{service.name}.shell": service.shell for service in release.services}
+    wanted |= {f"{service.name}.console": service.console for service in release.services if service.console}
+    for name, words in wanted.items():
+        files.write_if_changed(folder / name, "".join(f"{word}\n" for word in words))
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            files.remove(path)
+
+
+def register(etcd: Etcd, machine: Machine) -> None:
+    """Record the machine as active under /machines/NAME, keeping what others have written there.
+
+    A machine that is draining stays so: whoever drained it says when it is over.
+    """
+    key = f"/machines/{machine.name}"
+    for _ in range(ATTEMPTS):
+        present = etcd.get(key)
+        wanted = json.dumps(merged(present.text, machine, read_json(machine.config / "metadata.json")))
+        if present.text == wanted or etcd.put_if_unchanged(key, wanted, present.revision):
+            return
+    raise TryAgain(f"{key} in etcd is written all the time by somebody else")
+
+
+def merged(present: str, machine: Machine, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the machine's record: what `present` (JSON, or empty) holds, with what this installation knows on top."""
+    try:
+        before = json.loads(present)
+    except ValueError:
+        before = {}
+    if not isinstance(before, dict):
+        before = {}
+    known = {
+        "address": machine.address,
+        "role": before.get("role", "member"),
+        "release": machine.version,
+        "state": "draining" if before.get("state") == "draining" else "active",
+        "metadata": {**before.get("metadata", {}), **metadata},
+    }
+    return {**before, **known}
