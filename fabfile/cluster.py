@@ -210,7 +210,7 @@ def ssh(c: Context, machine: str, cluster: str = "") -> None:
     settings = settings_of(c, cluster)
     (chosen,) = inventory.select(settings, [machine])
     with Hosts(settings, [chosen]) as hosts:
-        hosts[chosen.name].interactive([])
+        hosts[chosen.name].interactive()
 
 
 @task(

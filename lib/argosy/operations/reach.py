@@ -44,11 +44,8 @@ def follow_journals(
     argv = journal_command(units, lines=lines, follow=follow)
 
     def one(host: Host) -> None:
-        name = host.machine.name
-        deadline = DAY_SECONDS if follow else hosts.settings.ssh.command_timeout_seconds
-        code = host.stream(argv, sudo=True, on_line=lambda line: show(name, line), deadline_seconds=deadline)
-        if code:
-            raise CommandFailed(f"{name}: journalctl ended with {code}")
+        deadline = DAY_SECONDS if follow else host.ssh.command_timeout_seconds
+        host.stream(argv, sudo=True, on_line=lambda line: show(host.name, line), deadline_seconds=deadline)
 
     # A journal that is followed holds its place until the end, so every machine needs one of its own.
     parallel = len(hosts) if follow else None
@@ -101,7 +98,7 @@ def put(hosts: Hosts, local: str, remote: str, report: Report, *, sudo: bool) ->
 
     def one(host: Host) -> None:
         host.put(source, remote, sudo=sudo, recursive=source.is_dir())
-        report(host.machine.name, f"{local} -> {remote}")
+        report(host.name, f"{local} -> {remote}")
 
     joined(hosts.each(one, what=f"Copying {local}"))
 
@@ -111,10 +108,10 @@ def get(hosts: Hosts, remote: str, local: str, report: Report, *, sudo: bool) ->
     several = len(hosts) > 1
 
     def one(host: Host) -> None:
-        folder = Path(local) / host.machine.name if several else Path(local)
+        folder = Path(local) / host.name if several else Path(local)
         folder.mkdir(parents=True, exist_ok=True)
         host.get(remote, folder, sudo=sudo, recursive=True)
-        report(host.machine.name, f"{remote} -> {folder}/")
+        report(host.name, f"{remote} -> {folder}/")
 
     joined(hosts.each(one, what=f"Copying {remote}"))
 
@@ -128,4 +125,4 @@ def enter(host: Host, settings: Settings, what: str, service: str) -> None:
         raise ConfigError("it has no console; set the command that opens it", f"services.{service}.console")
     code = host.interactive([f"/opt/{settings.system}/bin/{settings.system}", what, service], sudo=True)
     if code:
-        raise CommandFailed(f"{host.machine.name}: {what} of {service} ended with {code}")
+        raise CommandFailed(f"{host.name}: {what} of {service} ended with {code}")
