@@ -11,6 +11,7 @@ runner needs three polling threads for a command, and can't end one that has run
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -43,11 +44,14 @@ __all__ = ["Command", "Host", "Hosts", "LocalAddress", "Outcome", "Outcomes", "R
 
 T = TypeVar("T")
 
+# What paramiko has to say is in our errors; without a handler Python prints it on stderr, tracebacks and all.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
 KEEPALIVE_SECONDS = 10
 # A peer that acknowledges nothing for so long is gone (a power cut sends no goodbye).
 DEAD_PEER_MILLISECONDS = 30_000
-# sshd's MaxSessions is 10 by default; one is kept for ending a command.
-SESSIONS_AT_ONCE = 9
+# sshd's MaxSessions is 10 by default; the others are for ending commands.
+SESSIONS_AT_ONCE = 8
 
 
 class LocalAddress(NamedTuple):

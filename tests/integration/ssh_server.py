@@ -108,12 +108,36 @@ class SshServer:
             with attempt, socket.create_connection((self.addresses[0], self.port), 1):
                 pass
 
+    def sessions(self) -> list[int]:
+        """Return the processes that serve its connections (each is in a group of its own)."""
+        assert self.process
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(word) for word in children.split()]
+
+    def signal_sessions(self, number: signal.Signals) -> None:
+        for pid in self.sessions():
+            for each in (pid, *_children(pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, number)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it as a paused machine is: the kernel still takes packets, nobody answers."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+        self.signal_sessions(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal_sessions(signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
-        """End it with its connections' processes."""
+        """End it with its connections, as a power cut does."""
         if self.process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.signal_sessions(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
         self.process = None
 
@@ -134,6 +158,14 @@ def ssh_server(folder: Path, **arguments: object) -> Iterator[SshServer]:
         yield server
     finally:
         server.stop()
+
+
+def _children(pid: int) -> list[int]:
+    """Return the sshd processes below a session's (it has two when its user is not root), not the user's."""
+    with contextlib.suppress(OSError):
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [child for child in children if Path(f"/proc/{child}/comm").read_text() == "sshd\n"]
+    return []
 
 
 def _user() -> str:

@@ -89,23 +89,28 @@ class RunningCommand:
         while True:
             # Looked at before the buffers: what arrives in between is read in the next round, not lost.
             ended = self.channel.exit_status_ready()
-            at_eof = self.channel.closed or self.channel.eof_received
+            at_eof = bool(self.channel.closed or self.channel.eof_received)
             for chunk in self._buffered():
-                silent_since = time.monotonic()
                 yield chunk
+                silent_since = time.monotonic()
+                # What prints without a pause never gets to the wait below.
+                self._check(silent_since)
             if ended and (at_eof or time.monotonic() - silent_since > AFTERMATH_SECONDS):
                 break
             self._wait(poller, at_eof, ended)
         yield from self._rest_of_head()
         self.code = self._exit_code()
 
-    def _wait(self, poller: select.poll, at_eof: bool, ended: bool) -> None:
+    def _check(self, now: float) -> None:
         if self.cancelled.is_set():
             raise Cancelled
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        if now >= self.deadline:
             raise TimeUp
-        seconds = min(left, AFTERMATH_SECONDS / 4 if ended else TICK_SECONDS)
+
+    def _wait(self, poller: select.poll, at_eof: bool, ended: bool) -> None:
+        now = time.monotonic()
+        self._check(now)
+        seconds = min(self.deadline - now, AFTERMATH_SECONDS / 4 if ended else TICK_SECONDS)
         if at_eof:
             # The pipe stays readable after the end of output; only the exit status is still to come.
             self.channel.status_event.wait(seconds)

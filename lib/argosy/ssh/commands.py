@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 import paramiko
+import tenacity
 
 from argosy import remote_shell
 from argosy.errors import ArgosyError, CommandFailed, DeadlineExceeded, HostUnreachable, Refused
@@ -176,11 +177,10 @@ def _running(
 
 def _session(host: Host) -> paramiko.Channel:
     """Open a session. Nothing was begun yet, so a connection that turns out to be dead may be made anew, once."""
-    timeout = host.ssh.connect_timeout_seconds
     for last in (False, True):
         transport = host.connect()
         try:
-            return transport.open_session(timeout=timeout)
+            return _open_session(transport, host.ssh.connect_timeout_seconds)
         except paramiko.ChannelException as error:
             raise HostUnreachable(host.name, f"sshd refused one more session: {error.text}") from None
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -188,6 +188,17 @@ def _session(host: Host) -> paramiko.Channel:
             if last:
                 raise HostUnreachable(host.name, f"{host.where} no longer answers: {error}") from None
     raise AssertionError("not reached")
+
+
+def _open_session(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
+    """Open a session; asks again while sshd still counts sessions that have just ended (MaxSessions)."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(paramiko.ChannelException),
+        wait=tenacity.wait_random(0.02, 0.2),
+        stop=tenacity.stop_after_delay(timeout),
+        reraise=True,
+    )
+    return retrying(transport.open_session, timeout=timeout)
 
 
 def _begin(host: Host, channel: paramiko.Channel, line: str) -> None:
@@ -212,7 +223,7 @@ def _end(channel: paramiko.Channel, running: RunningCommand, sudo: bool) -> bool
     def tell() -> None:
         with (
             contextlib.suppress(Exception),
-            contextlib.closing(transport.open_session(timeout=ENDING_SECONDS)) as other,
+            contextlib.closing(_open_session(transport, ENDING_SECONDS)) as other,
         ):
             other.exec_command(remote_shell.ending(running.group or 0, sudo=sudo))
             if other.status_event.wait(ENDING_SECONDS) and other.recv_exit_status() == 0:
