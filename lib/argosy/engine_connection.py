@@ -87,3 +87,18 @@ def try_port(what: str, address: str, port: int, kind: socket.SocketKind = socke
             }
             reason = reasons.get(error.errno or 0, f"{address}:{port}: {error.strerror}")
             raise EngineError(f"{what}: {reason}") from None
+
+
+def is_local_address(address: str) -> bool:
+    """Return whether this host can listen on `address` (IPv4)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+        try:
+            trial.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def is_here() -> bool:
+    """Return whether the engine shares this host's files: it is reached through a socket in the file system."""
+    return os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")

@@ -28,7 +28,7 @@ from docker.errors import APIError, ImageNotFound
 from argosy.content import content_digest
 from argosy.engine import SYSTEM_LABEL, remove_labelled
 from argosy.engine_connection import connect, one_line, refusals
-from argosy.errors import BuildFailed, EngineError, Interrupted
+from argosy.errors import BuildFailed, EngineError, Interrupted, RegistryError
 from argosy.model import Image
 from argosy.versions import Stored, parse_version
 
@@ -270,7 +270,7 @@ def push(
     """Push `ADDRESS/REPOSITORY:TAG` and return the digest of its manifest.
 
     `credentials`: username and password; they go in a header. `on_progress(done, total)`: bytes of all layers so far.
-    Raises EngineError for an error inside the stream, which the engine sends with a status of 200.
+    Raises RegistryError for an error inside the stream, which the engine sends with a status of 200.
     """
     repository, _, version = reference.rpartition(":")
     layers: dict[str, tuple[int, int]] = {}
@@ -278,7 +278,7 @@ def push(
     with refusals(reference):
         for event in client.api.push(repository, version, stream=True, decode=True, auth_config=dict(credentials)):
             if "error" in event:
-                raise EngineError(f"{reference}: {one_line(str(event['error']))}")
+                raise RegistryError(f"{reference}: the push failed: {one_line(str(event['error']))}")
             progress = event.get("progressDetail") or {}
             if "total" in progress:
                 layers[event["id"]] = (progress["current"], progress["total"])

@@ -1,0 +1,33 @@
+"""The Docker registry of a cluster: run it, upload to it, see what it holds, prune it.
+
+container.py   our own registry as a container: start, stop, status
+access.py      reading it: current_images, current_release
+push.py        uploading what it lacks
+contents.py    listing and pruning
+trust.py       the local engine's trust in it
+"""
+
+from __future__ import annotations
+
+from argosy.operations.registry.access import current_images, current_release
+from argosy.operations.registry.container import RegistryStatus, plan_start, start, status, stop
+from argosy.operations.registry.contents import list_images, prune
+from argosy.operations.registry.contents import plan as plan_prune
+from argosy.operations.registry.push import plan_push, push
+from argosy.operations.registry.trust import distrust_registry
+
+__all__ = [
+    "RegistryStatus",
+    "current_images",
+    "current_release",
+    "distrust_registry",
+    "list_images",
+    "plan_prune",
+    "plan_push",
+    "plan_start",
+    "prune",
+    "push",
+    "start",
+    "status",
+    "stop",
+]

@@ -1,0 +1,164 @@
+"""Upload to the registry what it lacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from argosy.config import Settings, nearest
+from argosy.console import Report
+from argosy.engine_connection import connect
+from argosy.engine_images import Streams, stored_images, tag, untag
+from argosy.engine_images import push as push_image
+from argosy.errors import ConfigError, Refused, RegistryError
+from argosy.fanout import fan_out
+from argosy.model import Image, Step
+from argosy.operations.registry import access
+from argosy.operations.registry.trust import trust_registry
+from argosy.registry import Registry
+from argosy.versions import INSTALLER, Stored, last_versions, newest_of
+
+PROGRESS_SECONDS = 2.0
+MEGABYTE = 1_000_000
+
+
+def plan_push(settings: Settings, only: Collection[str] = ()) -> list[Step]:
+    """Return what `push` would do, changing nothing."""
+    with access.opened(settings) as registry:
+        missing = _missing(registry, settings, _candidates(settings, only))
+        unfit = {item: _absent_pin(registry, item, missing) for item in missing}
+    return [Step(item.name, unfit[item] or f"push {item.version} to {registry.address}") for item in missing]
+
+
+def push(settings: Settings, report: Report, only: Collection[str] = ()) -> list[Image]:
+    """Upload those of the last versions here that the registry lacks, and return them. Idempotent.
+
+    `only`: names of images; all that machines need when empty. A service's image goes before the release that pins it.
+    Raises RegistryError when an upload failed; the others are done.
+    """
+    with access.opened(settings) as registry:
+        registry.check()
+        missing = _missing(registry, settings, _candidates(settings, only))
+        if missing:
+            trust_registry(settings, report)
+        pushed = _push_all(registry, settings, report, [item for item in missing if item.name != INSTALLER])
+        releases = [item for item in missing if item.name == INSTALLER]
+        pushed += _push_all(registry, settings, report, _fitting(registry, releases, report))
+    if not missing:
+        report("registry", "nothing to push: it has every version that is here")
+    return pushed
+
+
+def _candidates(settings: Settings, only: Collection[str]) -> list[Stored]:
+    """Return the versions here that belong into the registry: the last ones of each image that machines need."""
+    names = access.pushed_names(settings)
+    for name in only:
+        if name not in names:
+            known = nearest(name, dict.fromkeys(names))
+            raise ConfigError(f"{name!r} is no image that goes to the registry{known}", "only")
+    with connect() as client:
+        here = stored_images(client, settings.system)
+    last = last_versions(here, settings.build.keep_versions)
+    chosen = [item for item in here if item.name in (only or names) and (item.name, item.version) in last]
+    for name in only:
+        if not any(item.name == name for item in chosen):
+            raise Refused(f"no version of {name} is here: inv build.images --only {name}")
+    return sorted(chosen, key=lambda item: (item.name, item.version))
+
+
+def _missing(registry: Registry, settings: Settings, candidates: list[Stored]) -> list[Stored]:
+    """Return the candidates that the registry lacks, oldest first."""
+    there = {name: access.versions_in(registry, settings, name) for name in {item.name for item in candidates}}
+    for item in newest_of(candidates).values():
+        if item.version in there[item.name]:
+            _refuse_other_content(registry, settings, item)
+    return [item for item in candidates if item.version not in there[item.name]]
+
+
+def _fitting(registry: Registry, releases: list[Stored], report: Report) -> list[Stored]:
+    """Return the releases whose images are all in the registry. Raises RegistryError when the newest isn't one."""
+    fitting = []
+    for item in releases:
+        absent = _absent_pin(registry, item)
+        if not absent:
+            fitting.append(item)
+        elif item == releases[-1]:
+            raise RegistryError(f"{item.name} {item.version}: {absent}: `inv build.installer` makes one that fits")
+        else:
+            report(item.name, f"{item.version}: {absent}")
+    return fitting
+
+
+def _refuse_other_content(registry: Registry, settings: Settings, item: Stored) -> None:
+    """Two build servers that don't see each other may give one number to two contents: never hide one by the other."""
+    found = access.read_version(registry, settings, item.name, item.version)
+    if found and found.content and item.content != found.content:
+        again = "inv build.installer" if item.name == INSTALLER else f"inv build.images --only {item.name}"
+        raise RegistryError(
+            f"{item.name} {item.version}: the registry has other content under this version: "
+            f"`{again}`, now that the registry can be reached, gives yours the next one"
+        )
+
+
+def _absent_pin(registry: Registry, release: Stored, coming: Collection[Stored] = ()) -> str:
+    """Return why a release can't be pushed: an image it pins is not in the registry and not `coming`; or nothing.
+
+    A registry that was made anew may give the same image another digest: layers are compressed at each push.
+    """
+    arriving = {(item.name, str(item.version)) for item in coming}
+    for pin in release.pins:
+        if (pin.name, pin.version) not in arriving and not registry.digest(pin.repository, pin.digest):
+            return f"not pushed: it pins {pin.name} {pin.version} by a digest that this registry lacks"
+    return ""
+
+
+def _push_all(registry: Registry, settings: Settings, report: Report, items: list[Stored]) -> list[Image]:
+    if not items:
+        return []
+    streams = Streams()
+    outcomes = fan_out(
+        {f"{item.name}:{item.version}": item for item in items},
+        lambda item: _push_one(registry, settings, report, streams, item),
+        max_parallel=settings.build.max_parallel,
+        cancel=streams.end,
+    )
+    failures = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
+    if len(failures) == 1:
+        raise next(iter(failures.values()))
+    if failures:
+        reasons = "; ".join(str(error) for error in failures.values())
+        raise RegistryError(f"{len(failures)} of {len(items)} images could not be pushed: {reasons}")
+    return [outcome.get() for outcome in outcomes.values()]
+
+
+def _push_one(registry: Registry, settings: Settings, report: Report, streams: Streams, item: Stored) -> Image:
+    image = access.as_image(settings, item)
+    where = f"{registry.address}/{image.repository}"
+    reference = f"{where}:{image.version}"
+    credentials = {"username": settings.registry.user, "password": access.password(settings)}
+    started = time.monotonic()
+    with streams.client() as client:
+        tag(client, item.digest, where, image.version)
+        try:
+            digest = push_image(client, reference, credentials, _progress(report, item.name))
+        finally:
+            with connect() as clean:  # the stream's own client may just have been cut off
+                untag(clean, reference)
+    found = registry.digest(image.repository, image.version)
+    if found != digest:
+        raise RegistryError(f"{reference}: pushed as {digest}, but the registry now has {found or 'nothing'} there")
+    report(item.name, f"pushed {image.version} ({time.monotonic() - started:.1f} s)")
+    return Image(image.name, image.repository, image.version, digest)
+
+
+def _progress(report: Report, name: str) -> Callable[[int, int], None]:
+    """Return what reports progress, at most one line in PROGRESS_SECONDS."""
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            report(name, f"pushing {done / MEGABYTE:.0f} of {total / MEGABYTE:.0f} MB")
+
+    return tell
