@@ -13,7 +13,8 @@ from argosy_installer.errors import Failed
 
 @dataclass(frozen=True)
 class Machine:
-    """`etcd_endpoints`: URLs, in the order in which to try them. `version`: of the release.
+    """`role`: member or client, of etcd. `etcd_endpoints`: URLs, in the order in which to try them. `version`: of
+    the release.
 
     `config`: /etc/SYSTEM; `state`: /var/lib/SYSTEM; `units`: the host's /etc/systemd/system; `journals`: where the
     host's journal may be, persistent or not.
@@ -22,6 +23,7 @@ class Machine:
     system: str
     name: str
     address: str
+    role: str
     registry: str
     etcd_endpoints: tuple[str, ...]
     version: str
@@ -49,6 +51,7 @@ def from_environment(environment: Mapping[str, str], root: Path = Path("/")) -> 
             system=system,
             name=environment["MACHINE_NAME"],
             address=address,
+            role=environment.get("MACHINE_ROLE", "member"),
             registry=environment["REGISTRY"],
             etcd_endpoints=nearest_first(environment["ETCD_ENDPOINTS"].split(","), address),
             version=environment["RELEASE_VERSION"],

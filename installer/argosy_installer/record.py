@@ -72,7 +72,7 @@ def merged(present: str, machine: Machine, metadata: dict[str, Any]) -> dict[str
         before = {}
     known = {
         "address": machine.address,
-        "role": before.get("role", "member"),
+        "role": machine.role,
         "release": machine.version,
         "state": "draining" if before.get("state") == "draining" else "active",
         "metadata": {**before.get("metadata", {}), **metadata},

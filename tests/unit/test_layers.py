@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     PURE := {
         "versions",
         "release",
+        "install_progress",
         "service_unit",
         "systemd",
         "cloudconfig",

@@ -1,0 +1,158 @@
+"""What a machine tells while it installs itself, and what that means. Pure.
+
+WATCH runs on the machine as root and prints two kinds of lines: the journal's entries as JSON, as they come, and twice
+a second a line `argosy-state ...`, from which alone the end of an installation is judged. The journal is for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+STATE_PREFIX = "argosy-state "
+RESULT_PREFIX = "argosy-result "
+TICK_SECONDS = 0.5
+FIRST_LINES = 100
+
+WATCH = f"""\
+set -u
+system=$1 cursor=$2 lines=$3
+config=/etc/$system state=/var/lib/$system
+tell() {{
+  units=$(systemctl show --property=ActiveState --value "$system-installer.service" "$system-secrets.service")
+  release=$(cat "$config/release.env" "$state/release.env" 2>/dev/null | sed -n 's/^RELEASE_VERSION=//p' | tail -n 1)
+  marker=no
+  [ ! -e "$config/secrets/.complete" ] || marker=yes
+  record=$(cat "$state/install.json" 2>/dev/null)
+  printf '{STATE_PREFIX}%s marker=%s release=%s %s\\n' "$(echo $units)" "$marker" "$release" "$record"
+}}
+tell
+set -- --follow --quiet --output=json --output-fields=MESSAGE,_PID,_SYSTEMD_UNIT,UNIT
+if [ -n "$cursor" ]; then set -- "$@" --no-tail "--after-cursor=$cursor"; else set -- "$@" --boot "--lines=$lines"; fi
+for unit in secrets etcd installer; do set -- "$@" "--unit=$system-$unit.service"; done
+journalctl "$@" &
+while sleep {TICK_SECONDS}; do tell; done
+"""
+"""$1: the system; $2: the journal's cursor after which to begin, empty for the last $3 lines of this boot."""
+
+
+class Verdict(Enum):
+    """`LACKING`: secrets are missing. `IDLE`: nothing runs and nothing was recorded, so nothing will come.
+
+    The value is how many times in a row it must be seen to count: a job that was queued may start in a moment.
+    """
+
+    WORKING = 0
+    INSTALLED = 2
+    FAILED = 3
+    LACKING = 4
+    IDLE = 10
+
+
+@dataclass(frozen=True)
+class State:
+    """`installer`, `secrets`: the ActiveState of the units. `marker`: the secrets are complete. `release`: what the
+    machine shall install. `record`: its install.json."""
+
+    installer: str
+    secrets: str
+    marker: bool
+    release: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        if "activating" in (self.installer, self.secrets) or self.installer in ("active", "deactivating"):
+            return Verdict.WORKING
+        if not self.marker:
+            return Verdict.LACKING if self.secrets == "failed" else Verdict.WORKING
+        if self.record.get("release") == self.release:
+            found = {"active": Verdict.INSTALLED, "failed": Verdict.FAILED}.get(str(self.record.get("state")))
+            if found:
+                return found
+        return Verdict.IDLE
+
+
+def parse_state(line: str) -> State | None:
+    """Return the state in a line of WATCH's, None for one that is no such line or was cut.
+
+    `argosy-state inactive active marker=yes release=0.1.3 {"state": "active", ...}`
+    """
+    words = line.removeprefix(STATE_PREFIX).split(" ", 4)
+    if not line.startswith(STATE_PREFIX) or len(words) < 4:
+        return None
+    record = _object(words[4]) if len(words) == 5 else None
+    return State(
+        installer=words[0],
+        secrets=words[1],
+        marker=words[2] == "marker=yes",
+        release=words[3].removeprefix("release="),
+        record=record or {},
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the journal. `text`: what to show of it, empty for nothing; `is_result`: it is the installer's last."""
+
+    cursor: str
+    text: str
+    is_result: bool = False
+
+
+def parse_entry(line: str, system: str) -> Entry | None:
+    """Return the journal's entry in a line of WATCH's, None for one that is none or was cut.
+
+    Of etcd, which talks much, only what systemd says about it is shown.
+    Source: https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-json-format
+    """
+    fields = _object(line)
+    if not fields or "__CURSOR" not in fields:
+        return None
+    message = _text(fields.get("MESSAGE"))
+    from_systemd = fields.get("_PID") == "1"
+    unit = str(fields.get("UNIT" if from_systemd else "_SYSTEMD_UNIT") or "").removesuffix(".service")
+    part = unit.removeprefix(f"{system}-")
+    if message.startswith(RESULT_PREFIX):
+        return Entry(fields["__CURSOR"], "", is_result=True)
+    if part == "installer" and not from_systemd:
+        return Entry(fields["__CURSOR"], message)
+    return Entry(fields["__CURSOR"], f"({part}) {message}" if from_systemd or part != "etcd" else "")
+
+
+def failures(record: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
+    """Return (reason, log lines) for all that failed, by a machine's install.json."""
+    return [
+        (f"{each['service']}: {each['reason']}" if each.get("service") else str(each["reason"]), each.get("log", []))
+        for each in record.get("failed", [])
+    ]
+
+
+def not_up(status: Mapping[str, Any]) -> list[str]:
+    """Return what is not up and why, by a machine's `SYSTEM status --json`; empty when all is."""
+    missing = status.get("missing_secrets") or []
+    reasons = [f"it lacks the secrets {', '.join(missing)}"] if missing else []
+    if status.get("state") == "waiting" and not missing:
+        reasons.append("it waits for its secrets: inv cluster.upload-secrets")
+    for service in status.get("services") or []:
+        if service.get("check") == "failing" or service.get("unit") != "active":
+            reasons.append(f"{service['name']}: {service.get('reason') or 'unit is ' + str(service.get('unit'))}")
+    return reasons
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _text(message: object) -> str:
+    """Return a journal field: text, or the bytes of what is no UTF-8."""
+    if isinstance(message, list):
+        return bytes(message).decode(errors="replace")
+    return str(message or "")

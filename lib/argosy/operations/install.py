@@ -1,0 +1,183 @@
+"""Follow the installs of machines until each has its result."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.config import Settings
+from argosy.console import Report
+from argosy.errors import ArgosyError, DeadlineExceeded, HostKeyMismatch, HostUnreachable, LoginRefused, Unhealthy
+from argosy.fanout import Outcome, joined
+from argosy.host import Host, Hosts
+from argosy.install_progress import FIRST_LINES, WATCH, State, Verdict, failures, not_up, parse_entry, parse_state
+from argosy.model import Machine
+from argosy.remote_shell import Script
+
+RECONNECT_SECONDS = 1.0
+STATUS_SECONDS = 30.0
+SHOWN_LINES = 10
+
+
+@dataclass(frozen=True)
+class Installed:
+    """`seconds`: what the installer took, on the machine."""
+
+    release: str
+    seconds: float
+
+
+def follow_install(
+    hosts: Hosts, settings: Settings, machines: Sequence[Machine], report: Report, deadline_seconds: float
+) -> dict[str, Installed]:
+    """Show the installs of `machines` as they go and return each one's result; of those that were over, at once.
+
+    Changes nothing. When ssh drops, it goes on where it was. Never waits longer than `deadline_seconds`: then it
+    reports what is not up and why. All machines are followed to their end before anything is raised: Unhealthy,
+    DeadlineExceeded, HostUnreachable for one machine, HostsFailed for several; DeadlineExceeded when time was the only
+    failure.
+    """
+    deadline = time.monotonic() + deadline_seconds
+
+    def one(host: Host) -> Installed:
+        return _Follower(host, settings, report, deadline, deadline_seconds).follow()
+
+    outcomes = hosts.each(one, machines, max_parallel=len(machines), what="Installing")
+    _raise_if_only_late(outcomes, deadline_seconds)
+    return joined(outcomes)
+
+
+def _raise_if_only_late(outcomes: Mapping[str, Outcome[Installed]], deadline_seconds: float) -> None:
+    errors = {name: outcome.error for name, outcome in outcomes.items() if outcome.error is not None}
+    if len(errors) > 1 and all(isinstance(error, DeadlineExceeded) for error in errors.values()):
+        reasons = "; ".join(str(error) for error in errors.values())
+        raise DeadlineExceeded(f"not all machines are installed after {deadline_seconds:g} s: {reasons}")
+
+
+class _Follower:
+    """One machine's install. `_seen`: how many times in a row the machine gave the present verdict."""
+
+    def __init__(self, host: Host, settings: Settings, report: Report, deadline: float, allowed: float) -> None:
+        self._host = host
+        self._system = settings.system
+        self._report = report
+        self._deadline = deadline
+        self._allowed = allowed
+        self._cursor = ""
+        self._state: State | None = None
+        self._seen = 0
+        self._shows = False
+        self._result_line = False
+
+    def follow(self) -> Installed:
+        while not self._is_decided() and time.monotonic() < self._deadline:
+            try:
+                self._watch()
+            except (HostKeyMismatch, LoginRefused):
+                raise
+            except HostUnreachable as error:
+                self._say(f"{error}; trying again")
+            except DeadlineExceeded:
+                break
+            if not self._is_decided():
+                threading.Event().wait(min(RECONNECT_SECONDS, max(0.0, self._deadline - time.monotonic())))
+        return self._conclude()
+
+    def _watch(self) -> None:
+        """Read what the machine says until it is decided. Raises HostUnreachable or, at the deadline, DeadlineExceeded."""
+        self._host.stream(
+            Script("follow the install", WATCH, self._system, self._cursor, str(FIRST_LINES)),
+            sudo=True,
+            on_line=self._line,
+            deadline_seconds=max(0.1, self._deadline - time.monotonic()),
+            check=False,
+        )
+
+    def _line(self, line: str) -> bool:
+        state = parse_state(line)
+        if state:
+            self._tick(state)
+        elif entry := parse_entry(line, self._system):
+            self._cursor = entry.cursor
+            self._result_line = self._result_line or entry.is_result
+            if entry.text and self._shows:
+                self._say(entry.text)
+        return self._is_decided()
+
+    def _tick(self, state: State) -> None:
+        """Take in a state. What was written before we came is shown only when the install is still going on."""
+        unchanged = self._state is not None and self._state.verdict is state.verdict
+        self._seen = self._seen + 1 if unchanged else 1
+        self._state = state
+        if state.verdict is Verdict.WORKING:
+            self._shows, self._result_line = True, False
+
+    def _is_decided(self) -> bool:
+        """Return whether the present verdict counts: seen often enough, or the installer's last line has passed."""
+        if self._state is None or self._state.verdict is Verdict.WORKING:
+            return False
+        finished = self._state.verdict in (Verdict.INSTALLED, Verdict.FAILED)
+        return self._seen >= self._state.verdict.value or (finished and self._shows and self._result_line)
+
+    def _conclude(self) -> Installed:
+        verdict = self._state.verdict if self._state and self._is_decided() else Verdict.WORKING
+        record = self._state.record if self._state else {}
+        if verdict is Verdict.INSTALLED:
+            self._say(f"release {record['release']} is installed ({record['seconds']:g} s)")
+            return Installed(str(record["release"]), float(record["seconds"]))
+        if verdict is Verdict.FAILED:
+            raise self._failed(record)
+        if verdict is Verdict.WORKING:
+            raise DeadlineExceeded(f"{self._host.name}: not installed after {self._allowed:g} s: {self._explain()}")
+        raise Unhealthy(f"{self._host.name}: it does not install itself: {self._explain()}")
+
+    def _failed(self, record: Mapping[str, Any]) -> ArgosyError:
+        found = failures(record)
+        for reason, log in found:
+            self._say(f"failed: {reason}")
+            for line in log:
+                self._say(f"    {line}")
+        reasons = "; ".join(reason for reason, _ in found)
+        return Unhealthy(f"{self._host.name}: the install of release {record.get('release')} failed: {reasons}")
+
+    def _explain(self) -> str:
+        """Report what is not up and why, with the last lines of the first unit of those, and return it in short."""
+        try:
+            status = self._status()
+            reasons = not_up(status) or [self._recorded_reason() or f"its state is {status.get('state')}"]
+            for reason in reasons:
+                self._say(f"not up: {reason}")
+            for line in self._last_lines(self._first_unit(status)):
+                self._say(f"    {line}")
+        except ArgosyError as error:
+            return str(error).removeprefix(f"{self._host.name}: ")
+        return "; ".join(reasons)
+
+    def _recorded_reason(self) -> str:
+        return str(self._state.record.get("reason") or "") if self._state else ""
+
+    def _status(self) -> dict[str, Any]:
+        argv = [f"/opt/{self._system}/bin/{self._system}", "status", "--json"]
+        shown = self._host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS)
+        try:
+            status: dict[str, Any] = json.loads(shown.stdout)
+        except ValueError:
+            return {"state": f"unknown, {' '.join(argv)} ended with {shown.code}"}
+        return status
+
+    def _first_unit(self, status: Mapping[str, Any]) -> str:
+        failing = [service["name"] for service in status.get("services") or [] if service.get("check") == "failing"]
+        if self._state and self._state.verdict is Verdict.LACKING:
+            return f"{self._system}-secrets.service"
+        return f"{self._system}-{failing[0] if failing else 'installer'}.service"
+
+    def _last_lines(self, unit: str) -> list[str]:
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={SHOWN_LINES}", f"--unit={unit}"]
+        return self._host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS).stdout.splitlines()
+
+    def _say(self, text: str) -> None:
+        self._report(self._host.name, text)
