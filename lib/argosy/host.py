@@ -34,7 +34,7 @@ from argosy.remote_shell import Command
 from argosy.ssh import commands, copy, tunnel
 from argosy.ssh.channel import Feed, OutputStream
 from argosy.ssh.commands import Result
-from argosy.ssh.identity import connect_arguments
+from argosy.ssh.identity import login
 from argosy.ssh.trust import host_key_checked, pin_client
 
 if TYPE_CHECKING:
@@ -290,28 +290,27 @@ class Host:
         """Return an open connection. Raises ArgosyError for what another attempt would not change."""
         address, port, timeout = self.machine.address, self.ssh.port, self.ssh.connect_timeout_seconds
         pinned = known_hosts.read(self.known_hosts).get(known_hosts.entry_name(address, port), ())
-        login = connect_arguments(self.key)
-        sock = self.gateway.dial(address, port) if self.gateway else _direct(address, port, timeout)
         timeouts = {"timeout": timeout, "banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
-        connection: Any = Connection(  # type: ignore[no-untyped-call]
-            address,
-            user=self.ssh.user,
-            port=port,
-            config=_fabric_config(),
-            connect_kwargs={"sock": sock, **timeouts, **login},
-        )
-        pin_client(connection.client, pinned, address, port)
-        try:
-            with host_key_checked(self.name, address, port, self.known_hosts):
-                connection.open()
-        except BaseException as error:
-            transport = connection.client.get_transport()
-            refused = isinstance(error, paramiko.SSHException) and _asked_for_login(transport)
-            connection.client.close()
-            sock.close()
-            if refused:
-                raise self._login_refused() from None
-            raise
+        with login(self.key) as arguments:
+            sock = self.gateway.dial(address, port) if self.gateway else _direct(address, port, timeout)
+            connection: Any = Connection(  # type: ignore[no-untyped-call]
+                address,
+                user=self.ssh.user,
+                port=port,
+                config=_fabric_config(),
+                connect_kwargs={"sock": sock, **timeouts, **arguments},
+            )
+            pin_client(connection.client, pinned, address, port)
+            try:
+                with host_key_checked(self.name, address, port, self.known_hosts):
+                    connection.open()
+            except BaseException as error:
+                refused = isinstance(error, paramiko.SSHException) and _asked_for_login(connection.client)
+                connection.client.close()
+                sock.close()
+                if refused:
+                    raise self._login_refused() from None
+                raise
         connection.transport.set_keepalive(KEEPALIVE_SECONDS)
         return connection
 
@@ -430,8 +429,9 @@ def _direct(address: str, port: int, timeout: float) -> socket.socket:
     return sock
 
 
-def _asked_for_login(transport: paramiko.Transport | None) -> bool:
+def _asked_for_login(client: paramiko.SSHClient) -> bool:
     """Return whether a failed connection got past the host key, and lives: then it was the login that failed."""
+    transport = client.get_transport()
     return transport is not None and transport.is_active() and transport.initial_kex_done
 
 

@@ -16,8 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from argosy import atomic
+
+if TYPE_CHECKING:
+    import paramiko
 
 SSH_PORT = 22
 SCANNED_TYPES = (
@@ -112,7 +116,7 @@ def scan(
     port: int,
     *,
     timeout_seconds: float = 10,
-    dial: Callable[[], socket.socket] | None = None,
+    dial: Callable[[], socket.socket | paramiko.Channel] | None = None,
 ) -> list[HostKey]:
     """Ask the host for its keys, one connection for each kind, and trust none of them.
 
@@ -129,7 +133,9 @@ def scan(
     return found
 
 
-def _offered_key(sock: socket.socket, types: tuple[str, ...], timeout_seconds: float) -> HostKey | None:
+def _offered_key(
+    sock: socket.socket | paramiko.Channel, types: tuple[str, ...], timeout_seconds: float
+) -> HostKey | None:
     import paramiko
 
     transport = paramiko.Transport(sock)
