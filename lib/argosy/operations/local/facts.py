@@ -13,7 +13,7 @@ import docker
 
 from argosy.config import Settings
 from argosy.engine import find_container
-from argosy.engine_connection import refusals, try_port
+from argosy.engine_connection import is_here, refusals, try_port
 from argosy.errors import EngineError
 from argosy.local_names import network_name
 from argosy.providers.container import EngineFacts
@@ -67,8 +67,9 @@ def observe(settings: Settings, client: docker.DockerClient, listeners: Sequence
         }
         routes = parse_routes(ROUTES.read_text()) if ROUTES.exists() else []
         taken = [reason for listener in listeners if (reason := _taken(client, listener))]
-    remote = not client.api.base_url.startswith("http+docker://")
-    return HostFacts(engine_facts(info, remote), networks, _only_foreign(routes, networks, settings), taken)
+    return HostFacts(
+        engine_facts(info, remote=not is_here()), networks, _only_foreign(routes, networks, settings), taken
+    )
 
 
 def engine_facts(info: Mapping[str, object], remote: bool) -> EngineFacts:

@@ -13,6 +13,7 @@ from argosy.operations.registry.access import current_images, current_release
 from argosy.operations.registry.container import RegistryStatus, plan_start, start, status, stop
 from argosy.operations.registry.contents import list_images, prune
 from argosy.operations.registry.contents import plan as plan_prune
+from argosy.operations.registry.in_use import releases_in_use
 from argosy.operations.registry.push import plan_push, push
 from argosy.operations.registry.trust import distrust_registry
 
@@ -27,6 +28,7 @@ __all__ = [
     "plan_start",
     "prune",
     "push",
+    "releases_in_use",
     "start",
     "status",
     "stop",

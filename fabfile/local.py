@@ -1,0 +1,127 @@
+"""A cluster on this host: machines through Vagrant, with registry, dependencies and a balancer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from argosy.tasking import settings_of, task
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
+DRY_RUN = "print the plan, change nothing"
+AS_JSON = "print JSON"
+
+
+@task(
+    words="machines",
+    words_max=1,
+    help={"machines": "how many machines; 3 when left out", "cluster": CLUSTER, "dry_run": DRY_RUN},
+)
+def start(c: Context, machines: list[str], cluster: str = "", dry_run: bool = False) -> None:
+    """Make a local cluster of N machines, from images to healthy services; a second run changes nothing.
+
+    Stopped half-way, by Ctrl-C or worse, the same command goes on.
+
+    Examples:
+        inv local.start
+        inv local.start 1 --dry-run
+    """
+    from argosy import console
+    from argosy.errors import ConfigError
+    from argosy.operations.local import start as operation
+
+    settings = settings_of(c, cluster)
+    word = machines[0] if machines else str(operation.DEFAULT_COUNT)
+    if not word.isdecimal():
+        raise ConfigError(f"how many machines? {word!r} is not a number", "machines")
+    if dry_run:
+        for step in operation.plan_start(settings, int(word)):
+            console.say(str(step))
+        return
+    started = operation.start(settings, int(word), console.report)
+    console.table(("phase", "seconds", ""), started.rows())
+    for line in started.lines():
+        console.say(line)
+
+
+@task(
+    help={
+        "all": "the registry with its images, the network and the cluster's secrets too",
+        "cluster": CLUSTER,
+        "dry_run": DRY_RUN,
+    }
+)
+def stop(c: Context, all: bool = False, cluster: str = "", dry_run: bool = False) -> None:
+    """Destroy the local cluster, whole or half-made, with its data; registry and images stay unless --all.
+
+    Examples:
+        inv local.stop --dry-run
+        inv local.stop --all
+    """
+    from argosy import console
+    from argosy.operations.local import stop as operation
+
+    settings = settings_of(c, cluster)
+    if dry_run:
+        for step in operation.plan_stop(settings, all):
+            console.say(str(step))
+        return
+    done = operation.stop(settings, console.report, everything=all)
+    console.say(f"cluster {settings.cluster}: {'stopped' if done else 'nothing to stop'}")
+
+
+@task(help={"cluster": CLUSTER, "json": AS_JSON})
+def status(c: Context, cluster: str = "", json: bool = False) -> None:
+    """Show what this host carries for the cluster, then what cluster.status shows; exit with 32 unless all is well.
+
+    Examples:
+        inv local.status
+        inv local.status --json
+    """
+    from argosy import console, inventory
+    from argosy.errors import Unhealthy
+    from argosy.host import Hosts
+    from argosy.operations import status as cluster_status
+    from argosy.operations.local import status as operation
+
+    settings = settings_of(c, cluster)
+    parts = operation.observe(settings)
+    machines = inventory.load(settings)
+    observed = None
+    if machines:
+        with Hosts(settings, machines) as hosts:
+            observed = cluster_status.observe(settings, hosts)
+    if json:
+        console.print_json({"host": operation.to_json(parts), "cluster": observed.to_json() if observed else None})
+    else:
+        console.table(operation.COLUMNS, [part.row() for part in parts])
+        for columns, rows in observed.tables() if observed else ():
+            console.say("")
+            console.table(columns, rows)
+    if observed is None:
+        raise Unhealthy(f"cluster {settings.cluster}: no machines; make some with `inv local.start`")
+    problems = [f"{part.name} is {part.row()[2]}" for part in parts if not part.fine] + list(observed.problems())
+    if problems:
+        raise Unhealthy("; ".join(problems))
+
+
+@task(help={"write": "write it to this file, and print the line that includes it", "cluster": CLUSTER})
+def ssh_config(c: Context, write: str = "", cluster: str = "") -> None:
+    """Print what to paste into ~/.ssh/config for `ssh air-01`, or write it to a file that can be included there.
+
+    Examples:
+        inv local.ssh-config
+        inv local.ssh-config --write ~/.ssh/argosy
+    """
+    from pathlib import Path
+
+    from argosy import console, inventory
+    from argosy.operations.local import ssh_config as operation
+
+    settings = settings_of(c, cluster)
+    if write:
+        console.say(operation.write(settings, Path(write).expanduser()))
+    else:
+        console.say(operation.render(settings, inventory.select(settings)))

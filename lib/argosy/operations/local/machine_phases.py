@@ -1,0 +1,142 @@
+"""The second half of `local.start`: machines that boot, get their secrets, install, and serve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tenacity import RetryError as StillWaiting
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from argosy import known_hosts
+from argosy.errors import DeadlineExceeded, HostKeyMismatch, Unhealthy
+from argosy.host import Hosts, joined
+from argosy.model import Machine, Step
+from argosy.operations import cloudconfig, install, registry, secrets, status
+from argosy.operations.local import balancer, record
+from argosy.operations.local.procedure import Phase
+from argosy.operations.local.work import Work
+from argosy.providers.base import Boot
+
+POLL_SECONDS = 0.2
+GATE_SECONDS = 60
+
+
+class CloudConfig(Phase[Work]):
+    """For machines that don't exist yet: the others have booted with theirs."""
+
+    title = "cloud-config"
+
+    def plan(self, work: Work) -> list[Step]:
+        return [Step(machine.name, "write its cloud-config") for machine in work.absent]
+
+    def run(self, work: Work) -> bool:
+        if work.record.release is None or len(work.absent) == len(work.machines):
+            work.record = replace(work.record, release=registry.current_release(work.settings))
+            record.save(work.settings, work.record)
+        cloudconfig.write(work.settings, work.machines, work.report, release=work.record.release)
+        return True
+
+
+class Machines(Phase[Work]):
+    title = "machines"
+
+    def plan(self, work: Work) -> list[Step]:
+        return [
+            Step(machine.name, f"{'make' if machine in work.absent else 'boot'} it at {machine.address}")
+            for machine in work.down
+        ]
+
+    def run(self, work: Work) -> bool:
+        settings = work.settings
+        for machine in work.absent:
+            known_hosts.forget(settings.state_path / "known_hosts", machine.address, settings.ssh.port)
+        paths = cloudconfig.paths(settings, work.machines)
+        provider = work.provider(work.image(settings.local.machine_image) if work.uses_containers else "")
+        provider.up([Boot(machine, paths[machine.name]) for machine in work.machines])
+        return True
+
+
+class Ssh(Phase[Work]):
+    """Pin each machine's host key, read past the network that it secures, and wait until it lets us in."""
+
+    title = "ssh"
+
+    def plan(self, work: Work) -> list[Step]:
+        return [Step(machine.name, "pin its host key, wait for ssh") for machine in work.machines]
+
+    def run(self, work: Work) -> bool:
+        changed = [self._pin(work, machine) for machine in work.machines]
+        with Hosts(work.settings, work.machines) as hosts:
+            deadline = work.settings.local.boot_deadline_seconds
+            joined(hosts.each(lambda host: host.wait_for_login(deadline), what="Waiting for ssh"))
+        return any(changed)
+
+    def _pin(self, work: Work, machine: Machine) -> bool:
+        settings = work.settings
+        path = settings.state_path / "known_hosts"
+        name = known_hosts.entry_name(machine.address, settings.ssh.port)
+        keys = self._host_keys(work, machine)
+        pinned = [str(key) for key in known_hosts.read(path).get(name, ())]
+        if pinned and not set(pinned) & set(keys):
+            raise HostKeyMismatch(
+                machine.name,
+                f"its host key is not the one that was pinned when it was made: make it anew with `inv local.stop`, "
+                f"or look first (`inv cluster.trust {machine.address}`)",
+            )
+        return False if pinned else known_hosts.pin(path, machine.address, settings.ssh.port, *keys)
+
+    def _host_keys(self, work: Work, machine: Machine) -> list[str]:
+        provider = work.provider()
+        deadline = work.settings.local.boot_deadline_seconds
+        waiting = Retrying(
+            retry=retry_if_result(lambda keys: not keys), stop=stop_after_delay(deadline), wait=wait_fixed(POLL_SECONDS)
+        )
+        try:
+            return list(waiting(provider.host_keys, machine))
+        except StillWaiting:
+            last = (provider.console(machine).strip().splitlines() or ["nothing on its console"])[-1]
+            raise DeadlineExceeded(
+                f"{machine.name}: no ssh host key after {deadline:g} s; its console ends: {last}"
+            ) from None
+
+
+class Install(Phase[Work]):
+    """All machines at once; each starts by itself when its last secret is there."""
+
+    title = "install"
+
+    def plan(self, work: Work) -> list[Step]:
+        return [Step(machine.name, "upload its secrets, follow its install") for machine in work.machines]
+
+    def run(self, work: Work) -> bool:
+        settings = work.settings
+        with Hosts(settings, work.machines) as hosts:
+            uploaded = secrets.upload(hosts, settings, work.machines, work.report)
+            install.follow_install(hosts, settings, work.machines, work.report, settings.install.deadline_seconds)
+        return any(uploaded.values())
+
+
+class Gate(Phase[Work]):
+    """Nothing is said to be healthy that was not seen to be."""
+
+    title = "health"
+
+    def plan(self, _work: Work) -> list[Step]:
+        return [Step("health", "ask every machine, every member, and the balancer")]
+
+    def run(self, work: Work) -> bool:
+        with Hosts(work.settings, work.machines) as hosts:
+            waiting = Retrying(
+                retry=retry_if_result(bool), stop=stop_after_delay(GATE_SECONDS), wait=wait_fixed(POLL_SECONDS)
+            )
+            try:
+                waiting(self._problems, work, hosts)
+            except StillWaiting as error:
+                raise Unhealthy("; ".join(error.last_attempt.result())) from None
+        return False
+
+    def _problems(self, work: Work, hosts: Hosts) -> list[str]:
+        problems = list(status.observe(work.settings, hosts).problems())
+        down = {server.name for server in balancer.servers(work.settings) if not server.up}
+        problems += [f"{name}: the balancer finds it down" for name in sorted(down)]
+        return problems or [reason for reason in [balancer.request(work.settings)] if reason]

@@ -1,0 +1,130 @@
+"""`local.start`: from a host with a Docker engine to a healthy cluster. A second run changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from argosy import inventory
+from argosy.addressing import choose_bip, host_address, machines_wanted
+from argosy.config import Settings
+from argosy.console import Report
+from argosy.engine_connection import connect
+from argosy.local_names import container_name, network_name
+from argosy.local_settings import localized
+from argosy.model import Machine, Step
+from argosy.operations.local import balancer, dependencies, facts, host_phases, lock, machine_phases, preflight, record
+from argosy.operations.local.procedure import Phase, Timing, run_phases
+from argosy.operations.local.work import Work, provider_of
+from argosy.providers.vagrant import refuse_without_vagrant
+
+DEFAULT_COUNT = 3
+
+PHASES: Sequence[Phase[Work]] = (
+    host_phases.Remember(),
+    host_phases.Network(),
+    host_phases.Secrets(),
+    host_phases.Registry(),
+    host_phases.Images(),
+    host_phases.Dependencies(),
+    host_phases.Release(),
+    host_phases.Balancer(),
+    machine_phases.CloudConfig(),
+    machine_phases.Machines(),
+    machine_phases.Ssh(),
+    machine_phases.Install(),
+    machine_phases.Gate(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A healthy cluster. `timings`: of each phase, in order."""
+
+    machines: Sequence[Machine]
+    balancer: str
+    registry: str
+    release: str
+    timings: Sequence[Timing]
+
+    @property
+    def changed(self) -> bool:
+        return any(timing.changed for timing in self.timings)
+
+    @property
+    def seconds(self) -> float:
+        return sum(timing.seconds for timing in self.timings)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return phase, seconds and what it did, for a table."""
+        return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in self.timings]
+
+    def lines(self) -> list[str]:
+        """Return what a person wants to know in the end."""
+        count = len(self.machines)
+        healthy = f"{count} {'machine is' if count == 1 else 'machines are'} healthy"
+        return [
+            *(f"{machine.name}  {machine.address}" for machine in self.machines),
+            f"registry  {self.registry}",
+            f"balancer  {self.balancer}",
+            f"{healthy} with release {self.release}: {'' if self.changed else 'nothing changed, '}{self.seconds:.1f} s",
+        ]
+
+
+def plan_start(settings: Settings, count: int) -> list[Step]:
+    """Return what `start` would do. Raises what its preflight raises; changes nothing."""
+    with _prepared(settings, count, lambda _subject, _message: None) as work:
+        return [step for phase in PHASES for step in phase.plan(work)]
+
+
+def start(settings: Settings, count: int, report: Report) -> Started:
+    """Make the local cluster of `count` machines exist and be healthy.
+
+    Idempotent; after a kill in any phase the same call goes on. Raises Refused before anything is changed: a count
+    that is not allowed or not the existing cluster's, an engine that can't carry machines, a network, port or disk
+    that is taken; later what the phases raise.
+    """
+    machines_wanted(settings, count)
+    preflight.refuse_other_provider(settings)
+    with lock.held(settings, "local.start"), _prepared(settings, count, report) as work:
+        timings = run_phases(PHASES, work, report, f"local.start {count}")
+        release = work.record.release.version if work.record.release else ""
+        return Started(work.machines, balancer.address(work.settings), work.settings.registry.address, release, timings)
+
+
+@contextmanager
+def _prepared(settings: Settings, count: int, report: Report) -> Iterator[Work]:
+    """Observe, refuse what can't be, and yield what the phases work with."""
+    preflight.refuse_other_provider(settings)
+    settings = localized(settings)
+    machines = machines_wanted(settings, count)
+    with connect() as client:
+        observed = facts.observe(settings, client, _listeners(settings))
+        known = inventory.load(settings)
+        states = provider_of(settings, client, observed.engine).states(
+            list({machine.name: machine for machine in [*known, *machines]}.values())
+        )
+        preflight.refuse_other_count(machines, known, states)
+        work = Work(settings, machines, client, observed, states, record.load(settings), report)
+        if work.down:
+            refuse_without_vagrant()
+        preflight.refuse_unfit_host(settings, observed, work.absent)
+        _complete(work)
+        yield work
+
+
+def _complete(work: Work) -> None:
+    """Choose the range of the machines' own engines once: it stays as long as the cluster."""
+    taken = [*work.facts.others(network_name(work.settings)), work.settings.local.subnet]
+    bip = work.record.bip or choose_bip(work.settings.docker.bip, taken)
+    work.record = replace(work.record, bip=bip)
+    work.settings = localized(work.settings, bip)
+
+
+def _listeners(settings: Settings) -> list[facts.Listener]:
+    port = int(settings.registry.address.rpartition(":")[2])
+    name = container_name(settings, "registry")
+    addresses = settings.registry.bind or [balancer.LOOPBACK, host_address(settings)]
+    own = [facts.Listener("registry.address", name, address, port) for address in addresses]
+    return [*own, *balancer.listeners(settings), *dependencies.listeners(settings)]

@@ -1,0 +1,141 @@
+"""A cluster for the tests, made as a user makes one: `inv local.start` in a project folder, in a process of its own.
+
+It has its own system name, cluster, subnet, ports, state and secrets, so it meets no cluster that the user runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = "e2e"
+SYSTEM = "sea"
+SUBNET = "192.168.56.0/24"
+HOST = "192.168.56.1"
+REGISTRY_PORT = 5056
+BALANCER_PORT = 8056
+COMMAND_SECONDS = 300
+
+
+@dataclass
+class Lab:
+    """The project folder `root`, and what is done in it."""
+
+    root: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def inv(
+        self, *words: str, check: bool = True, timeout: float = COMMAND_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `inv WORDS...` in the project; with `check`, its failure is the test's."""
+        done = subprocess.run(
+            self.argv(*words),
+            cwd=self.root,
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, (
+                f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start `inv WORDS...` in a process group of its own and return at once."""
+        log = (self.root / "begun.log").open("ab")
+        return subprocess.Popen(
+            self.argv(*words), cwd=self.root, env=self.env(), stdout=log, stderr=log, start_new_session=True
+        )
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "invoke", *words]
+
+    def env(self) -> dict[str, str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("INVOKE_", "ARGOSY_"))}
+        return {**own, **self.environment, "COLUMNS": "200"}
+
+    def refused(self, code: int, *words: str, timeout: float = COMMAND_SECONDS) -> str:
+        """Run what must fail with `code` and return its one line."""
+        done = self.inv(*words, check=False, timeout=timeout)
+        assert done.returncode == code, f"{done.returncode}, not {code}:\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stderr.strip().splitlines()[-1]
+
+    def json(self, *words: str, check: bool = True) -> Any:
+        return json.loads(self.inv(*words, "--json", check=check).stdout)
+
+    def run(self, machine: str, command: str, check: bool = True) -> str:
+        """Run a line of shell as root on a machine and return its stdout."""
+        done = self.inv("cluster.run", command, "--machine", machine, "--sudo", "--json", check=check)
+        return str(json.loads(done.stdout)[machine]["stdout"])
+
+    def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Rewrite invoke.yaml as `change` leaves it."""
+        path = self.root / "invoke.yaml"
+        document = yaml.safe_load(path.read_text())
+        change(document)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def ask(self, path: str = "/", address: str = "127.0.0.1") -> tuple[dict[str, str], bytes]:
+        """Send one request through the balancer and return the answer's headers and body."""
+        with urllib.request.urlopen(f"http://{address}:{BALANCER_PORT}{path}", timeout=10) as answer:
+            return dict(answer.headers), answer.read()
+
+
+def make_project(root: Path) -> Lab:
+    """Copy the example into a project of its own, as another repository would have it."""
+    shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
+    shutil.copy(ROOT / "VERSION", root / "VERSION")
+    (root / "tasks.py").write_text("from argosy import ns as namespace\n")
+    document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
+    document["system"] = SYSTEM
+    document["secrets"]["database-password"]["file"] = f"secrets/{CLUSTER}/database-password"
+    section = document["clusters"].pop("local")
+    section["registry"] = {"address": f"{HOST}:{REGISTRY_PORT}"}
+    section["local"] = {
+        **section.get("local", {}),
+        "subnet": SUBNET,
+        "balancer": {**section.get("local", {}).get("balancer", {}), "port": BALANCER_PORT},
+    }
+    document["clusters"] = {CLUSTER: section}
+    (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    return Lab(root)
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """Run the docker command and return its stdout."""
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=check).stdout.strip()
+
+
+def container(name: str) -> str:
+    return f"argosy-{CLUSTER}-{name}"
+
+
+def ours(kind: str) -> list[str]:
+    """Return what of this kind (container, network, volume) the engine has of the test's cluster."""
+    everything = ["--all"] if kind == "container" else []
+    listed = docker(kind, "ls", *everything, "--quiet", "--filter", f"label=argosy.cluster={CLUSTER}")
+    return listed.split()
+
+
+def eventually(what: str, passes: Callable[[], bool], seconds: float = 60) -> None:
+    """Poll until `passes()`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not passes():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
