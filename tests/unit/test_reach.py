@@ -44,7 +44,7 @@ def test_every_line_is_told_with_its_machine_and_failures_with_their_code() -> N
     outcomes = {
         "a": result(stdout="one\ntwo\n"),
         "b": result(3, stderr="no\n"),
-        "c": Outcome[Result](error=OSError("gone")),
+        "c": Outcome(error=OSError("gone")),
     }
     assert list(reach.outcome_lines(outcomes)) == [
         ("a", "one"),
