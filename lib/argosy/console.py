@@ -13,6 +13,8 @@ from argosy.errors import Refused
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from argosy.model import Step
+
 Report = Callable[[str, str], None]
 """How an operation tells its progress: `report(subject, message)`, the subject being a machine, an image, a service."""
 
@@ -50,6 +52,15 @@ def say(message: str) -> None:
 def print_json(value: Any) -> None:
     """Print `value` as JSON on stdout: indented, keys in the order that they were given."""
     print(json.dumps(value, indent=2, default=str), flush=True)
+
+
+def print_steps(steps: Iterable[Step], as_json: bool = False) -> None:
+    """Print a plan, as `--dry-run` shows it: a line for each step, or JSON."""
+    if as_json:
+        print_json([{"subject": step.subject, "action": step.action} for step in steps])
+        return
+    for step in steps:
+        say(str(step))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

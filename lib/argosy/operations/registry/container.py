@@ -82,6 +82,16 @@ def start(settings: Settings, report: Report) -> Outcome:
     return outcome
 
 
+def plan_stop(settings: Settings, remove_data: bool = False) -> list[Step]:
+    """Return what `stop` would do, changing nothing."""
+    with connect() as client, refusals("registry"):
+        there = find_container(client, name_of(settings)) is not None
+    steps = [Step("registry", "stop and remove its container")] if there else []
+    return (
+        [*steps, Step("registry", f"remove its volume {volume_name(settings, 'registry')}")] if remove_data else steps
+    )
+
+
 def stop(settings: Settings, report: Report, remove_data: bool = False) -> bool:
     """Stop and remove the container; its volume stays, unless `remove_data`. Returns whether anything was there."""
     with connect() as client, refusals("registry"):

@@ -1,0 +1,49 @@
+"""Which releases the machines of a cluster run, so that pruning keeps what they need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from argosy import etcd, inventory
+from argosy.config import Settings
+from argosy.errors import ConfigError, EtcdError, Refused
+from argosy.versions import parse_version
+
+MACHINES = "/machines/"
+NONE = "none"
+
+
+def releases_in_use(clusters: Iterable[Settings], told: str = "") -> set[str]:
+    """Return the releases that machines run, as /machines/NAME in each cluster's etcd says.
+
+    `clusters`: those that share the images in question. `told`: releases separated by commas, or `none`, instead of
+    asking. Raises Refused when a cluster has machines but its etcd can't be asked: better no pruning than a wrong one.
+    """
+    if told:
+        return parse_releases(told)
+    return {release for settings in clusters for release in _running(settings)}
+
+
+def parse_releases(told: str) -> set[str]:
+    """Return the releases of a comma-separated list; `none` means none. Pure."""
+    words = {word.strip() for word in told.split(",") if word.strip()} - {NONE}
+    for word in sorted(words):
+        if parse_version(word) is None:
+            raise ConfigError(f"{word!r} is not a release, such as 0.1.3", "in-use")
+    return words
+
+
+def _running(settings: Settings) -> set[str]:
+    machines = inventory.load(settings)
+    if not machines:
+        return set()
+    try:
+        with etcd.connect(settings, machines) as store:
+            entries = store.get_prefix(MACHINES).entries
+    except EtcdError as error:
+        raise Refused(
+            f"{settings.cluster}: which releases its machines run can't be asked ({error}): nothing was pruned; "
+            "name them yourself: --in-use 0.1.3,0.1.4 (or none)"
+        ) from None
+    return {release for entry in entries if (release := json.loads(entry.value).get("release"))}
