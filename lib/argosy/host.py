@@ -386,6 +386,19 @@ class Hosts:
             self._gateway.close()
 
 
+def scan(host: Host) -> list[known_hosts.HostKey]:
+    """Ask a host for its keys, through its entry node if it has one, and trust none. Raises HostUnreachable."""
+    address, port, timeout = host.machine.address, host.ssh.port, host.ssh.connect_timeout_seconds
+    gateway = host.gateway
+    dial = (lambda: gateway.dial(address, port)) if gateway else None
+    try:
+        return known_hosts.scan(address, port, timeout_seconds=timeout, dial=dial)
+    except (OSError, paramiko.SSHException) as error:
+        raise HostUnreachable(
+            host.name, f"no ssh server answers at {host.where}: {_reason(error)}; is it up, and the address right?"
+        ) from None
+
+
 def login_key(settings: Settings) -> Path | None:
     """Return the key to log in with: ssh.key, else the cluster's own if it was made, else None (the operator's)."""
     if settings.ssh.key:

@@ -17,6 +17,7 @@ from ssh_server import SshServer, free_port, make_key, requires_sshd, ssh_server
 
 from argosy import known_hosts
 from argosy.errors import ConfigError, HostKeyMismatch, HostUnreachable, LoginRefused
+from argosy.host import scan
 
 pytestmark = [pytest.mark.integration, requires_sshd]
 
@@ -57,7 +58,7 @@ def test_a_host_that_nobody_pinned_is_not_believed(server: SshServer) -> None:
         host.run(["true"])
     assert str(caught.value) == (
         f"air-01: the host key of 127.0.0.1 ({key.fingerprint}) is not in {server.pins}; compare it with the "
-        f"machine's own, then: inv cluster.trust [127.0.0.1]:{server.port}"
+        f"machine's own, then: inv cluster.trust 127.0.0.1 --port {server.port}"
     )
     assert not server.pins.read_text(), "a refused key must not be written down"
 
@@ -71,7 +72,7 @@ def test_a_changed_host_key_names_both_and_what_it_means(server: SshServer, tmp_
     text = str(caught.value)
     assert f"shows the host key {real.fingerprint}, but {other.fingerprint} is pinned" in text
     assert "somebody answers in its place" in text
-    assert text.endswith(f"inv cluster.trust [127.0.0.1]:{server.port}")
+    assert text.endswith(f"inv cluster.trust 127.0.0.1 --port {server.port}")
 
 
 def test_a_key_of_another_kind_is_a_changed_key(server: SshServer, tmp_path: Path) -> None:
@@ -278,7 +279,8 @@ def test_a_dead_entry_node_and_a_dead_machine_are_told_apart(server: SshServer, 
 
 def test_a_scan_goes_through_the_entry_node(server: SshServer, entry: SshServer) -> None:
     with server.host(entry_node=f"127.0.0.2:{entry.port}") as host:
-        assert host.gateway
-        gateway = host.gateway
-        found = known_hosts.scan("127.0.0.1", server.port, dial=lambda: gateway.dial("127.0.0.1", server.port))
-    assert found == [known_hosts.HostKey.parse((server.folder / "host_key.pub").read_text())]
+        found = scan(host)
+        assert found == [known_hosts.HostKey.parse((server.folder / "host_key.pub").read_text())]
+        server.stop()
+        with pytest.raises(HostUnreachable, match=r"^air-01: no ssh server answers at 127.0.0.1:.* through 127.0.0.2"):
+            scan(host)

@@ -10,7 +10,7 @@ from typing import NoReturn
 import paramiko
 
 from argosy.errors import HostKeyMismatch
-from argosy.known_hosts import HostKey, entry_name, read
+from argosy.known_hosts import SSH_PORT, HostKey, entry_name, read
 
 
 class _UnknownHostKey(Exception):
@@ -38,7 +38,7 @@ def pin_client(client: paramiko.SSHClient, pinned: Iterable[HostKey], address: s
 @contextlib.contextmanager
 def host_key_checked(host: str, address: str, port: int, known_hosts: Path) -> Iterator[None]:
     """Raise HostKeyMismatch where the body meets a key that is not the pinned one."""
-    trust = f"inv cluster.trust {address if port == 22 else entry_name(address, port)}"
+    trust = f"inv cluster.trust {address}" + (f" --port {port}" if port != SSH_PORT else "")
     try:
         yield
     except _UnknownHostKey as error:
