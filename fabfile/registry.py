@@ -115,7 +115,7 @@ def push(c: Context, only: str = "", cluster: str = "", dry_run: bool = False, j
     if json:
         console.print_json([asdict(image) for image in pushed])
     elif pushed:
-        console.table(["IMAGE", "VERSION", "DIGEST"], [[it.name, it.version, it.digest] for it in pushed])
+        console.table(["IMAGE", "VERSION", "DIGEST"], [[it.name, it.version, it.digest[:19]] for it in pushed])
 
 
 @task(name="list", help={"cluster": CLUSTER, "json": AS_JSON})
@@ -135,7 +135,9 @@ def list_images(c: Context, cluster: str = "", json: bool = False) -> None:
     if json:
         console.print_json([asdict(row) for row in found])
         return
-    rows = [[it.name, it.version, it.digest, f"{it.size_bytes / 1e6:.1f} MB", " ".join(it.releases)] for it in found]
+    rows = [
+        [it.name, it.version, it.digest[:19], f"{it.size_bytes / 1e6:.1f} MB", " ".join(it.releases)] for it in found
+    ]
     console.table(["IMAGE", "VERSION", "DIGEST", "SIZE", "RELEASES"], rows)
 
 

@@ -131,25 +131,37 @@ def ensure_container(
     return outcome
 
 
+def expected_outcome(client: docker.DockerClient, spec: ContainerSpec) -> Outcome:
+    """Return what `ensure_container` would do, changing nothing."""
+    with refusals(spec.name):
+        return _needed(spec, find_container(client, spec.name))
+
+
 def _settle(client: docker.DockerClient, spec: ContainerSpec) -> Outcome:
-    digest = spec.digest()
     current = find_container(client, spec.name)
+    outcome = _needed(spec, current)
+    if current and outcome == "started":
+        _check_ports(client, spec)
+        current.start()
+    if current and outcome == "replaced":
+        remove_container(current)
+    if outcome in ("created", "replaced"):
+        _create(client, spec)
+    return outcome
+
+
+def _needed(spec: ContainerSpec, current: Container | None) -> Outcome:
     if current is None:
-        _create(client, spec, digest)
         return "created"
     if current.labels.get(SYSTEM_LABEL) != spec.labels[SYSTEM_LABEL]:
         raise EngineError(
             f"{spec.name}: a container of that name is there and isn't ours: remove it (`docker rm -f {spec.name}`)"
         )
-    if current.labels.get(SPEC_LABEL) == digest:
+    if current.labels.get(SPEC_LABEL) == spec.digest():
         if current.status == "running":
             return "unchanged"
         if current.status in ("exited", "created"):
-            _check_ports(client, spec)
-            current.start()
             return "started"
-    remove_container(current)
-    _create(client, spec, digest)
     return "replaced"
 
 
@@ -171,7 +183,7 @@ def remove_container(container: Container) -> None:
         pass
 
 
-def _create(client: docker.DockerClient, spec: ContainerSpec, digest: str) -> None:
+def _create(client: docker.DockerClient, spec: ContainerSpec) -> None:
     _check_ports(client, spec)
     for volume in spec.volumes:
         if "/" not in volume.source:
@@ -190,7 +202,7 @@ def _create(client: docker.DockerClient, spec: ContainerSpec, digest: str) -> No
             name=spec.name,
             environment=dict(spec.env),
             ports=[tuple(str(port).split("/")) for port in port_bindings(spec.ports)],
-            labels={**spec.labels, SPEC_LABEL: digest},
+            labels={**spec.labels, SPEC_LABEL: spec.digest()},
             stop_signal=spec.stop_signal,
             stop_timeout=spec.stop_seconds,
             host_config=host_config,

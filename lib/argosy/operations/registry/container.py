@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import docker
 from argosy import atomic, pki
 from argosy.config import Settings, VolumeSettings
 from argosy.console import Report
-from argosy.engine import ContainerSpec, Outcome, ensure_container, find_container, remove_container
+from argosy.engine import ContainerSpec, Outcome, ensure_container, expected_outcome, find_container, remove_container
 from argosy.engine_connection import connect, is_local_address, refusals
 from argosy.engine_images import stored_images
 from argosy.errors import ConfigError, Refused, RegistryError
@@ -29,6 +29,7 @@ LOOPBACK = "127.0.0.1"
 INSIDE_PORT = 5000
 DATA = "/var/lib/registry"
 DEADLINE_SECONDS = 60
+FILES = ("tls.crt", "tls.key", "htpasswd")
 BCRYPT_BYTES = 72
 # The registry hashes the password again for every request, so a pull of many layers pays this often. Each step doubles
 # it; 5 (2 ms) is what Apache's htpasswd takes. Our own passwords are too random to be guessed at any cost.
@@ -57,11 +58,15 @@ def plan_start(settings: Settings) -> list[Step]:
     addresses = bind_addresses(settings)
     with connect() as client, refusals("registry"):
         reference = image_reference(client, settings)
-        container = find_container(client, name_of(settings))
-    if container is None:
-        return [Step("registry", f"run {reference} on {', '.join(addresses)}")]
-    action = "is running; replaced if its settings changed" if container.status == "running" else "start it again"
-    return [Step("registry", action)]
+        folder = settings.secrets_path / "registry"
+        files = {name: folder / name for name in FILES}
+        if all(path.is_file() for path in files.values()):
+            outcome = expected_outcome(client, registry_spec(settings, reference, addresses, files))
+        else:
+            outcome = "replaced" if find_container(client, name_of(settings)) else "created"
+    where = f"{reference} on {', '.join(addresses)}"
+    actions = {"created": f"run {where}", "started": "start it again", "replaced": f"replace it by {where}"}
+    return [Step("registry", actions[outcome])] if outcome in actions else []
 
 
 def start(settings: Settings, report: Report) -> Outcome:
@@ -71,9 +76,8 @@ def start(settings: Settings, report: Report) -> Outcome:
     registry.address isn't an address of this host, Refused when the registry's image was never built.
     """
     addresses = bind_addresses(settings)
-    secrets.registry_password(settings)  # made here when it is ours to make
     with connect() as client:
-        spec = registry_spec(settings, image_reference(client, settings), addresses)
+        spec = registry_spec(settings, image_reference(client, settings), addresses, ensure_files(settings, addresses))
         with access.opened(settings, attempts=1) as registry:
             outcome = ensure_container(client, spec, lambda: _reason(registry.check), DEADLINE_SECONDS)
     trust_registry(settings, report)
@@ -130,7 +134,9 @@ def read_only(settings: Settings, client: docker.DockerClient) -> Iterator[str |
     if container is None or container.status != "running":
         yield None
         return
-    spec = registry_spec(settings, container.attrs["Config"]["Image"], bind_addresses(settings))
+    addresses = bind_addresses(settings)
+    files = ensure_files(settings, addresses)
+    spec = registry_spec(settings, container.attrs["Config"]["Image"], addresses, files)
     with access.opened(settings, attempts=1) as registry:
 
         def ensure(wanted: ContainerSpec) -> None:
@@ -143,10 +149,15 @@ def read_only(settings: Settings, client: docker.DockerClient) -> Iterator[str |
             ensure(spec)
 
 
-def registry_spec(settings: Settings, image: str, addresses: list[str]) -> ContainerSpec:
-    """Return the container of the registry; makes the files that it mounts."""
-    folder = settings.secrets_path
-    pair = pki.ensure_registry_certificate(folder, [*addresses, host_of(settings)])
+def ensure_files(settings: Settings, addresses: list[str]) -> dict[str, Path]:
+    """Make the files that the registry's container mounts, where they lack or don't fit any more; return them."""
+    secrets.registry_password(settings)  # made here when it is ours to make
+    pair = pki.ensure_registry_certificate(settings.secrets_path, [*addresses, host_of(settings)])
+    return {"tls.crt": pair.certificate, "tls.key": pair.key, "htpasswd": ensure_htpasswd(settings)}
+
+
+def registry_spec(settings: Settings, image: str, addresses: list[str], files: Mapping[str, Path]) -> ContainerSpec:
+    """Return the container of the registry. `files`: those of FILES, by name."""
     port = port_of(settings)
     return ContainerSpec(
         name=name_of(settings),
@@ -163,7 +174,7 @@ def registry_spec(settings: Settings, image: str, addresses: list[str]) -> Conta
         },
         ports=[f"{address}:{port}:{INSIDE_PORT}" for address in addresses],
         volumes=[VolumeSettings(source=volume_name(settings, "registry"), target=DATA)],
-        secrets={"tls.crt": pair.certificate, "tls.key": pair.key, "htpasswd": ensure_htpasswd(settings)},
+        secrets=files,
     )
 
 
