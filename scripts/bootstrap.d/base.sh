@@ -53,6 +53,25 @@ add_policy_file() {
     tar --append --file "$1" --directory "$2/add" --owner=0 --group=0 --mtime=@0 ./usr/sbin/policy-rc.d
 }
 
+make_base() {
+    mkdir -p "$STATE_DIR"
+    base_dir=$(mktemp -d -p "$STATE_DIR")
+    trap 'rm -rf "$base_dir"' EXIT
+    trap 'exit 130' INT TERM
+    # mmdebstrap gives up root for apt's downloads, and must still get here.
+    chmod 755 "$base_dir"
+    debian_sources >"$base_dir/sources.list"
+    TMPDIR=$base_dir make_base_tarball "$base_dir/sources.list" "$base_dir/base.tar" >"$base_dir/log" 2>&1 || {
+        tail -n 15 "$base_dir/log" >&2
+        die "mmdebstrap failed" "$BASE_IMAGE" "see its messages above; is the apt archive reachable?"
+    }
+    add_policy_file "$base_dir/base.tar" "$base_dir"
+    docker import --change "LABEL $BASE_LABEL=mmdebstrap" --change 'CMD ["bash"]' \
+        "$base_dir/base.tar" "$BASE_IMAGE" >/dev/null
+    rm -rf "$base_dir"
+    trap - EXIT INT TERM
+}
+
 step_base() {
     STEP=base
     if docker image inspect "$BASE_IMAGE" >/dev/null 2>&1; then
@@ -60,16 +79,7 @@ step_base() {
     elif timeout "$PULL_SECONDS" docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1; then
         say "pulled $BASE_IMAGE"
     else
-        base_dir=$(mktemp -d)
-        debian_sources >"$base_dir/sources.list"
-        make_base_tarball "$base_dir/sources.list" "$base_dir/base.tar" >"$base_dir/log" 2>&1 || {
-            cat "$base_dir/log" >&2
-            die "mmdebstrap failed" "$BASE_IMAGE" "see its messages above; is the apt archive reachable?"
-        }
-        add_policy_file "$base_dir/base.tar" "$base_dir"
-        docker import --change 'LABEL argosy=base' --change 'CMD ["bash"]' \
-            "$base_dir/base.tar" "$BASE_IMAGE" >/dev/null
-        rm -rf "$base_dir"
+        make_base
         say "made $BASE_IMAGE with mmdebstrap (it could not be pulled)"
     fi
 }

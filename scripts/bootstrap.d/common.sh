@@ -10,11 +10,17 @@ ENGINE_LOG=/var/log/argosy-docker.log
 ENGINE_SOCKET=/var/run/docker.sock
 ENGINE_START_SECONDS=60
 ENGINE_STOP_SECONDS=60
+# What dockerd changes in the host's settings, as it was before.
+HOST_BEFORE=$STATE_DIR/host.before
+INSTALLED=$STATE_DIR/packages.installed
 
 BASE_IMAGE=debian:bookworm-slim
+BASE_LABEL=argosy.base
+
+# The example's addresses, as in invoke.yaml: preflight looks at them before Python is there to read it.
 SUBNET_PREFIX=192.168.55
-REGISTRY_PORT=5000
-BALANCER_PORT=8080
+REGISTRY=$SUBNET_PREFIX.1:5000
+PORTS="5000 5432 8080"
 
 STEP=bootstrap
 
@@ -22,9 +28,13 @@ say() {
     printf '%-10s %s\n' "$STEP:" "$*"
 }
 
-# die WHAT WHERE WHAT-TO-DO: one line, then a non-zero exit.
-die() {
+# problem WHAT WHERE WHAT-TO-DO: one line about something that can't work.
+problem() {
     printf '%s: %s (%s): %s\n' "$STEP" "$1" "$2" "$3" >&2
+}
+
+die() {
+    problem "$@"
     exit 1
 }
 
@@ -32,31 +42,30 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-now_seconds() {
-    date +%s
-}
-
 # wait_until SECONDS COMMAND...: poll COMMAND until it succeeds or the deadline passes.
 wait_until() {
-    wait_deadline=$(($(now_seconds) + $1))
+    wait_deadline=$(($(date +%s) + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ "$(now_seconds)" -lt "$wait_deadline" ] || return 1
+        [ "$(date +%s)" -lt "$wait_deadline" ] || return 1
         sleep 0.2
     done
 }
 
-engine_answers() {
-    have docker && timeout 10 docker info >/dev/null 2>&1
+systemd_is_init() {
+    [ -d /run/systemd/system ]
 }
 
-# Succeeds when the process in the pidfile is the engine that this script started.
+# An engine that has answered once is taken to be there; `engine_answered=` asks again.
+engine_answers() {
+    [ -z "${engine_answered-}" ] || return 0
+    have docker && timeout 10 docker info >/dev/null 2>&1 && engine_answered=yes
+}
+
+# Succeeds when the process in the pidfile is the engine that this script started; sets engine_pid.
 engine_is_ours() {
     [ -s "$ENGINE_PIDFILE" ] || return 1
     engine_pid=$(cat "$ENGINE_PIDFILE")
-    tr '\0' ' ' 2>/dev/null <"/proc/$engine_pid/cmdline" | grep -q -- "--config-file $ENGINE_CONFIG "
-}
-
-systemd_is_init() {
-    [ -d /run/systemd/system ]
+    [ -r "/proc/$engine_pid/cmdline" ] || return 1
+    tr '\0' ' ' <"/proc/$engine_pid/cmdline" | grep -q -- "--config-file $ENGINE_CONFIG "
 }

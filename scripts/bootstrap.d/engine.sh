@@ -28,18 +28,20 @@ write_engine_config() {
 JSON
 }
 
-# What dockerd changes in the host's network settings, noted so that `down` can put it back.
-record_network_settings() {
-    [ -e "$STATE_DIR/network.before" ] && return
+# Note what dockerd will change on the host, so that `down` can put it back.
+record_host() {
+    [ -e "$HOST_BEFORE" ] && return
     {
         echo "ip_forward=$(cat /proc/sys/net/ipv4/ip_forward)"
         echo "forward_policy=$(iptables -S FORWARD 2>/dev/null | awk '$1 == "-P" { print $3 }')"
-    } >"$STATE_DIR/network.before"
+        echo "docker_folder=$([ -e /etc/docker ] && echo kept)"
+        echo "docker_key=$([ -e /etc/docker/key.json ] && echo kept)"
+    } >"$HOST_BEFORE"
 }
 
 start_own_engine() {
     write_engine_config
-    record_network_settings
+    record_host
     engine_is_ours || rm -f "$ENGINE_PIDFILE"
     setsid dockerd --config-file "$ENGINE_CONFIG" </dev/null >>"$ENGINE_LOG" 2>&1 &
     if ! wait_until "$ENGINE_START_SECONDS" engine_answers; then

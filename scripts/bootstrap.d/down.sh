@@ -1,0 +1,127 @@
+# shellcheck shell=sh
+# Remove what the other steps made. Our own engine goes with its data; of another engine only what is ours.
+
+OUR_LABELS="argosy.system argosy.cluster argosy.image argosy.test"
+
+step_down() {
+    STEP=down
+    noted_packages=$(sort -u "$INSTALLED" 2>/dev/null | tr '\n' ' ')
+    if engine_is_ours; then
+        remove_own_engine
+    else
+        if engine_answers; then
+            remove_ours_from_engine
+        fi
+        remove_engine_files
+    fi
+    remove_registry_trust
+    remove_from_tree
+    say "packages stay${noted_packages:+: $noted_packages}"
+}
+
+# Names of containers and named volumes that carry none of our labels.
+foreign_things() {
+    docker ps --all --format 'container {{.Names}}|{{.Labels}}' | grep -v 'argosy\.' | cut -d'|' -f1
+    docker volume ls --format '{{.Name}}|{{.Labels}}' | grep -vE '^[0-9a-f]{64}\||^argosy-|argosy\.' |
+        cut -d'|' -f1 | sed 's/^/volume /'
+}
+
+remove_own_engine() {
+    if engine_answers; then
+        foreign=$(foreign_things | tr '\n' ' ')
+        [ -z "$foreign" ] || die "our engine holds things that are not ours" "$foreign" \
+            "remove them (docker rm, docker volume rm), then run the same command again"
+        bridges=$(docker network ls --filter driver=bridge --format '{{.ID}}' | sed 's/^/br-/;s/$/ /' | tr -d '\n')
+    fi
+    stop_own_engine
+    engine_answered=
+    remove_bridges "docker0 ${bridges-}"
+    restore_host
+    remove_engine_files
+    say "removed our Docker engine with its data"
+}
+
+stop_own_engine() {
+    kill -TERM "$engine_pid"
+    if ! wait_until "$ENGINE_STOP_SECONDS" process_is_gone "$engine_pid"; then
+        kill -KILL "$engine_pid"
+        wait_until 10 process_is_gone "$engine_pid" ||
+            die "the Docker engine does not end" "process $engine_pid" "read $ENGINE_LOG, end it, then run the same command again"
+    fi
+}
+
+process_is_gone() {
+    [ ! -e "/proc/$1" ]
+}
+
+remove_bridges() {
+    for bridge in $1; do
+        if [ -e "/sys/class/net/$bridge/bridge" ]; then
+            ip link delete "$bridge"
+        fi
+    done
+}
+
+# Take Docker's chains and the rules for its bridges out of the packet filter, in one exchange of all
+# tables, and set what dockerd changed as it was.
+restore_host() {
+    ip_forward='' forward_policy='' docker_folder='' docker_key=''
+    # shellcheck source=/dev/null
+    [ ! -e "$HOST_BEFORE" ] || . "$HOST_BEFORE"
+    rules=$(iptables-save 2>/dev/null | grep -vE '^:DOCKER|DOCKER|-[io] (docker0|br-[0-9a-f]{12})( |$)' || true)
+    [ -z "$rules" ] || echo "$rules" | iptables-restore
+    [ -z "$forward_policy" ] || iptables -P FORWARD "$forward_policy"
+    [ -z "$ip_forward" ] || echo "$ip_forward" >/proc/sys/net/ipv4/ip_forward
+    [ -n "$docker_key" ] || rm -f /etc/docker/key.json
+    # Nested engines leave empty groups when their machine is killed.
+    find /sys/fs/cgroup -depth -type d -path '*/docker*' -exec rmdir {} + 2>/dev/null || true
+}
+
+remove_engine_files() {
+    awk -v state="$STATE_DIR/" -v run="$RUN_DIR/" 'index($2, state) == 1 || index($2, run) == 1 { print $2 }' \
+        /proc/mounts | sort -r | while read -r mounted; do
+        umount "$mounted" 2>/dev/null || umount --lazy "$mounted"
+    done
+    rm -rf "$STATE_DIR" "$RUN_DIR"
+    rm -f "$ENGINE_LOG"
+    if [ -S "$ENGINE_SOCKET" ] && ! engine_answers; then
+        rm -f "$ENGINE_SOCKET"
+    fi
+}
+
+# Another engine, which others may use: only what carries our labels.
+remove_ours_from_engine() {
+    for label in $OUR_LABELS; do
+        remove_each "docker rm --force --volumes" "$(docker ps --all --quiet --filter "label=$label")"
+        remove_each "docker volume rm" "$(docker volume ls --quiet --filter "label=$label")"
+        remove_each "docker network rm" "$(docker network ls --quiet --filter "label=$label")"
+    done
+    remove_each "docker image rm --force" "$(docker image ls --all --quiet --filter label=argosy.image | sort -u)"
+    if [ -n "$(docker image ls --quiet --filter "label=$BASE_LABEL" "$BASE_IMAGE")" ]; then
+        docker image rm "$BASE_IMAGE" >/dev/null 2>&1 || say "kept $BASE_IMAGE: other images are built on it"
+    fi
+    say "removed what carries our labels from the Docker engine, which is not ours"
+}
+
+# remove_each COMMAND NAMES: call the command once with all names, if there are any.
+remove_each() {
+    [ -n "$2" ] || return 0
+    # shellcheck disable=SC2086  # words of a command, and one word a name
+    $1 $2 >/dev/null || say "not all removed by $1"
+}
+
+remove_registry_trust() {
+    rm -f "/etc/docker/certs.d/$REGISTRY/ca.crt"
+    rmdir "/etc/docker/certs.d/$REGISTRY" /etc/docker/certs.d 2>/dev/null || true
+    [ -n "${docker_folder-kept}" ] || rmdir /etc/docker 2>/dev/null || true
+}
+
+remove_from_tree() {
+    for made in .venv .argosy vagrant/.vagrant; do
+        if [ -e "$ROOT/$made" ]; then
+            rm -rf "${ROOT:?}/$made"
+            say "removed $made"
+        fi
+    done
+    find "$ROOT" -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+}
