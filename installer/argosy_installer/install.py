@@ -86,6 +86,8 @@ def _finish(machine: Machine, began: float, failures: tuple[Failure, ...]) -> in
     content = record.result(machine, "failed" if failures else "active", time.monotonic() - began, failures)
     for failure in failures:
         say(f"failed: {f'{failure.service}: ' if failure.service else ''}{failure.reason}")
+        for line in failure.log:
+            say(f"    {line}")
     with suppress(OSError):  # a full disk; the line below says it all the same
         record.write_result(machine, content)
     say(RESULT_PREFIX + json.dumps(content))

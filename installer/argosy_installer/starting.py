@@ -70,20 +70,21 @@ class Starter:
     def _start(self, service: Service, changed: bool) -> Failure | None:
         seen = self._observe(service)
         allowance = service.check.deadline_seconds
-        if must_restart(service, seen, changed):
+        starts = must_restart(service, seen, changed)
+        if starts:
             self._say(f"{service.name}: {'re' if seen.running else ''}starting")
             systemd.restart(service.unit)
             allowance += service.grace_seconds if seen.running else 0
-        return self._wait(service, allowance)
+        return self._wait(service, allowance, starts)
 
-    def _wait(self, service: Service, allowance_seconds: float) -> Failure | None:
+    def _wait(self, service: Service, allowance_seconds: float, starts: bool) -> Failure | None:
         began = time.monotonic()
         while True:
             seen = self._observe(service)
             answer = self._ask(service, seen)
             waited = time.monotonic() - began
             if answer.passing:
-                self._say(f"{service.name}: passes its check after {waited:.1f} s")
+                self._say(f"{service.name}: passes its check{f' after {waited:.1f} s' if starts else ''}")
                 return None
             if waited >= allowance_seconds:
                 return self._failure(service, f"does not pass its check after {waited:.0f} s: {answer.reason}")
@@ -91,15 +92,14 @@ class Starter:
 
     def _ask(self, service: Service, seen: Observed) -> checks.Answer:
         if seen.container is None or not seen.running:
-            return checks.Answer(False, f"its container does not run, its unit is {seen.unit.active} ({seen.unit.sub})")
+            return checks.Answer(False, f"its container does not run, {seen.unit}")
         if not is_current(service, seen):
-            return checks.Answer(False, f"what runs is not yet of this release, its unit is {seen.unit.active}")
+            return checks.Answer(False, f"what runs is not yet of this release, {seen.unit}")
         return checks.ask(service.check, seen.container, self._docker, datetime.now(UTC))
 
     def _failure(self, service: Service, reason: str) -> Failure:
-        log = systemd.journal(service.unit, LOG_LINES, self._machine.journals)
         self._say(f"{service.name}: {reason}")
-        return Failure(service.name, reason, log)
+        return Failure(service.name, reason, systemd.journal(service.unit, LOG_LINES, self._machine.journals))
 
     def _observe(self, service: Service) -> Observed:
         return observe(service, self._machine.system, self._docker)

@@ -87,7 +87,7 @@ def _service(service: Service, seen: Observed, release: Release, docker: Docker)
 
 def _check(service: Service, seen: Observed, docker: Docker) -> tuple[str, str]:
     if seen.container is None or not seen.running:
-        return "failing", f"its container does not run, its unit is {seen.unit.active} ({seen.unit.sub})"
+        return "failing", f"its container does not run, {seen.unit}"
     if service.check.kind == "none":
         return "none", ""
     answer = checks.ask(service.check, seen.container, docker, datetime.now(UTC))

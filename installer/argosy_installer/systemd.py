@@ -16,17 +16,25 @@ from argosy_installer.errors import Failed
 
 SYSTEMCTL_SECONDS = 600
 """Stopping a service takes its grace period."""
-PROPERTIES = ("Id", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload")
+PROPERTIES = ("Id", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "NRestarts")
 
 
 @dataclass(frozen=True)
 class UnitState:
-    """As in `systemctl show`: `active` is active, activating, inactive, ...; `sub` is running, auto-restart, ..."""
+    """As in `systemctl show`: `active` is active, activating, inactive, ...; `sub` is running, auto-restart, ...
+
+    `restarts`: how often systemd has started it again by itself.
+    """
 
     active: str = "inactive"
     sub: str = "dead"
     enabled: bool = False
     needs_reload: bool = False
+    restarts: int = 0
+
+    def __str__(self) -> str:
+        again = f", restarted {self.restarts} times" if self.restarts else ""
+        return f"its unit is {self.active} ({self.sub}{again})"
 
 
 def states(units: Sequence[str]) -> dict[str, UnitState]:
@@ -49,6 +57,7 @@ def _state(block: Mapping[str, str]) -> UnitState:
         sub=block.get("SubState", ""),
         enabled=block.get("UnitFileState") == "enabled",
         needs_reload=block.get("NeedDaemonReload") == "yes",
+        restarts=int(block.get("NRestarts") or 0),
     )
 
 

@@ -30,13 +30,18 @@ tell() {{
   printf '{STATE_PREFIX}%s marker=%s release=%s %s\\n' "$(echo $units)" "$marker" "$release" "$record"
 }}
 tell
-set -- --follow --quiet --output=json --output-fields=MESSAGE,_PID,_SYSTEMD_UNIT,UNIT
-if [ -n "$cursor" ]; then set -- "$@" --no-tail "--after-cursor=$cursor"; else set -- "$@" --boot "--lines=$lines"; fi
+set -- --follow --quiet --all --output=json --output-fields=MESSAGE,_PID,_SYSTEMD_UNIT,UNIT
+since=$(systemctl show --property=InactiveExitTimestamp --value "$system-installer.service")
+if [ -n "$cursor" ]; then set -- "$@" --no-tail "--after-cursor=$cursor"
+elif [ -n "$since" ]; then set -- "$@" --no-tail "--since=$since"
+else set -- "$@" --boot "--lines=$lines"
+fi
 for unit in secrets etcd installer; do set -- "$@" "--unit=$system-$unit.service"; done
 journalctl "$@" &
 while sleep {TICK_SECONDS}; do tell; done
 """
-"""$1: the system; $2: the journal's cursor after which to begin, empty for the last $3 lines of this boot."""
+"""$1: the system; $2: the journal's cursor after which to begin. Without one: where the installer began, or, when it
+has not, the last $3 lines of this boot."""
 
 
 class Verdict(Enum):
@@ -96,7 +101,7 @@ def parse_state(line: str) -> State | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the journal. `text`: what to show of it, empty for nothing; `is_result`: it is the installer's last."""
+    """One entry of the journal. `text`: what to show of it, if anything; `is_result`: it is the installer's last."""
 
     cursor: str
     text: str

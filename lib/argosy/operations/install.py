@@ -88,7 +88,7 @@ class _Follower:
         return self._conclude()
 
     def _watch(self) -> None:
-        """Read what the machine says until it is decided. Raises HostUnreachable or, at the deadline, DeadlineExceeded."""
+        """Read what the machine says until it is decided. Raises HostUnreachable; DeadlineExceeded at the deadline."""
         self._host.stream(
             Script("follow the install", WATCH, self._system, self._cursor, str(FIRST_LINES)),
             sudo=True,
@@ -136,8 +136,9 @@ class _Follower:
         raise Unhealthy(f"{self._host.name}: it does not install itself: {self._explain()}")
 
     def _failed(self, record: Mapping[str, Any]) -> ArgosyError:
+        """Return the error; report the reasons and last log lines, unless the installer has just told them."""
         found = failures(record)
-        for reason, log in found:
+        for reason, log in found if not (self._shows and self._result_line) else ():
             self._say(f"failed: {reason}")
             for line in log:
                 self._say(f"    {line}")
