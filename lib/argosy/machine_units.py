@@ -25,7 +25,7 @@ def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]
     made = [
         _unit(names, "secrets.path", enabled=True, started=True),
         _unit(names, "secrets.service", start=start),
-        _unit(names, "installer.service"),
+        _unit(names, "installer.service", remove=_quietly(f"rm --force {names.system}-installer")),
     ]
     if member:
         made.append(_etcd(settings, names))
@@ -43,7 +43,7 @@ def _etcd(settings: Settings, names: Names) -> Unit:
         enabled=True,
         pull=command_line([f"{names.programs}/pull-image", Expanded("${IMAGE}")]),
         run=command_line(_etcd_run(settings, names, container)),
-        remove=command_line(["/usr/bin/docker", "rm", "--force", container], prefix="-"),
+        remove=_quietly(f"rm --force {container}"),
         stop=command_line(["/usr/bin/docker", "stop", f"--time={ETCD_STOP_SECONDS}", container], prefix="-"),
         stop_timeout_seconds=ETCD_STOP_SECONDS + 15,
     )
@@ -83,6 +83,11 @@ def _etcd_run(settings: Settings, names: Names, container: str) -> list[str]:
         "--entrypoint=etcd",
         Expanded("${IMAGE}"),
     ]
+
+
+def _quietly(docker_words: str) -> str:
+    """Return a command line whose failure says nothing: usually there is no such container."""
+    return command_line(["/bin/sh", "-c", f"exec /usr/bin/docker {docker_words} >/dev/null 2>&1"], prefix="-")
 
 
 def _unit(names: Names, kind: str, *, enabled: bool = False, started: bool = False, **values: object) -> Unit:
