@@ -27,6 +27,7 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -175,3 +176,9 @@ class Interrupted(ArgosyError):
     """Ctrl-C."""
 
     exit_code = 130
+
+
+def nearest(word: str, known: Mapping[str, object]) -> str:
+    """Return ` (did you mean 'x'?)` for the known word closest to `word`, else an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
