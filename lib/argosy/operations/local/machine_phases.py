@@ -12,7 +12,7 @@ from argosy.errors import DeadlineExceeded, HostKeyMismatch, Unhealthy
 from argosy.host import Hosts, joined
 from argosy.model import Machine, Step
 from argosy.operations import cloudconfig, install, registry, secrets, status
-from argosy.operations.local import balancer, record
+from argosy.operations.local import balancer, record, retry
 from argosy.operations.local.procedure import Phase
 from argosy.operations.local.work import Work
 from argosy.providers.base import Boot
@@ -98,6 +98,37 @@ class Ssh(Phase[Work]):
             raise DeadlineExceeded(
                 f"{machine.name}: no ssh host key after {deadline:g} s; its console ends: {last}"
             ) from None
+
+
+class Retry(Phase[Work]):
+    """Machines of an earlier run whose install failed: by now its cause may be repaired."""
+
+    title = "retry"
+
+    def plan(self, work: Work) -> list[Step]:
+        return [Step(name, "try its failed install again") for name in retry.names_of_failed(self._tried(work))]
+
+    def run(self, work: Work) -> bool:
+        settings = work.settings
+        tried = self._tried(work)
+        failed = [machine for machine in work.machines if machine.name in retry.names_of_failed(tried)]
+        newest = registry.current_release(settings)
+        release = retry.wanted_release(tried, work.record.release or newest, newest)
+        work.record = replace(work.record, release=release)
+        record.save(settings, work.record)
+        with Hosts(settings, failed) as hosts:
+            secrets.upload(hosts, settings, failed, work.report)
+            retry.again(hosts, settings, failed, release)
+        for machine in failed:
+            work.report(machine.name, f"tries release {release.version}")
+        return bool(failed)
+
+    def _tried(self, work: Work) -> dict[str, retry.Tried]:
+        existing = [machine for machine in work.machines if machine not in work.absent]
+        if not existing:
+            return {}
+        with Hosts(work.settings, existing) as hosts:
+            return retry.observe(hosts, work.settings, existing)
 
 
 class Install(Phase[Work]):

@@ -33,6 +33,7 @@ PHASES: Sequence[Phase[Work]] = (
     machine_phases.CloudConfig(),
     machine_phases.Machines(),
     machine_phases.Ssh(),
+    machine_phases.Retry(),
     machine_phases.Install(),
     machine_phases.Gate(),
 )

@@ -49,18 +49,23 @@ def stop(settings: Settings, report: Report, everything: bool = False) -> list[S
     settings = localized(settings)
     with lock.held(settings, "local.stop"), connect() as client:
         for name in _provider(settings, client).destroy(inventory.load(settings)):
-            report(name, "destroyed")
+            _removed(report, name)
         for role in ROLES:
             for name in engine.remove_labelled(client, labels_of(settings, role), ("container", "volume")):
-                report(name, "removed")
+                _removed(report, name)
         if everything:
             registry.stop(settings, report, remove_data=True)
             registry.distrust_registry(settings)
             for name in engine.remove_labelled(client, labels_of(settings, "network"), ("network",)):
-                report(name, "removed")
+                _removed(report, name)
         for path in _paths(settings, everything):
             _remove(path)
     return steps
+
+
+def _removed(report: Report, what: str) -> None:
+    kind, _, name = what.partition(" ")
+    report(name, f"{kind} removed")
 
 
 def _provider(settings: Settings, client: docker.DockerClient) -> Provider:
