@@ -26,8 +26,10 @@ tell() {{
   release=$(cat "$config/release.env" "$state/release.env" 2>/dev/null | sed -n 's/^RELEASE_VERSION=//p' | tail -n 1)
   marker=no
   [ ! -e "$config/secrets/.complete" ] || marker=yes
+  case $(systemctl is-system-running) in initializing | starting) booting=yes ;; *) booting=no ;; esac
   record=$(cat "$state/install.json" 2>/dev/null)
-  printf '{STATE_PREFIX}%s marker=%s release=%s %s\\n' "$(echo $units)" "$marker" "$release" "$record"
+  printf '{STATE_PREFIX}%s marker=%s booting=%s release=%s %s\\n' \\
+    "$(echo $units)" "$marker" "$booting" "$release" "$record"
 }}
 tell
 set -- --follow --quiet --all --output=json --output-fields=MESSAGE,_PID,_SYSTEMD_UNIT,UNIT
@@ -59,14 +61,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class State:
-    """`installer`, `secrets`: the ActiveState of the units. `marker`: the secrets are complete. `release`: what the
-    machine shall install. `record`: its install.json."""
+    """`installer`, `secrets`: the ActiveState of the units. `marker`: the secrets are complete. `booting`: systemd has
+    jobs of the boot left, the path unit's among them. `release`: what the machine shall install. `record`: its
+    install.json."""
 
     installer: str
     secrets: str
     marker: bool
     release: str
     record: Mapping[str, Any] = field(default_factory=dict)
+    booting: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -78,23 +82,24 @@ class State:
             found = {"active": Verdict.INSTALLED, "failed": Verdict.FAILED}.get(str(self.record.get("state")))
             if found:
                 return found
-        return Verdict.IDLE
+        return Verdict.WORKING if self.booting else Verdict.IDLE
 
 
 def parse_state(line: str) -> State | None:
     """Return the state in a line of WATCH's, None for one that is no such line or was cut.
 
-    `argosy-state inactive active marker=yes release=0.1.3 {"state": "active", ...}`
+    `argosy-state inactive active marker=yes booting=no release=0.1.3 {"state": "active", ...}`
     """
-    words = line.removeprefix(STATE_PREFIX).split(" ", 4)
-    if not line.startswith(STATE_PREFIX) or len(words) < 4:
+    words = line.removeprefix(STATE_PREFIX).split(" ", 5)
+    if not line.startswith(STATE_PREFIX) or len(words) < 5:
         return None
-    record = _object(words[4]) if len(words) == 5 else None
+    record = _object(words[5]) if len(words) == 6 else None
     return State(
         installer=words[0],
         secrets=words[1],
         marker=words[2] == "marker=yes",
-        release=words[3].removeprefix("release="),
+        booting=words[3] == "booting=yes",
+        release=words[4].removeprefix("release="),
         record=record or {},
     )
 
