@@ -38,12 +38,14 @@ of the input to `cat`, so the size ($3) is checked before the rename. $4: the na
 
 UNPACK_FOLDER = 'set -eu; mkdir -p -- "$1"; exec tar -x -p --no-same-owner -f - -C "$1"'
 
-PACK_FILE = """\
-[ ! -d "$1" ] || { echo "$1 is a folder, and recursive was not asked for" >&2; exit 2; }
+_NEED = '[ -e "$1" ] || { echo "no such file or folder: $1" >&2; exit 2; }'
+PACK_FILE = f"""\
+{_NEED}
+[ ! -d "$1" ] || {{ echo "$1 is a folder, and recursive was not asked for" >&2; exit 2; }}
 exec tar -c -h -f - -C "$(dirname -- "$1")" -- "$(basename -- "$1")"
 """
 PACK_ANY = f"""\
-[ ! -d "$1" ] || exec tar -c -f - -C "$1" .
+[ ! -d "$1" ] || exec tar -c --hard-dereference -f - -C "$1" .
 {PACK_FILE}"""
 
 END_GROUP = """\

@@ -21,9 +21,15 @@ from argosy.defaults import DEFAULTS
 from argosy.host import Host
 from argosy.model import Machine
 
+CORE_ID = 4242
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 
 requires_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd: apt-get install openssh-server")
+
+requires_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("sudo") or subprocess.call(["unshare", "--mount", "true"]) != 0,
+    reason="needs root, sudo and mount namespaces",
+)
 
 
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
@@ -147,6 +153,36 @@ class SshServer:
             {**DEFAULTS["ssh"], "user": self.user or _user(), "port": self.port, "connect_timeout_seconds": 5, **ssh}
         )
         return Host(Machine(name, self.addresses[0]), settings, self.pins, key or self.key)
+
+
+def open_way(folder: Path) -> None:
+    """Let others pass through to `folder`: pytest's folders are closed to all but their owner."""
+    for parent in (folder, *folder.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
+def in_namespace_of_its_own(folder: Path, sudoers: str) -> list[str]:
+    """Return the wrapper that gives an sshd a user `core` and these sudoers, without a trace on the host.
+
+    It copies /etc, and mounts the copy over it in a mount namespace that only this sshd is in.
+    """
+    home = folder / "home"
+    home.mkdir(parents=True)
+    os.chown(home, CORE_ID, CORE_ID)
+    open_way(folder)
+    script = """
+    set -e
+    cp -a /etc "$1/etc"
+    echo "core:x:$2:$2::$1/home:/bin/sh" >>"$1/etc/passwd"
+    echo "core:x:$2:" >>"$1/etc/group"
+    echo 'core:*:19000:0:99999:7:::' >>"$1/etc/shadow"
+    rm -f "$1/etc/sudoers"; printf '%s\\n' "$3" >"$1/etc/sudoers"; chmod 440 "$1/etc/sudoers"
+    mount --bind "$1/etc" /etc
+    shift 3
+    exec "$@"
+    """
+    return ["unshare", "--mount", "sh", "-c", script, "namespace", str(folder), str(CORE_ID), sudoers]
 
 
 @contextlib.contextmanager

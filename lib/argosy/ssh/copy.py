@@ -10,7 +10,6 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
@@ -82,6 +81,9 @@ def get(
             # Nothing came, or not all: the command's own error says why, and is raised when the context ends.
             stream.drain()
             raise CommandFailed(f"{host.name}: what came of {remote} is not complete") from None
+        except OSError as error:
+            where = error.filename or local
+            raise CommandFailed(f"{host.name}: can't write {where} here: {error.strerror}") from None
     return []
 
 
@@ -130,12 +132,14 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> list[str]:
     Not `extractall(filter="data")`: Debian 12's Python 3.11.2 has no filters, and an absolute link would end it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    root = folder.resolve()
     left_out: list[str] = []
-    links: list[Callable[[], None]] = []
+    links: list[tarfile.TarInfo] = []
     for member in archive:
-        name = PurePosixPath(member.name)
-        target = folder / name
-        if name.is_absolute() or ".." in name.parts or _leads_outside(member, name):
+        target = root / member.name
+        if member.isdir() and target == root:
+            continue
+        if not _is_inside(root, target):
             left_out.append(member.name)
         elif member.isdir():
             target.mkdir(parents=True, exist_ok=True)
@@ -143,25 +147,27 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> list[str]:
             _write_member(archive, member, target)
         elif member.issym():
             # Made at the end, so that no file of the archive is written through a link of the archive.
-            links.append(partial(_link, target, member.linkname))
+            links.append(member)
         else:
             left_out.append(member.name)
-    for link in links:
-        link()
-    return left_out
+    return left_out + [link.name for link in links if not _link(root, root / link.name, link.linkname)]
 
 
-def _leads_outside(member: tarfile.TarInfo, name: PurePosixPath) -> bool:
-    if not member.issym():
+def _is_inside(root: Path, path: Path) -> bool:
+    """Return whether `path` is below `root` when every link on the way to it is followed, and has no `..`."""
+    return ".." not in path.parts and path.parent.resolve().is_relative_to(root)
+
+
+def _link(root: Path, target: Path, pointed: str) -> bool:
+    """Make a link unless it would lead out of `root`, or takes the place of a folder. Returns whether it did."""
+    if not _is_inside(root, target) or not (target.parent / pointed).resolve().is_relative_to(root):
         return False
-    pointed = os.path.normpath(name.parent / member.linkname)
-    return member.linkname.startswith("/") or pointed.split("/")[0] == ".."
-
-
-def _link(target: Path, pointed: str) -> None:
-    if target.is_symlink() or target.is_file():
-        target.unlink()
+    if target.is_dir() and not target.is_symlink():
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     target.symlink_to(pointed)
+    return True
 
 
 def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
