@@ -1,0 +1,247 @@
+"""Reading and writing the cluster's etcd, on whichever member answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from argosy.errors import EtcdError
+from argosy.etcd import rpc
+from argosy.etcd.telling import Endpoint, ask_members, ask_statuses, members_of
+from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
+from argosy.etcd.watch import watched
+from argosy.model import Member
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 1.0
+"""After a failure a member is left alone for this long, unless it is the only one."""
+POLL_SECONDS = 0.1
+
+_HANDED_ON = frozenset(
+    {
+        rpc.grpc.StatusCode.UNAVAILABLE,
+        rpc.grpc.StatusCode.DEADLINE_EXCEEDED,
+        rpc.grpc.StatusCode.INTERNAL,
+        # etcd passes on the end of its own waiting for a quorum as one of these.
+        rpc.grpc.StatusCode.UNKNOWN,
+        rpc.grpc.StatusCode.CANCELLED,
+        None,
+    }
+)
+"""Another member may do better."""
+
+_OPTIONS = {
+    # A frozen member keeps its connections: without a ping nobody would notice. etcd refuses pings closer than 5 s.
+    "grpc.keepalive_time_ms": 10_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    # A member that came back is tried again at once, not after two minutes.
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+}
+
+
+class Etcd:
+    """A client of one cluster. May be used by several threads; its calls take turns.
+
+    A call tries one member after the other, each for its share of `timeout_seconds`, which bounds the whole call; as
+    long as one can be connected to, it goes on so, for an election takes a moment. It raises EtcdError when none does
+    it, or when etcd refuses. Use `argosy.etcd.connect` to make one.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        endpoints: Sequence[Endpoint],
+        credentials: Any,
+        timeout_seconds: float,
+        *,
+        unreachable: Mapping[str, str] | None = None,
+    ) -> None:
+        """`unreachable`: members that are known not to be there, and why; only for messages and `statuses`."""
+        self._cluster = cluster
+        self._endpoints = {f"{it.host}:{it.port}": it for it in endpoints}
+        self._credentials = credentials
+        self._timeout_seconds = timeout_seconds
+        self._unreachable = dict(unreachable or {})
+        self._failures: dict[str, tuple[float, str]] = {}
+        self._turn = threading.RLock()
+        self._pause = threading.Event()
+        self._client: Any = self._make_client() if endpoints else None
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    # Reading
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of `key`, or None."""
+        found = self._call(lambda client: client.get_response(rpc.data(key)))
+        return rpc.entry_of(found.kvs[0]) if found.kvs else None
+
+    def get_prefix(self, prefix: str) -> Listing:
+        """Return all entries whose keys begin with `prefix`."""
+        found = self._call(lambda client: client.get_prefix_response(rpc.data(prefix), sort_order="ascend"))
+        return Listing(found.header.revision, tuple(rpc.entry_of(it) for it in found.kvs))
+
+    def health(self) -> int:
+        """Return the cluster's revision, read through the quorum. Raises EtcdError when there is none."""
+        found = self._call(lambda client: client.get_response(b"health"))
+        return int(found.header.revision)
+
+    @contextmanager
+    def watch(self, prefix: str, revision: int) -> Iterator[Iterator[Change]]:
+        """Give the changes of all keys under `prefix` from `revision` on, each revision once, whole and in order.
+
+        Goes on at another member when one fails. Raises EtcdError when none answered for the client's timeout, or when
+        the wanted revisions are compacted: list anew then, and watch from there.
+        """
+        client = self._make_client(watching=True)
+        try:
+            yield watched(client, prefix, revision, self._timeout_seconds, self._error)
+        finally:
+            client.close()
+
+    # Writing
+
+    def put(self, key: str, value: str, lease: int = 0) -> int:
+        """Set `key` and return the revision of it. Idempotent."""
+        done = self._call(lambda client: client.put(rpc.data(key), rpc.data(value), lease or None))
+        return int(done.header.revision)
+
+    def put_if_absent(self, key: str, value: str, lease: int = 0) -> bool:
+        """Set `key` unless it exists; return whether we did."""
+        return self.transact([absent(key)], [Put(key, value, lease)]).succeeded
+
+    def delete(self, key: str, *, prefix: bool = False) -> int:
+        """Delete `key`, or all keys that begin with it; return how many there were. Idempotent."""
+        name = "delete_prefix" if prefix else "delete"
+        arguments = {} if prefix else {"return_response": True}
+        return int(self._call(lambda client: getattr(client, name)(rpc.data(key), **arguments)).deleted)
+
+    def transact(
+        self, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete] = ()
+    ) -> TransactionResult:
+        """Do all of `success` if all `conditions` hold, else all of `failure`, as one revision.
+
+        Sent once only: when its answer is lost, EtcdError says that nobody knows, since a second try would find the
+        first one's work. Read before trying again.
+        """
+        request = rpc.transaction(conditions, success, failure)
+        with self._turn:
+            # Finds a member that works, so that the one attempt has the best chance.
+            self.health()
+            done = self._call_once(lambda client: client.kvstub.Txn(request, client.timeout))
+        return TransactionResult(bool(done.succeeded), int(done.header.revision))
+
+    # The members
+
+    def members(self) -> list[Member]:
+        """Return the members with what they tell of themselves, sorted by name (one that never started has none)."""
+        with self._fresh_channels() as channels:
+            statuses = ask_statuses(channels, self._timeout_seconds)
+            listed = ask_members(channels, self._timeout_seconds)
+        if isinstance(listed, dict):
+            for member, error in listed.items():
+                self._note(member, error)
+            raise self._error()
+        return members_of(listed, statuses.values())
+
+    def statuses(self) -> dict[str, EndpointStatus]:
+        """Return what each member that we know of tells of itself, by machine, asked all at once. Never raises."""
+        missing = {name: EndpointStatus(name, "", reason=reason) for name, reason in self._unreachable.items()}
+        with self._fresh_channels() as channels:
+            return missing | ask_statuses(channels, self._timeout_seconds)
+
+    @contextmanager
+    def _fresh_channels(self) -> Iterator[dict[Endpoint, Any]]:
+        """Give connections of their own: one that is in use may still wait before it tries a member again."""
+        opened = {it: self._connect(it, fresh=True) for it in self._endpoints.values()}
+        try:
+            yield {member: endpoint.channel for member, endpoint in opened.items()}
+        finally:
+            for endpoint in opened.values():
+                endpoint.close()
+
+    # Calling
+
+    def _call(self, function: Callable[[Any], T]) -> T:
+        """Return `function(client)` from the first member that answers."""
+        with self._turn:
+            started = time.monotonic()
+            self._failures = {name: it for name, it in self._failures.items() if it[0] > started - RETRY_SECONDS}
+            for member in self._candidates(started + self._timeout_seconds):
+                try:
+                    return function(self._client)
+                except (rpc.Etcd3Exception, rpc.grpc.RpcError) as error:
+                    self._note(member, error)
+            raise self._error()
+
+    def _call_once(self, function: Callable[[Any], T]) -> T:
+        """Return `function(client)` from the member that answered last; never try twice."""
+        member = self._endpoints[self._client.endpoint_in_use.netloc]
+        self._client.timeout = self._timeout_seconds
+        try:
+            return function(self._client)
+        except (rpc.Etcd3Exception, rpc.grpc.RpcError) as error:
+            words = self._note(member, error)
+            unknown = "it may be done or not; run the same again"
+            raise EtcdError(f"etcd on {member.name} did not confirm a change ({words}): {unknown}") from None
+
+    def _candidates(self, deadline: float) -> Iterator[Endpoint]:
+        """Make the client use one member after the other, and yield which, while there is time and hope."""
+        while self._client is not None and (left := deadline - time.monotonic()) > 0:
+            self._client.timeout = min(left, self._timeout_seconds / len(self._endpoints))
+            try:
+                _ = self._client.channel
+            except rpc.Etcd3Exception:
+                if not any(rpc.is_connected(it.channel) for it in self._client.endpoints.values()):
+                    return
+                self._pause.wait(min(left, POLL_SECONDS))
+            else:
+                yield self._endpoints[self._client.endpoint_in_use.netloc]
+
+    def _note(self, member: Endpoint, error: BaseException) -> str:
+        """Remember, and return, why a member failed; raise what another one would not do better."""
+        code, words = rpc.failure_of(error)
+        if code not in _HANDED_ON:
+            raise EtcdError(f"etcd on {member.name} refused: {words}") from None
+        self._failures[member.name] = (time.monotonic(), words)
+        return words
+
+    def _error(self) -> EtcdError:
+        told = {
+            it.name: f"{it.address}: {self._failures[it.name][1]}"
+            for it in self._endpoints.values()
+            if it.name in self._failures
+        }
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted((self._unreachable | told).items()))
+        what = f"etcd of cluster {self._cluster} does not answer"
+        return EtcdError(f"{what}: {reasons or 'no member is known'}; see inv cluster.status")
+
+    def _make_client(self, watching: bool = False) -> Any:
+        client = rpc.etcd3.MultiEndpointEtcd3Client(
+            [self._connect(endpoint) for endpoint in self._endpoints.values()],
+            timeout=self._timeout_seconds,
+            failover=True,
+        )
+        if watching:
+            # A member that lost its leader ends the stream instead of staying silent.
+            client.metadata = (("hasleader", "true"),)
+        return client
+
+    def _connect(self, endpoint: Endpoint, fresh: bool = False) -> Any:
+        options: dict[str, int | str] = {**_OPTIONS, "grpc.use_local_subchannel_pool": int(fresh)}
+        if endpoint.server_name:
+            options["grpc.ssl_target_name_override"] = endpoint.server_name
+        return rpc.etcd3.Endpoint(
+            endpoint.host,
+            endpoint.port,
+            creds=self._credentials,
+            time_retry=RETRY_SECONDS if len(self._endpoints) > 1 else 0,
+            opts=list(options.items()),
+        )

@@ -1,0 +1,118 @@
+"""The etcd3 package and gRPC, imported with their noise turned off, and what we need of their types.
+
+gRPC writes to stderr on its own, past Python's logging, and reads its settings when it is imported: so everybody who
+needs it takes it from here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from argosy.etcd.values import Compare, Delete, Entry, Put, Target
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# We start programs from threads beside gRPC's; its fork handlers only complain of that.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+# None of them has types.
+grpc: Any = import_module("grpc")
+etcd3: Any = import_module("etcd3")
+etcdrpc: Any = import_module("etcd3.etcdrpc")
+_unknown_fields: Any = import_module("google.protobuf.unknown_fields")
+
+Etcd3Exception: Any = etcd3.exceptions.Etcd3Exception
+RevisionCompactedError: Any = etcd3.exceptions.RevisionCompactedError
+
+MEMBER_IS_LEARNER = 5
+STATUS_IS_LEARNER = 10
+"""Field numbers that the etcd3 package's older schema lacks
+(https://github.com/etcd-io/etcd/blob/v3.4.23/etcdserver/etcdserverpb/rpc.proto)."""
+
+_TARGETS = {
+    Target.VALUE: etcdrpc.Compare.VALUE,
+    Target.CREATE_REVISION: etcdrpc.Compare.CREATE,
+    Target.MOD_REVISION: etcdrpc.Compare.MOD,
+    Target.VERSION: etcdrpc.Compare.VERSION,
+}
+
+
+def text(data: bytes) -> str:
+    """Return what etcd holds as text; bytes that are none survive a round trip."""
+    return data.decode(errors="surrogateescape")
+
+
+def data(value: str) -> bytes:
+    """Return the bytes that `text` was made of."""
+    return value.encode(errors="surrogateescape")
+
+
+def entry_of(found: Any) -> Entry:
+    """Return etcd's KeyValue as ours."""
+    return Entry(
+        text(found.key), text(found.value), found.create_revision, found.mod_revision, found.version, found.lease
+    )
+
+
+def condition(compare: Compare) -> Any:
+    """Return etcd's message for a transaction's condition."""
+    value = data(compare.value) if isinstance(compare.value, str) else compare.value
+    return etcdrpc.Compare(
+        result=etcdrpc.Compare.EQUAL,
+        target=_TARGETS[compare.target],
+        key=data(compare.key),
+        **{compare.target.value: value},
+    )
+
+
+def operation(deed: Put | Delete) -> Any:
+    """Return etcd's message for a transaction's write."""
+    if isinstance(deed, Put):
+        request = etcdrpc.PutRequest(key=data(deed.key), value=data(deed.value), lease=deed.lease)
+        return etcdrpc.RequestOp(request_put=request)
+    end = etcd3.utils.prefix_range_end(data(deed.key)) if deed.prefix else b""
+    return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=data(deed.key), range_end=end))
+
+
+def transaction(conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete]) -> Any:
+    """Return etcd's message for a transaction."""
+    return etcdrpc.TxnRequest(
+        compare=[condition(it) for it in conditions],
+        success=[operation(it) for it in success],
+        failure=[operation(it) for it in failure],
+    )
+
+
+def flag(message: Any, number: int) -> bool:
+    """Return a boolean field that the schema at hand does not know."""
+    return any(field.field_number == number and bool(field.data) for field in _unknown_fields.UnknownFieldSet(message))
+
+
+def is_connected(channel: Any) -> bool:
+    """Return whether a channel has a connection at this moment."""
+    ready = grpc.channel_ready_future(channel)
+    try:
+        ready.result(timeout=0.01)
+    except grpc.FutureTimeoutError:
+        return False
+    finally:
+        ready.cancel()
+    return True
+
+
+def failure_of(error: BaseException) -> tuple[grpc.StatusCode | None, str]:
+    """Return the gRPC status behind an error, and its words on one line.
+
+    The etcd3 package raises exceptions of its own without a word; the one with the words is their context.
+    """
+    cause = error if isinstance(error, grpc.RpcError) else error.__context__
+    if not isinstance(cause, grpc.Call):
+        return None, " ".join(str(error).split()) or type(error).__name__
+    code = cause.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return code, "no answer in time"
+    # Only for people: the last part says what happened, those before it are the layers that passed it on.
+    parts = " ".join((cause.details() or code.name).split()).removesuffix(": OK").split(": ")
+    return code, parts[-1][:120]

