@@ -59,8 +59,8 @@ def print_steps(steps: Iterable[Step], as_json: bool = False) -> None:
     if as_json:
         print_json([{"subject": step.subject, "action": step.action} for step in steps])
         return
-    for step in steps:
-        say(str(step))
+    for line in [str(step) for step in steps] or ["nothing to do"]:
+        say(line)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -41,6 +41,7 @@ EXPORT_ROLE = "export"
 LOG_LINES = 60
 INSTRUCTION_LENGTH = 80
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step (\d+/\d+) : (.*)", re.DOTALL)
 
 
@@ -100,7 +101,7 @@ class BuildLog:
 
     def add(self, text: str) -> None:
         """Take one piece of output. A step is announced when the builder runs it, not when it has it in its cache."""
-        self._lines.extend(line for line in text.splitlines() if line.strip())
+        self._lines.extend(line for line in _COLOURS.sub("", text).splitlines() if line.strip())
         found = _STEP.match(text)
         if found:
             self.step, self.instruction = found[1], one_line(found[2])
@@ -152,7 +153,7 @@ def build(
             )
             for event in events:
                 if "error" in event:
-                    raise BuildFailed(_failure(name, log, str(event["error"])), log.tail())
+                    raise BuildFailed(_failure(name, log, event), log.tail())
                 log.add(event.get("stream", ""))
                 built = (event.get("aux") or {}).get("ID", built)
         except APIError as error:
@@ -164,10 +165,14 @@ def build(
     return built
 
 
-def _failure(name: str, log: BuildLog, error: str) -> str:
-    where = f"step {log.step} failed: {log.shortened()}" if log.step else "the build failed"
-    advice = "; is the base image here or can it be pulled?" if log.instruction.startswith("FROM") else ""
-    return f"{name}: {where}: {one_line(error)}{advice}"
+def _failure(name: str, log: BuildLog, event: Mapping[str, Any]) -> str:
+    """Return the line for an error event, `{"error": ..., "errorDetail": {"code": exit code of a RUN, ...}}`."""
+    where = f"step {log.step} failed ({log.shortened()})" if log.step else "the build failed"
+    code = (event.get("errorDetail") or {}).get("code")
+    if code:
+        return f"{name}: {where}: it ended with exit code {code}"
+    advice = "; is the base image here, or can it be pulled?" if log.instruction.startswith("FROM") else ""
+    return f"{name}: {where}: {one_line(str(event['error']))}{advice}"
 
 
 def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:
