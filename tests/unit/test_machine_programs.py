@@ -1,0 +1,255 @@
+"""The programs of a machine, run by this host's shell with their folders moved to a temporary one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from machine_examples import config
+
+FOLDERS = ("/etc/air", "/var/lib/air", "/opt/air", "/run/air")
+
+
+class Place:
+    """A machine's folders under `root`, with stand-ins for programs of the OS first in PATH."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for file in config().files:
+            if file.path.startswith(FOLDERS):
+                self.write(file.path, self.moved(file.content), file.mode)
+        (root / "var/lib/air").mkdir(parents=True)
+        (root / "run").mkdir()
+
+    def moved(self, text: str) -> str:
+        for folder in FOLDERS:
+            text = text.replace(folder, f"{self.root}{folder}")
+        return text
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> Path:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+        return target
+
+    def stand_in(self, name: str, script: str) -> None:
+        self.write(f"/stand-ins/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+
+    def run(self, name: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = f"{self.root}/stand-ins:{os.environ['PATH']}:/usr/sbin:/sbin"
+        program = self.root / "opt/air/bin" / name
+        return subprocess.run(
+            ["sh", program, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": path, **environment},
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+# check-secrets
+
+
+def bring(place: Place, *without: str) -> Path:
+    for name in (place.root / "etc/air/required-secrets").read_text().split():
+        if name not in without:
+            place.write(f"/etc/air/secrets/{name}", "x")
+    return place.write("/etc/air/secrets/.complete", "")
+
+
+def test_complete_secrets_pass_in_silence(place: Place) -> None:
+    marker = bring(place)
+    result = place.run("check-secrets")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert marker.exists()
+
+
+def test_what_is_missing_or_empty_is_named_and_the_marker_goes(place: Place) -> None:
+    marker = bring(place, "ca.crt")
+    place.write("/etc/air/secrets/api.key", "")
+    assert place.run("check-secrets", "--list").stdout == "api.key\nca.crt\n"
+    assert marker.exists()
+    result = place.run("check-secrets")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"secrets are missing in {place.root}/etc/air/secrets: api.key ca.crt\n")
+    assert not marker.exists()
+
+
+def test_everything_is_missing_before_the_first_upload(place: Place) -> None:
+    assert len(place.run("check-secrets", "--list").stdout.split()) == 10
+
+
+# service-settings
+
+
+def answer(**values: str) -> str:
+    """Return what `etcdctl get --write-out=json` prints; it leaves out an empty value."""
+
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    pairs = [
+        {"key": encoded(f"/settings/{key}"), "create_revision": 2, "version": 1}
+        | ({"value": encoded(value)} if value else {})
+        for key, value in values.items()
+    ]
+    return json.dumps({"header": {"revision": 9}, "kvs": pairs, "count": len(pairs)}, separators=(",", ":"))
+
+
+def etcd_answers(place: Place, text: str, code: int = 0) -> None:
+    place.write("/answer", text)
+    place.write("/opt/air/bin/etcdctl", f"#!/bin/sh\ncat {place.root}/answer\nexit {code}\n", 0o755)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "",
+        " ",
+        "a=b",
+        '"quoted"',
+        "$HOME `id` $(id)",
+        "back\\slash\\n",
+        "ünïcödé 🚢",
+        "trailing ",
+        "x" * 5000,
+        "%s%n",
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_a_value_arrives_byte_for_byte(place: Place, value: str) -> None:
+    etcd_answers(place, answer(first="1", wanted=value, last="2"))
+    result = place.run("service-settings", "web", "WANTED=wanted", "LAST=last")
+    assert (result.returncode, result.stderr) == (0, "")
+    path = place.root / "run/air/web.env"
+    assert path.read_bytes() == f"WANTED={value}\nLAST=2\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("a\nb", "has a line break"), ("a\n", "has a line break"), ("a\r", "has a line break"), (None, "etcd has no key")],
+)
+def test_a_value_that_cannot_be_written_leaves_the_file_as_it_was(
+    place: Place, value: str | None, message: str
+) -> None:
+    before = place.write("/run/air/web.env", "OLD=1\n")
+    etcd_answers(place, answer(other="1", **({"wanted": value} if value else {})))
+    result = place.run("service-settings", "web", "OTHER=other", "WANTED=wanted")
+    assert result.returncode == 1
+    assert result.stderr.startswith("settings of web: ")
+    assert message in result.stderr
+    assert "/settings/wanted (for WANTED)" in result.stderr
+    assert before.read_text() == "OLD=1\n"
+    assert [path.name for path in before.parent.iterdir()] == ["web.env"]
+
+
+def test_a_key_is_not_taken_for_another_that_begins_like_it(place: Place) -> None:
+    etcd_answers(place, answer(wanted2="2"))
+    assert "etcd has no key /settings/wanted " in place.run("service-settings", "web", "A=wanted").stderr
+
+
+def test_an_etcd_that_does_not_answer_is_given_up_on_at_the_deadline(place: Place) -> None:
+    etcd_answers(place, "", code=1)
+    result = place.run("service-settings", "web", "A=b", SETTINGS_DEADLINE_SECONDS="1")
+    assert result.returncode == 1
+    assert result.stderr == "settings of web: etcd does not answer; see: air etcdctl endpoint health\n"
+
+
+def test_a_service_without_settings_does_not_ask_etcd(place: Place) -> None:
+    etcd_answers(place, "", code=1)
+    assert place.run("service-settings", "web").returncode == 0
+    assert (place.root / "run/air/web.env").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("",), ("../x",), ("web", "A"), ("web", "=b"), ("web", "1A=b"), ("web", "A-B=c"), ("web", "A=")]
+)
+def test_bad_arguments_get_the_usage(place: Place, words: tuple[str, ...]) -> None:
+    result = place.run("service-settings", *words)
+    assert (result.returncode, result.stderr.split(":")[0]) == (2, "usage")
+
+
+# etcdctl
+
+
+def test_etcdctl_asks_the_local_member_by_exec_and_the_others_by_run(place: Place) -> None:
+    said = 'case $1 in inspect) echo "$RUNNING" ;; image) exit 0 ;; *) echo "$@" ;; esac'
+    place.stand_in("docker", said)
+    local = place.run("etcdctl", "get", "a b", RUNNING="true").stdout
+    assert local.startswith("exec --interactive air-etcd etcdctl --endpoints=https://127.0.0.1:2379 --cacert=")
+    assert local.endswith("get a b\n")
+    other = place.run("etcdctl", "get", "x", RUNNING="false").stdout
+    assert other.startswith("run --rm --interactive --network host")
+    assert "--endpoints=https://192.168.55.101:2379,https://192.168.55.102:2379" in other
+    chosen = place.run("etcdctl", "--endpoints=https://10.0.0.1:2379", "get", "x", RUNNING="true").stdout
+    assert chosen.count("--endpoints") == 1
+
+
+# make-swap
+
+
+def test_a_swap_file_is_made_once_and_anew_for_another_size(place: Place) -> None:
+    place.stand_in("swapon", f'echo "on $1" >> {place.root}/said')
+    place.stand_in("swapoff", "exit 1")
+    path = place.root / "var/lib/air/swapfile"
+    assert place.run("make-swap", "2").returncode == 0
+    assert (path.stat().st_size, path.stat().st_mode & 0o777) == (2 << 20, 0o600)
+    assert b"SWAPSPACE2" in path.read_bytes()
+    first = path.stat().st_ino
+    assert place.run("make-swap", "2").returncode == 0
+    assert path.stat().st_ino == first
+    assert place.run("make-swap", "3").returncode == 0
+    assert path.stat().st_size == 3 << 20
+    assert (place.root / "said").read_text() == f"on {path}\n" * 3
+
+
+# The command
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])
+def test_the_command_has_help(place: Place, words: tuple[str, ...]) -> None:
+    result = place.run("air", *words)
+    assert result.returncode == 0
+    assert "air shell SERVICE" in result.stdout
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 2), (("walk",), 2)])
+def test_the_command_refuses_what_it_does_not_know(place: Place, words: tuple[str, ...], code: int) -> None:
+    assert place.run("air", *words).returncode == code
+
+
+def test_status_is_the_installer_s_when_it_is_there(place: Place) -> None:
+    place.stand_in("id", "echo 0")
+    bring(place)
+    place.stand_in(
+        "docker", 'case $1 in image) exit 0 ;; run) for word; do last=$word; done; echo "asked: $last" ;; esac'
+    )
+    assert place.run("air", "status", "--json").stdout == "asked: --json\n"
+    place.stand_in("docker", "exit 1")
+    assert json.loads(place.run("air", "status", "--json").stdout)["state"] == "installing"
+
+
+def test_an_upgrade_s_release_wins_over_the_first_one(place: Place) -> None:
+    place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.2.0\nRELEASE_IMAGE=registry/air/installer@sha256:2\n")
+    place.stand_in("docker", 'case $1 in image) echo "$@" >&2; exit 0 ;; run) echo "$@" ;; esac')
+    assert "RELEASE_VERSION=0.2.0" in place.run("installer", "status").stdout
+    assert "registry/air/installer@sha256:2 install" in place.run("installer", "install").stdout
+
+
+def test_an_installer_that_cannot_be_pulled_says_try_again(place: Place) -> None:
+    place.stand_in("docker", "echo no such host >&2; exit 1")
+    result = place.run("installer", "install")
+    assert result.returncode == 75
+    assert "no such host" in result.stderr
