@@ -54,17 +54,14 @@ class Docker:
     def image_exists(self, reference: str) -> bool:
         return self._call("GET", f"/images/{quote(reference)}/json")[0] == 200
 
-    def login_status(self, credentials: Credentials) -> int:
-        """Return 200 when the registry takes the password, 401 when it does not, 500 when it does not answer."""
-        return self._call("POST", "/auth", credentials.body())[0]
+    def ask_registry(self, reference: str, credentials: Credentials) -> tuple[int, str]:
+        """Let Docker ask the registry for `reference`; return a status and Docker's message.
 
-    def registry_status(self, reference: str, credentials: Credentials) -> int:
-        """Return 200 when the registry has `reference`, 401, 403 or 404 when it has not, 500 when it does not answer.
-
-        Docker makes no difference between an image that lacks and one that we may not see, so this tells of the
-        first only after `login_status` has excluded the second.
+        200: it is there. 401, 403: the registry does not take our password, or does not show us this image. 404: it is
+        not there. 500: the registry does not answer. (POST /auth can't tell 401 from 500 in Docker 20.10.)
         """
-        return self._call("GET", f"/distribution/{quote(reference)}/json", auth=credentials)[0]
+        status, body = self._call("GET", f"/distribution/{quote(reference)}/json", auth=credentials)
+        return status, str(body.get("message", ""))
 
     def pull(self, reference: str, credentials: Credentials, on_event: Callable[[Json], None]) -> None:
         """Pull `reference`; `on_event` gets each event of Docker's progress stream. Raises PullFailed.

@@ -65,7 +65,7 @@ class Puller:
         self._abandoned = threading.Event()
 
     def pull_all(self, images: Iterable[tuple[str, Image]]) -> None:
-        """Pull every image that is not there. Raises Failed or TryAgain, the first that an image ends in."""
+        """Pull every image that is not there. Raises Failed or TryAgain; the first of these gives up all the others."""
         wanted = [(name, image) for name, image in images if not self._docker.image_exists(self._reference(image))]
         if not wanted:
             self._say("images: all are here")
@@ -75,24 +75,19 @@ class Puller:
             pulls = [pool.submit(self._pull, name, image, login) for name, image in wanted]
             wait(pulls, return_when=FIRST_EXCEPTION)
             self._abandoned.set()
-        for pull in pulls:
-            pull.result()
+        errors = [error for pull in pulls if (error := pull.exception())]
+        for error in sorted(errors, key=lambda each: isinstance(each, TryAgain)):
+            raise error
 
     def _reference(self, image: Image) -> str:
         return image.reference(self._registry)
 
     def _login(self) -> Credentials:
-        """Return the registry's password. Raises Failed when there is none or the registry does not take it."""
+        """Return the registry's password. Raises Failed when there is none."""
         login = credentials(read_json(self._credentials_file), self._registry)
         if login is None:
-            raise Failed.because(
-                f"{self._credentials_file} has no password for {self._registry}: inv cluster.upload-secrets"
-            )
-        if self._docker.login_status(login) == 401:
-            raise Failed.because(
-                f"the registry {self._registry} refuses the password of user {login.user}: "
-                "set the right one and run inv cluster.upload-secrets"
-            )
+            file = self._credentials_file
+            raise Failed.because(f"{file} has no password for {self._registry}: inv cluster.upload-secrets")
         return login
 
     def _pull(self, name: str, image: Image, login: Credentials) -> None:
@@ -102,10 +97,10 @@ class Puller:
             layers = Layers()
             try:
                 self._refuse_full_disk(name, layers)
+                self._refuse_missing(name, image, login)
                 self._docker.pull(self._reference(image), login, layers.note)
             except PullFailed as error:
                 self._refuse_full_disk(name, layers)
-                self._refuse_missing(name, image, login)
                 self._back_off(name, attempt, str(error))
             else:
                 self._say(f"{name}: pulled {image.version} in {time.monotonic() - began:.1f} s")
@@ -120,10 +115,19 @@ class Puller:
             )
 
     def _refuse_missing(self, name: str, image: Image, login: Credentials) -> None:
-        if self._docker.registry_status(self._reference(image), login) in (401, 403, 404):
+        """Raise Failed for what the registry answers and a pull, which only gives a text, would hide."""
+        status, message = self._docker.ask_registry(self._reference(image), login)
+        if status in (401, 403):
+            raise Failed.because(
+                f"the registry {self._registry} does not let user {login.user} in to pull {name} ({message}): "
+                "set the right password and run inv cluster.upload-secrets"
+            )
+        if status == 404:
             raise Failed.because(
                 f"the registry {self._registry} has no {image.repository}@{image.digest} ({name}): inv registry.push"
             )
+        if status >= 500:
+            raise PullFailed(message)
 
     def _back_off(self, name: str, attempt: int, reason: str) -> None:
         if attempt == self._attempts:
