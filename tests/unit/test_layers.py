@@ -16,6 +16,7 @@ PACKAGE = ROOT / "lib" / "argosy"
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
     {"errors", "defaults", "model", "order", "secret"},
+    {"settings"},
     {"config"},
     # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
     PURE := {
@@ -31,6 +32,7 @@ LAYERS: list[set[str]] = [
         "machine_units",
         "quoting",
         "certificates",
+        "cluster_status",
         "secret_transfer",
         "balancer",
         "rendering",

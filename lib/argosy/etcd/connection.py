@@ -53,6 +53,6 @@ def _endpoints(
     endpoints: list[Endpoint] = []
     for machine in machines:
         if outcomes[machine.name].ok:
-            host, local = stack.enter_context(hosts[machine].tunnel(port))
+            host, local = stack.enter_context(hosts[machine].tunnel(port, machine.address))
             endpoints.append(Endpoint(machine.name, f"{machine.address}:{port}", host, local, machine.name))
     return endpoints, {name: str(it.error) for name, it in outcomes.items() if not it.ok}

@@ -1,0 +1,312 @@
+"""What is known of a cluster at one moment, put together from what its machines and its etcd say. Pure.
+
+A machine says (`SYSTEM status --json`, run on it):
+
+    {"machine": "air-01", "address": "10.0.0.1", "release": "0.1.3", "state": "waiting|installing|failed|active",
+     "missing_secrets": ["token"],
+     "services": [{"name": "backend", "unit": "active", "check": "passing|failing|none", "reason": "",
+                   "version": "0.1.2", "digest": "sha256:...", "since": "2026-01-01T12:00:00Z"}]}
+
+etcd says: the members, and /machines/NAME = {"address", "role": "member|client", "release", "state", "metadata"}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from argosy.model import Machine, MachineState, Member
+
+Rows = list[list[object]]
+T = TypeVar("T", bound=BaseModel)
+
+
+class ServiceStatus(BaseModel):
+    """A service on one machine. `unit`: systemd's word for it; `since`: when its container started."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    unit: str = ""
+    check: Literal["passing", "failing", "none"] = "none"
+    reason: str = ""
+    version: str = ""
+    digest: str = ""
+    since: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why it is not as it should be, or an empty string."""
+        if self.unit != "active":
+            return f"its unit is {self.unit or 'not there'}" + (f": {self.reason}" if self.reason else "")
+        if self.check == "failing":
+            return f"its check fails: {self.reason}"
+        return self.reason
+
+
+class MachineReport(BaseModel):
+    """What a machine says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Literal["waiting", "installing", "failed", "active"]
+    missing_secrets: list[str] = []
+    release: str = ""
+    services: list[ServiceStatus] = []
+
+
+class MachineRecord(BaseModel):
+    """What stands in etcd under /machines/NAME."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: str = "member"
+    release: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of asking one machine: its report, or why there is none (`reached`: it let us in)."""
+
+    report: MachineReport | None = None
+    reason: str = ""
+    reached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What etcd says. `reason`: why it does not take changes, empty when all is well; the rest is what is known still.
+    `member_reasons`: by machine, why its member is not healthy."""
+
+    members: Sequence[Member] = ()
+    records: Mapping[str, MachineRecord] = field(default_factory=dict)
+    reason: str = ""
+    member_reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStatus:
+    """One machine. `reason`: why its state is not active; `member`: its etcd member, None without one or if unknown;
+    `member_reason`: what is wrong with that."""
+
+    name: str
+    address: str
+    state: MachineState
+    release: str = ""
+    reason: str = ""
+    missing_secrets: tuple[str, ...] = ()
+    services: tuple[ServiceStatus, ...] = ()
+    member: Member | None = None
+    member_reason: str = ""
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with it, a line each."""
+        lines = (
+            [] if self.state is MachineState.ACTIVE else [f"{self.state}: {self.reason}" if self.reason else self.state]
+        )
+        if self.member_reason:
+            lines.append(f"its etcd member: {self.member_reason}")
+        if self.state not in (MachineState.WAITING, MachineState.INSTALLING):
+            lines += [f"{service.name}: {service.problem}" for service in self.services if service.problem]
+        return [f"{self.name}: {line}" for line in lines]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """A cluster. `strays`: etcd members that belong to no known machine; `etcd_reason`: why etcd takes no changes."""
+
+    cluster: str
+    system: str
+    machines: tuple[MachineStatus, ...]
+    strays: tuple[Member, ...] = ()
+    etcd_reason: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        return not self.problems()
+
+    @property
+    def releases(self) -> list[str]:
+        """The releases that machines run or install, each once."""
+        return sorted({machine.release for machine in self.machines if machine.release}, key=_version)
+
+    def problems(self) -> list[str]:
+        """Return what is wrong, a line each; none means that all is well."""
+        lines = [line for machine in self.machines for line in machine.problems()]
+        if self.etcd_reason:
+            lines.append(self.etcd_reason)
+        lines += [f"etcd member {it.name or it.id} belongs to no known machine" for it in self.strays]
+        if len(self.releases) > 1:
+            lines.append(f"the machines are on different releases: {', '.join(self.releases)}")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape that `cluster.status --json` prints; keys are only ever added to it:
+
+            {"cluster": "local", "system": "air", "healthy": true, "releases": ["0.1.3"], "problems": [],
+             "etcd": {"healthy": true, "reason": "", "strays": [MEMBER]},
+             "machines": [{"name": "air-01", "address": "10.0.0.1", "state": "active", "release": "0.1.3", "reason": "",
+                           "missing_secrets": [], "services": [SERVICE], "member": MEMBER or null}]}
+
+        SERVICE: {"name", "unit", "check", "reason", "version", "digest", "since"};
+        MEMBER: {"id", "name", "leader", "learner", "healthy", "version"}.
+        """
+        return {
+            "cluster": self.cluster,
+            "system": self.system,
+            "healthy": self.healthy,
+            "releases": self.releases,
+            "problems": self.problems(),
+            "etcd": {
+                "healthy": not self.etcd_reason,
+                "reason": self.etcd_reason,
+                "strays": [member_json(it) for it in self.strays],
+            },
+            "machines": [_machine_json(machine) for machine in self.machines],
+        }
+
+    def tables(self) -> list[tuple[list[str], Rows]]:
+        """Return the tables that `cluster.status` prints: (columns, rows) of the machines and of their services."""
+        machines: Rows = [
+            [it.name, it.address, it.state, it.release, *_member_cells(it.member), it.reason] for it in self.machines
+        ]
+        services: Rows = [
+            [it.name, service.name, service.unit, service.check, service.version, _short(service.digest), service.since]
+            for it in self.machines
+            for service in it.services
+        ]
+        shown = [(["machine", "address", "state", "release", "member", "etcd", "healthy", "reason"], machines)]
+        if services:
+            shown.append((["machine", "service", "unit", "check", "version", "digest", "since"], services))
+        return shown
+
+
+def cluster_status(
+    cluster: str, system: str, machines: Iterable[Machine], seen: Mapping[str, Seen], store: Store
+) -> ClusterStatus:
+    """Put the status together from what each machine (`seen`, by name) and etcd said."""
+    known = list(machines)
+    owners = {id(member): machine.name for machine in known for member in store.members if _belongs(member, machine)}
+    members = {owners[id(member)]: member for member in store.members if id(member) in owners}
+    return ClusterStatus(
+        cluster,
+        system,
+        tuple(_machine_status(it, seen[it.name], members.get(it.name), store) for it in known),
+        tuple(member for member in store.members if id(member) not in owners),
+        store.reason,
+    )
+
+
+def parse_report(text: str) -> MachineReport:
+    """Read what a machine says of itself. Raises ValueError with one line that says what is wrong with it."""
+    return _parsed(MachineReport, text)
+
+
+def parse_record(text: str) -> MachineRecord:
+    """Read a value under /machines/. Raises ValueError as `parse_report` does."""
+    return _parsed(MachineRecord, text)
+
+
+def member_json(member: Member) -> dict[str, Any]:
+    """Return a member as JSON."""
+    return {key: getattr(member, key) for key in ("id", "name", "leader", "learner", "healthy", "version")}
+
+
+def role(member: Member) -> str:
+    """Return what a member is to the others, in a word."""
+    return "learner" if member.learner else "leader" if member.leader else "follower"
+
+
+def _machine_status(machine: Machine, seen: Seen, member: Member | None, store: Store) -> MachineStatus:
+    record = store.records.get(machine.name)
+    report = seen.report
+    state, reason = _state(seen, record)
+    return MachineStatus(
+        machine.name,
+        machine.address,
+        state,
+        release=(report.release if report else record.release if record else ""),
+        reason=reason,
+        missing_secrets=tuple(report.missing_secrets) if report else (),
+        services=tuple(report.services) if report else (),
+        member=member,
+        member_reason=_member_reason(machine, state, member, record, store),
+    )
+
+
+def _state(seen: Seen, record: MachineRecord | None) -> tuple[MachineState, str]:
+    """Return a machine's state and why it is not active."""
+    if seen.report is None:
+        if record and record.state == MachineState.DOWN:
+            return MachineState.DOWN, seen.reason
+        return (MachineState.FAILED if seen.reached else MachineState.UNREACHABLE), seen.reason
+    state = MachineState(seen.report.state)
+    if seen.report.missing_secrets:
+        names = ", ".join(seen.report.missing_secrets)
+        return state, f"lacks the secrets {names}; run inv cluster.upload-secrets"
+    if state is MachineState.WAITING:
+        return state, "its secrets are not complete; run inv cluster.upload-secrets"
+    if state is MachineState.FAILED:
+        return state, "its install failed; see inv cluster.follow-install"
+    if state is MachineState.ACTIVE and record and record.state in (MachineState.DRAINING, MachineState.DOWN):
+        return MachineState(record.state), "so recorded in etcd"
+    return state, ""
+
+
+def _member_reason(
+    machine: Machine, state: MachineState, member: Member | None, record: MachineRecord | None, store: Store
+) -> str:
+    """Return what is wrong with a machine's part in etcd, as far as it is not said already."""
+    if store.reason and not store.members:
+        return ""
+    if member is not None:
+        return "" if member.healthy else store.member_reasons.get(machine.name) or "does not answer"
+    is_client = record is not None and record.role == "client"
+    return "there is none" if state is MachineState.ACTIVE and not is_client else ""
+
+
+def _belongs(member: Member, machine: Machine) -> bool:
+    """Return whether the member runs (or, not started yet, will run) on the machine."""
+    if member.name:
+        return member.name == machine.name
+    return any(urlsplit(url).hostname == machine.address for url in member.peer_urls)
+
+
+def _machine_json(machine: MachineStatus) -> dict[str, Any]:
+    return {
+        "name": machine.name,
+        "address": machine.address,
+        "state": str(machine.state),
+        "release": machine.release,
+        "reason": machine.reason,
+        "missing_secrets": list(machine.missing_secrets),
+        "services": [service.model_dump() for service in machine.services],
+        "member": member_json(machine.member) if machine.member else None,
+    }
+
+
+def _member_cells(member: Member | None) -> list[object]:
+    return [member.id, role(member), "yes" if member.healthy else "no"] if member else ["", "", ""]
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _version(text: str) -> tuple[tuple[int, ...], str]:
+    parts = text.split(".")
+    return (tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()), text
+
+
+def _parsed(model: type[T], text: str) -> T:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where} {first['msg']}".strip()) from None
