@@ -153,7 +153,7 @@ def build(
             )
             for event in events:
                 if "error" in event:
-                    raise BuildFailed(_failure(name, log, event), log.tail())
+                    raise BuildFailed(failure_line(name, log, event), log.tail())
                 log.add(event.get("stream", ""))
                 built = (event.get("aux") or {}).get("ID", built)
         except APIError as error:
@@ -165,7 +165,7 @@ def build(
     return built
 
 
-def _failure(name: str, log: BuildLog, event: Mapping[str, Any]) -> str:
+def failure_line(name: str, log: BuildLog, event: Mapping[str, Any]) -> str:
     """Return the line for an error event, `{"error": ..., "errorDetail": {"code": exit code of a RUN, ...}}`."""
     where = f"step {log.step} failed ({log.shortened()})" if log.step else "the build failed"
     code = (event.get("errorDetail") or {}).get("code")
@@ -239,9 +239,12 @@ def render_pins(images: Mapping[str, Image]) -> str:
 
 
 def parse_pins(text: str, system: str) -> tuple[Image, ...]:
-    """Return the images that a RELEASE_LABEL names."""
-    pins = json.loads(text) if text else {}
-    return tuple(Image(name, f"{system}/{name}", pin["version"], pin["digest"]) for name, pin in sorted(pins.items()))
+    """Return the images that a RELEASE_LABEL names; none when it isn't one of ours."""
+    try:
+        pins = sorted(json.loads(text).items())
+        return tuple(Image(name, f"{system}/{name}", pin["version"], pin["digest"]) for name, pin in pins)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
 
 
 def untag(client: docker.DockerClient, reference: str) -> bool:

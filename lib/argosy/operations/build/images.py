@@ -70,7 +70,7 @@ def build_images(settings: Settings, report: Report, only: Collection[str] = (),
             what="build",
             cancel=builder.cancel,
         )
-    return _all_built(outcomes)
+    return all_built(outcomes)
 
 
 class _Builder:
@@ -148,7 +148,7 @@ def image_context(settings: Settings, name: str, image: ImageSettings) -> BuildC
     return BuildContext(settings.find(image.context), f"images.{name}", image.dockerfile, files)
 
 
-def _all_built(outcomes: Outcomes[Built]) -> list[Built]:
+def all_built(outcomes: Outcomes[Built]) -> list[Built]:
     """Return what was built. Raises BuildFailed, or the error itself when it isn't about one image's build."""
     failures = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     if not failures:
