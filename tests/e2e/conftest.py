@@ -3,32 +3,39 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from lab import CLUSTER, SYSTEM, Lab, docker, make_project
+from lab import SYSTEM, Lab, docker, make_project
 
 START_SECONDS = 600
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "/e2e/" in str(item.path):
-            item.add_marker(pytest.mark.e2e)
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """Skip where no Docker engine answers."""
+    answers = (
+        shutil.which("docker") and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    )
+    if not answers:
+        pytest.skip("no Docker engine answers here: `make setup` starts one")
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def images(engine: None) -> Iterator[None]:
+    """Remove the images of the tests' system in the end, when no container is left that uses them."""
+    yield
+    found = set(docker("image", "ls", "--quiet", "--filter", f"label=argosy.system={SYSTEM}").split())
+    if found:
+        docker("image", "rm", "--force", *found, check=False)
+
+
+@pytest.fixture(scope="session")
+def project(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A project whose cluster is not started yet; what it leaves on the engine is removed in the end."""
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("no Docker engine answers here: `make engine` starts one")
-    lab = make_project(tmp_path_factory.mktemp("project"))
-    remove_leftovers(lab)
-    yield lab
-    lab.inv("local.stop", "--all", check=False)
-    remove_images()
+    with cleared(tmp_path_factory.mktemp("project"), "e2e", 56) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +45,27 @@ def cluster(project: Lab) -> Lab:
     return project
 
 
+@pytest.fixture(scope="module")
+def solo(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Another project, for journeys that break their cluster."""
+    with cleared(tmp_path_factory.mktemp("solo"), "e2e-solo", 57) as lab:
+        yield lab
+
+
+@contextmanager
+def cleared(root: Path, cluster: str, third: int) -> Iterator[Lab]:
+    """Yield a project, without what an earlier, killed test run left of its cluster, and leave nothing."""
+    lab = make_project(root, cluster, third)
+    remove_leftovers(lab)
+    try:
+        yield lab
+    finally:
+        lab.inv("local.stop", "--all", check=False)
+        remove_leftovers(lab)
+
+
 def remove_leftovers(lab: Lab) -> None:
-    """Clear what an earlier, killed test run left: it has the same names."""
-    lab.inv("local.stop", "--all", check=False)
-    shutil.rmtree(lab.root / "secrets", ignore_errors=True)
     for kind, options in (("container", ["--force", "--volumes"]), ("network", []), ("volume", [])):
-        everything = ["--all"] if kind == "container" else []
-        found = docker(kind, "ls", *everything, "--quiet", "--filter", f"label=argosy.cluster={CLUSTER}").split()
+        found = lab.on_engine(kind)
         if found:
             docker(kind, "rm", *options, *found)
-
-
-def remove_images() -> None:
-    found = set(docker("image", "ls", "--quiet", "--filter", f"label=argosy.system={SYSTEM}").split())
-    if found:
-        docker("image", "rm", "--force", *found, check=False)

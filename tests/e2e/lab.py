@@ -20,21 +20,39 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-CLUSTER = "e2e"
 SYSTEM = "sea"
-SUBNET = "192.168.56.0/24"
-HOST = "192.168.56.1"
-REGISTRY_PORT = 5056
-BALANCER_PORT = 8056
 COMMAND_SECONDS = 300
 
 
 @dataclass
 class Lab:
-    """The project folder `root`, and what is done in it."""
+    """The project folder `root` with its one cluster, at 192.168.`third`.0/24, and what is done in it."""
 
     root: Path
+    cluster: str
+    third: int
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def host(self) -> str:
+        return f"192.168.{self.third}.1"
+
+    @property
+    def registry_port(self) -> int:
+        return 5000 + self.third
+
+    @property
+    def balancer_port(self) -> int:
+        return 8000 + self.third
+
+    def container(self, name: str) -> str:
+        return f"argosy-{self.cluster}-{name}"
+
+    def on_engine(self, kind: str) -> list[str]:
+        """Return what of this kind (container, network, volume) the engine has of the cluster."""
+        everything = ["--all"] if kind == "container" else []
+        chosen = f"label=argosy.cluster={self.cluster}"
+        return docker(kind, "ls", *everything, "--quiet", "--filter", chosen).split()
 
     def inv(
         self, *words: str, check: bool = True, timeout: float = COMMAND_SECONDS
@@ -50,17 +68,15 @@ class Lab:
             check=False,
         )
         if check:
-            assert done.returncode == 0, (
-                f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
+            assert done.returncode == 0, f"inv {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
     def begin(self, *words: str) -> subprocess.Popen[bytes]:
         """Start `inv WORDS...` in a process group of its own and return at once."""
-        log = (self.root / "begun.log").open("ab")
-        return subprocess.Popen(
-            self.argv(*words), cwd=self.root, env=self.env(), stdout=log, stderr=log, start_new_session=True
-        )
+        with (self.root / "begun.log").open("ab") as log:
+            return subprocess.Popen(
+                self.argv(*words), cwd=self.root, env=self.env(), stdout=log, stderr=log, start_new_session=True
+            )
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "invoke", *words]
@@ -92,45 +108,34 @@ class Lab:
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def ask(self, path: str = "/", address: str = "127.0.0.1") -> tuple[dict[str, str], bytes]:
-        """Send one request through the balancer and return the answer's headers and body."""
-        with urllib.request.urlopen(f"http://{address}:{BALANCER_PORT}{path}", timeout=10) as answer:
-            return dict(answer.headers), answer.read()
+        """Send one request through the balancer and return the answer's headers, in lower case, and body."""
+        with urllib.request.urlopen(f"http://{address}:{self.balancer_port}{path}", timeout=10) as answer:
+            return {key.lower(): value for key, value in answer.headers.items()}, answer.read()
 
 
-def make_project(root: Path) -> Lab:
+def make_project(root: Path, cluster: str, third: int) -> Lab:
     """Copy the example into a project of its own, as another repository would have it."""
+    lab = Lab(root, cluster, third)
     shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
     shutil.copy(ROOT / "VERSION", root / "VERSION")
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = SYSTEM
-    document["secrets"]["database-password"]["file"] = f"secrets/{CLUSTER}/database-password"
+    document["secrets"]["database-password"]["file"] = f"secrets/{cluster}/database-password"
     section = document["clusters"].pop("local")
-    section["registry"] = {"address": f"{HOST}:{REGISTRY_PORT}"}
-    section["local"] = {
-        **section.get("local", {}),
-        "subnet": SUBNET,
-        "balancer": {**section.get("local", {}).get("balancer", {}), "port": BALANCER_PORT},
-    }
-    document["clusters"] = {CLUSTER: section}
+    section["registry"] = {"address": f"{lab.host}:{lab.registry_port}"}
+    section["local"]["subnet"] = f"192.168.{third}.0/24"
+    section["local"]["balancer"]["port"] = lab.balancer_port
+    document["clusters"] = {cluster: section}
     (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    return Lab(root)
+    return lab
 
 
 def docker(*words: str, check: bool = True) -> str:
     """Run the docker command and return its stdout."""
-    return subprocess.run(["docker", *words], capture_output=True, text=True, check=check).stdout.strip()
-
-
-def container(name: str) -> str:
-    return f"argosy-{CLUSTER}-{name}"
-
-
-def ours(kind: str) -> list[str]:
-    """Return what of this kind (container, network, volume) the engine has of the test's cluster."""
-    everything = ["--all"] if kind == "container" else []
-    listed = docker(kind, "ls", *everything, "--quiet", "--filter", f"label=argosy.cluster={CLUSTER}")
-    return listed.split()
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+    return done.stdout.strip()
 
 
 def eventually(what: str, passes: Callable[[], bool], seconds: float = 60) -> None:
