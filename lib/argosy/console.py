@@ -21,11 +21,16 @@ Report = Callable[[str, str], None]
 PALETTE = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
 
+PIPE_COLUMNS = 10_000
+"""Into a file or a pipe nothing is folded: the reader decides."""
+
+
 @cache
 def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else PIPE_COLUMNS
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
 def report(subject: str, message: str) -> None:
