@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
-from argosy.etcd.telling import Endpoint, ask_members, ask_statuses, members_of
+from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of
 from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
 from argosy.etcd.watch import watched
 from argosy.model import Member
@@ -20,6 +20,7 @@ T = TypeVar("T")
 RETRY_SECONDS = 1.0
 """After a failure a member is left alone for this long, unless it is the only one."""
 POLL_SECONDS = 0.1
+PROBE_SECONDS = 0.5
 
 _HANDED_ON = frozenset(
     {
@@ -48,7 +49,7 @@ class Etcd:
     """A client of one cluster. May be used by several threads; its calls take turns.
 
     A call tries one member after the other, each for its share of `timeout_seconds`, which bounds the whole call; as
-    long as one can be connected to, it goes on so, for an election takes a moment. It raises EtcdError when none does
+    long as one is there at all, it goes on so, for an election takes a moment. It raises EtcdError when none does
     it, or when etcd refuses. Use `argosy.etcd.connect` to make one.
     """
 
@@ -199,7 +200,7 @@ class Etcd:
             try:
                 _ = self._client.channel
             except rpc.Etcd3Exception:
-                if not any(rpc.is_connected(it.channel) for it in self._client.endpoints.values()):
+                if not answers_any([it.channel for it in self._client.endpoints.values()], min(left, PROBE_SECONDS)):
                     return
                 self._pause.wait(min(left, POLL_SECONDS))
             else:

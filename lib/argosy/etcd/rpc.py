@@ -90,18 +90,6 @@ def flag(message: Any, number: int) -> bool:
     return any(field.field_number == number and bool(field.data) for field in _unknown_fields.UnknownFieldSet(message))
 
 
-def is_connected(channel: Any) -> bool:
-    """Return whether a channel has a connection at this moment."""
-    ready = grpc.channel_ready_future(channel)
-    try:
-        ready.result(timeout=0.01)
-    except grpc.FutureTimeoutError:
-        return False
-    finally:
-        ready.cancel()
-    return True
-
-
 def failure_of(error: BaseException) -> tuple[grpc.StatusCode | None, str]:
     """Return the gRPC status behind an error, and its words on one line.
 

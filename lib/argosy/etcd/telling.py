@@ -35,6 +35,14 @@ def ask_statuses(channels: Mapping[Endpoint, Any], seconds: float) -> dict[str, 
     return {member.name: _status(member, *calls) for member, calls in asked.items()}
 
 
+def answers_any(channels: Iterable[Any], seconds: float) -> bool:
+    """Return whether any member is there, be it without a leader."""
+    request = rpc.etcdrpc.StatusRequest()
+    asked = [rpc.etcdrpc.MaintenanceStub(channel).Status.future(request, seconds) for channel in channels]
+    answers = [call for call in asked if call.exception() is None]
+    return bool(answers)
+
+
 def ask_members(channels: Mapping[Endpoint, Any], seconds: float) -> Any:
     """Return the first MemberListResponse of all, else a dict of their errors.
 
