@@ -22,6 +22,8 @@ from argosy_installer.release import Release, Service
 POLL_SECONDS = 0.25
 LOG_LINES = 20
 PARALLEL = 8
+START_SECONDS = 120
+"""How long a unit may take to have its container running: it reads settings from etcd first, and the old one stops."""
 
 
 def is_current(service: Service, seen: Observed) -> bool:
@@ -69,24 +71,28 @@ class Starter:
 
     def _start(self, service: Service, changed: bool) -> Failure | None:
         seen = self._observe(service)
-        allowance = service.check.deadline_seconds
         starts = must_restart(service, seen, changed)
         if starts:
             self._say(f"{service.name}: {'re' if seen.running else ''}starting")
             systemd.restart(service.unit)
-            allowance += service.grace_seconds if seen.running else 0
-        return self._wait(service, allowance, starts)
+        allowed = START_SECONDS + (service.grace_seconds if starts and seen.running else 0)
+        return self._wait(service, allowed, starts)
 
-    def _wait(self, service: Service, allowance_seconds: float, starts: bool) -> Failure | None:
+    def _wait(self, service: Service, start_seconds: float, starts: bool) -> Failure | None:
+        """Wait for the check: its deadline begins with the container, which must be there within `start_seconds`."""
         began = time.monotonic()
+        deadline = began + start_seconds
+        counts = False
         while True:
             seen = self._observe(service)
+            if not counts and is_current(service, seen):
+                counts, deadline = True, time.monotonic() + service.check.deadline_seconds
             answer = self._ask(service, seen)
             waited = time.monotonic() - began
             if answer.passing:
                 self._say(f"{service.name}: passes its check{f' after {waited:.1f} s' if starts else ''}")
                 return None
-            if waited >= allowance_seconds:
+            if time.monotonic() >= deadline:
                 return self._failure(service, f"does not pass its check after {waited:.0f} s: {answer.reason}")
             threading.Event().wait(POLL_SECONDS)
 

@@ -106,10 +106,12 @@ def parse_state(line: str) -> State | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the journal. `text`: what to show of it, if anything; `is_result`: it is the installer's last."""
+    """One entry of the journal. `text`: what to show of it, if anything; `own_text`: the same when the installer's unit
+    wrote it, and not systemd; `is_result`: it is the installer's last."""
 
     cursor: str
     text: str
+    own_text: str = ""
     is_result: bool = False
 
 
@@ -129,7 +131,7 @@ def parse_entry(line: str, system: str) -> Entry | None:
     if message.startswith(RESULT_PREFIX):
         return Entry(fields["__CURSOR"], "", is_result=True)
     if part == "installer" and not from_systemd:
-        return Entry(fields["__CURSOR"], message)
+        return Entry(fields["__CURSOR"], message, own_text=message)
     return Entry(fields["__CURSOR"], f"({part}) {message}" if from_systemd or part != "etcd" else "")
 
 

@@ -72,6 +72,7 @@ class _Follower:
         self._seen = 0
         self._shows = False
         self._result_line = False
+        self._last_text = ""
 
     def follow(self) -> Installed:
         while not self._is_decided() and time.monotonic() < self._deadline:
@@ -104,6 +105,7 @@ class _Follower:
         elif entry := parse_entry(line, self._system):
             self._cursor = entry.cursor
             self._result_line = self._result_line or entry.is_result
+            self._last_text = entry.own_text or self._last_text
             if entry.text and self._shows:
                 self._say(entry.text)
         return self._is_decided()
@@ -149,7 +151,7 @@ class _Follower:
         """Report what is not up and why, with the last lines of the first unit of those, and return it in short."""
         try:
             status = self._status()
-            reasons = not_up(status) or [self._recorded_reason() or f"its state is {status.get('state')}"]
+            reasons = not_up(status) or [self._own_reason() or f"its state is {status.get('state')}"]
             for reason in reasons:
                 self._say(f"not up: {reason}")
             for line in self._last_lines(self._first_unit(status)):
@@ -158,8 +160,10 @@ class _Follower:
             return str(error).removeprefix(f"{self._host.name}: ")
         return "; ".join(reasons)
 
-    def _recorded_reason(self) -> str:
-        return str(self._state.record.get("reason") or "") if self._state else ""
+    def _own_reason(self) -> str:
+        """Return why the installer goes on trying: as it recorded, or what its unit said last."""
+        recorded = str(self._state.record.get("reason") or "") if self._state else ""
+        return recorded or (f"its installer said last: {self._last_text}" if self._last_text else "")
 
     def _status(self) -> dict[str, Any]:
         argv = [f"/opt/{self._system}/bin/{self._system}", "status", "--json"]
