@@ -19,7 +19,7 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 IMAGE_PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 FILE_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
-RESERVED_SERVICES = ("etcd", "installer", "secrets")
+RESERVED_SERVICES = ("etcd", "installer", "secrets", "swap")
 
 
 def _address(value: str) -> str:
@@ -276,7 +276,7 @@ class LocalSettings(Section):
 
 
 class HookSettings(Section):
-    """`prepare_machine`: argv run on a machine through sudo before its secrets arrive."""
+    """`prepare_machine`: lines of shell, each run as root on a machine before its secrets arrive."""
 
     prepare_machine: list[Line]
 

@@ -149,16 +149,16 @@ def test_a_missing_secret_touches_no_machine(lab: Lab) -> None:
 
 
 def test_the_hook_runs_before_a_change_and_not_without_one(lab: Lab) -> None:
-    hook = ["sh", "-c", "echo run >>/etc/hook-ran"]
-    settings = lab.settings(hooks={"prepare_machine": hook})
+    settings = lab.settings(hooks={"prepare_machine": ["echo one >>/etc/hook-ran", "echo two >>/etc/hook-ran"]})
+    assert "air-01: run echo one >>/etc/hook-ran" in [str(step) for step in lab.plan(settings)]
     lab.upload(settings)
     lab.upload(settings)
-    assert lab.etc("air-01").joinpath("hook-ran").read_text() == "run\n"
+    assert lab.etc("air-01").joinpath("hook-ran").read_text() == "one\ntwo\n"
 
 
 def test_a_hook_that_fails_stops_that_machine_alone(lab: Lab) -> None:
     lab.etc("air-02").joinpath("bad").touch()
-    settings = lab.settings(hooks={"prepare_machine": ["sh", "-c", "test ! -e /etc/bad"]})
+    settings = lab.settings(hooks={"prepare_machine": ["test ! -e /etc/bad"]})
     with pytest.raises(HostsFailed) as caught:
         lab.upload(settings)
     assert set(caught.value.failures) == {"air-02"}

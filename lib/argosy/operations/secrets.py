@@ -91,8 +91,8 @@ def plan(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> list[
     steps = [Step(HERE, f"make {source.path}") for source in _sources(settings) if secret_sources.will_be_made(source)]
     for machine in machines:
         changes = observed[machine.name]
-        if changes and settings.hooks.prepare_machine:
-            steps.append(Step(machine.name, f"run {remote_shell.shortened(settings.hooks.prepare_machine)}"))
+        if changes:
+            steps += [Step(machine.name, f"run {line}") for line in settings.hooks.prepare_machine]
         steps += [Step(machine.name, str(change)) for change in changes]
     return steps
 
@@ -121,9 +121,10 @@ def _bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: 
     wanted = _hashes(files)
     changes = _changes(host, settings, wanted)
     if changes and settings.hooks.prepare_machine:
-        report(host.name, f"runs {remote_shell.shortened(settings.hooks.prepare_machine)}")
-        host.run(settings.hooks.prepare_machine, sudo=True)
-        # It may have mounted the very folder.
+        for line in settings.hooks.prepare_machine:
+            report(host.name, f"runs {line}")
+            host.run(line, sudo=True)
+        # They may have mounted the very folder.
         changes = _changes(host, settings, wanted)
     if changes:
         removed, archive = pack(changes, files)
