@@ -3,7 +3,7 @@
 
 MACHINES ?= 3
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n -H)
-INV := $(SUDO) .venv/bin/inv
+INV := $(strip $(SUDO) .venv/bin/inv)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-down test
