@@ -20,7 +20,7 @@ from argosy.engine import find_container, remove_labelled
 from argosy.engine_connection import refusals
 from argosy.errors import DeadlineExceeded, EngineError, Refused
 from argosy.fanout import fan_out, joined
-from argosy.local_names import container_name, labels_of, network_name, volume_name
+from argosy.local_names import CLUSTER_LABEL, container_name, labels_of, network_name, volume_name
 from argosy.model import Machine
 from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
 from argosy.providers.container import INIT, EngineFacts, machine_flags, own_flags, parse_host_keys
@@ -50,8 +50,11 @@ class VagrantContainers(VagrantMachines):
     def up(self, boots: Sequence[Boot]) -> None:
         self._wait_for_killed_run()
         for boot in boots:
-            self._clear_half_made(boot.machine)
-            self._ensure_volume(boot.machine)
+            container = self._container(boot.machine)
+            if container is None:
+                self._make_volume(boot.machine)
+            else:
+                self._adopt(boot.machine, container)
             self._write_seed(boot)
         super().up(boots)
 
@@ -116,26 +119,28 @@ class VagrantContainers(VagrantMachines):
         atomic.write_if_changed(seed / "meta-data", meta.encode())
         atomic.write_if_changed(seed / "user-data", boot.cloud_config.read_bytes())
 
-    def _ensure_volume(self, machine: Machine) -> None:
-        """Made before the container, since `docker run` would make it without labels. Idempotent."""
-        with refusals(machine.name):
-            self.client.volumes.create(
-                volume_name(self.settings, machine.name), labels=labels_of(self.settings, "machine")
-            )
+    def _make_volume(self, machine: Machine) -> None:
+        """Make the disk of a machine to be, empty: one that a removed machine left would bring its containers back.
 
-    def _clear_half_made(self, machine: Machine) -> None:
-        """Remove a container that a killed `vagrant up` made and did not get to write down."""
-        container = self._container(machine)
-        if container is None:
-            return
-        if container.labels.get("argosy.cluster") != self.settings.cluster:
+        Before the container, since `docker run` would make it without labels.
+        """
+        name = volume_name(self.settings, machine.name)
+        with refusals(machine.name):
+            for volume in self.client.volumes.list(filters={"name": name}):
+                if volume.name == name:
+                    volume.remove()
+            self.client.volumes.create(name, labels=labels_of(self.settings, "machine"))
+
+    def _adopt(self, machine: Machine, container: Container) -> None:
+        """Let Vagrant know a container that a killed `vagrant up` made and did not get to write down.
+
+        It is complete: one `docker run` makes it. Raises Refused for a container that is not of this cluster.
+        """
+        if container.labels.get(CLUSTER_LABEL) != self.settings.cluster:
             raise Refused(f"{container.name}: a container of that name is there and isn't ours: remove or rename it")
         record = self.folder / "machines" / "machines" / machine.name / "docker" / "id"
-        if record.exists() and record.read_text().strip() == container.id:
-            return
-        with refusals(machine.name):
-            container.remove(v=True, force=True)
-            self.client.volumes.get(volume_name(self.settings, machine.name)).remove()
+        record.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_if_changed(record, str(container.id).encode())
 
     def _wait_for_killed_run(self) -> None:
         """Wait for the `vagrant` of a run that was killed: it goes on by itself, and holds locks in its home folder."""

@@ -11,10 +11,12 @@ from argosy.operations.local.facts import HostFacts, parse_routes
 from argosy.operations.local.preflight import (
     GIGABYTE,
     refuse_full_disk,
+    refuse_lost_machines,
     refuse_other_count,
     refuse_other_provider,
     refuse_unfit_host,
 )
+from argosy.operations.local.retry import Tried
 from argosy.providers.base import ABSENT, RUNNING, STOPPED
 from argosy.providers.container import EngineFacts
 
@@ -68,7 +70,10 @@ def test_the_clusters_own_network_and_its_route_are_no_overlap() -> None:
 
 
 def test_virtual_machines_ask_nothing_of_the_engines_networks() -> None:
-    refuse_unfit_host(settings(local={"provider": "libvirt"}), facts(routes=["192.168.55.0/24"]), [])
+    virtual = settings(local={"provider": "libvirt"})
+    refuse_unfit_host(virtual, facts(routes=["192.168.55.0/24"], has_host_address=True), [])
+    with pytest.raises(Refused, match=r"192\.168\.55\.1 is not an address of this host"):
+        refuse_unfit_host(virtual, facts(), [])
 
 
 def test_little_space_is_enough_when_all_machines_are_made() -> None:
@@ -100,3 +105,13 @@ def test_routes_are_read_without_the_default_one() -> None:
         "eth0\t0037A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
     )
     assert parse_routes(text) == ["172.17.0.0/16", "192.168.55.0/24"]
+
+
+def test_a_machine_that_is_gone_from_a_cluster_at_work_is_not_made_anew() -> None:
+    gone = machines_wanted(settings(), 3)[2:]
+    serving = Tried(active=True, over=False, release="0.1.0")
+    waiting = Tried(active=False, over=False, release="0.1.0")
+    with pytest.raises(Refused, match="air-03: gone, while"):
+        refuse_lost_machines(gone, {"air-01": waiting, "air-02": serving})
+    refuse_lost_machines(gone, {"air-01": waiting})
+    refuse_lost_machines(gone, {})

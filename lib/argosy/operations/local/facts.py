@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 
+from argosy.addressing import host_address
 from argosy.config import Settings
 from argosy.engine import find_container
 from argosy.engine_connection import is_here, refusals, try_port
@@ -36,12 +37,14 @@ class Listener:
 @dataclass(frozen=True, slots=True)
 class HostFacts:
     """`networks`: name -> IPv4 subnets of the engine's networks; `routes`: the host's own, without the default one;
-    `taken`: why each listener that is not ours yet can't have its port."""
+    `taken`: why each listener that is not ours yet can't have its port; `has_host_address`: the host has the address by
+    which machines shall reach it."""
 
     engine: EngineFacts
     networks: Mapping[str, Sequence[str]]
     routes: Sequence[str]
     taken: Sequence[str]
+    has_host_address: bool = False
 
     def others(self, own_network: str) -> dict[str, str]:
         """Return subnet -> whose it is, for all but the cluster's own network."""
@@ -68,7 +71,11 @@ def observe(settings: Settings, client: docker.DockerClient, listeners: Sequence
         routes = parse_routes(ROUTES.read_text()) if ROUTES.exists() else []
         taken = [reason for listener in listeners if (reason := _taken(client, listener))]
     return HostFacts(
-        engine_facts(info, remote=not is_here()), networks, _only_foreign(routes, networks, settings), taken
+        engine=engine_facts(info, remote=not is_here()),
+        networks=networks,
+        routes=_only_foreign(routes, networks, settings),
+        taken=taken,
+        has_host_address=_is_own(host_address(settings)),
     )
 
 
@@ -117,9 +124,13 @@ def _taken(client: docker.DockerClient, listener: Listener) -> str:
 
 def _probe(address: str) -> str:
     """Return `address`, or, when this host does not have it yet, one that only a listener on all addresses keeps."""
+    return address if _is_own(address) else WILDCARD_PROBE
+
+
+def _is_own(address: str) -> bool:
     with socket.socket() as trial:
         try:
             trial.bind((address, 0))
         except OSError:
-            return WILDCARD_PROBE
-    return address
+            return False
+    return True

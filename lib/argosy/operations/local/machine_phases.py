@@ -11,7 +11,7 @@ from argosy import known_hosts
 from argosy.errors import DeadlineExceeded, HostKeyMismatch, Unhealthy
 from argosy.host import Hosts, joined
 from argosy.model import Machine, Step
-from argosy.operations import cloudconfig, install, registry, secrets, status
+from argosy.operations import cloudconfig, install, secrets, status
 from argosy.operations.local import balancer, record, retry
 from argosy.operations.local.procedure import Phase
 from argosy.operations.local.work import Work
@@ -22,16 +22,21 @@ GATE_SECONDS = 60
 
 
 class CloudConfig(Phase[Work]):
-    """For machines that don't exist yet: the others have booted with theirs."""
+    """For machines that don't exist yet: the others have booted with theirs, which only have to be there."""
 
     title = "cloud-config"
 
     def plan(self, work: Work) -> list[Step]:
-        return [Step(machine.name, "write its cloud-config") for machine in work.absent]
+        paths = cloudconfig.paths(work.settings, work.machines)
+        return [
+            Step(machine.name, "write its cloud-config")
+            for machine in work.down
+            if machine in work.absent or not paths[machine.name].exists()
+        ]
 
     def run(self, work: Work) -> bool:
         if work.record.release is None or len(work.absent) == len(work.machines):
-            work.record = replace(work.record, release=registry.current_release(work.settings))
+            work.record = replace(work.record, release=work.newest_release)
             record.save(work.settings, work.record)
         cloudconfig.write(work.settings, work.machines, work.report, release=work.record.release)
         return True
@@ -106,14 +111,13 @@ class Retry(Phase[Work]):
     title = "retry"
 
     def plan(self, work: Work) -> list[Step]:
-        return [Step(name, "try its failed install again") for name in retry.names_of_failed(self._tried(work))]
+        return [Step(name, "try its failed install again") for name in retry.names_of_failed(retry.tried(work))]
 
     def run(self, work: Work) -> bool:
         settings = work.settings
-        tried = self._tried(work)
+        tried = retry.tried(work)
         failed = [machine for machine in work.machines if machine.name in retry.names_of_failed(tried)]
-        newest = registry.current_release(settings)
-        release = retry.wanted_release(tried, work.record.release or newest, newest)
+        release = retry.wanted_release(tried, work.record.release or work.newest_release, work.newest_release)
         work.record = replace(work.record, release=release)
         record.save(settings, work.record)
         with Hosts(settings, failed) as hosts:
@@ -122,13 +126,6 @@ class Retry(Phase[Work]):
         for machine in failed:
             work.report(machine.name, f"tries release {release.version}")
         return bool(failed)
-
-    def _tried(self, work: Work) -> dict[str, retry.Tried]:
-        existing = [machine for machine in work.machines if machine not in work.absent]
-        if not existing:
-            return {}
-        with Hosts(work.settings, existing) as hosts:
-            return retry.observe(hosts, work.settings, existing)
 
 
 class Install(Phase[Work]):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 
+from argosy.addressing import host_address
 from argosy.config import Settings
 from argosy.errors import ConfigError, Refused
 from argosy.local_names import network_name
 from argosy.model import Machine
 from argosy.operations.local.facts import HostFacts
+from argosy.operations.local.retry import Tried
 from argosy.providers.base import ABSENT
 from argosy.providers.container import refuse_unfit
 
@@ -38,11 +40,29 @@ def refuse_other_count(wanted: Sequence[Machine], known: Sequence[Machine], stat
         )
 
 
+def refuse_lost_machines(absent: Sequence[Machine], tried: Mapping[str, Tried]) -> None:
+    """Raise Refused when a machine is gone whose cluster is at work: a new one of its name is not the same member.
+
+    Machines get their secrets only when all of them are made, so that of a half-made cluster none is installed.
+    """
+    if any(it.active for it in tried.values()):
+        names = ", ".join(machine.name for machine in absent)
+        raise Refused(
+            f"{names}: gone, while the other machines run; the etcd member went with the disk, so that it can't be made "
+            f"anew in this cluster: `inv local.stop`, then start again"
+        )
+
+
 def refuse_unfit_host(settings: Settings, facts: HostFacts, absent: Sequence[Machine]) -> None:
     """Raise Refused when the host can't carry the cluster: engine, network, ports, disk, in this order."""
     if settings.local.provider == "docker":
         refuse_unfit(facts.engine)
         refuse_overlap(settings, facts)
+    elif not facts.has_host_address:
+        raise Refused(
+            f"{host_address(settings)} is not an address of this host: set local.host_address to one that virtual "
+            f"machines reach, or make the provider's network first"
+        )
     if facts.taken:
         raise Refused("; ".join(facts.taken))
     refuse_full_disk(facts.engine.free_bytes, len(absent))

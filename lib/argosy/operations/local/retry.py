@@ -10,6 +10,7 @@ from argosy.config import Settings
 from argosy.host import Host, Hosts, joined
 from argosy.machine_files import Names, release_env
 from argosy.model import Image, Machine
+from argosy.operations.local.work import Work
 from argosy.remote_shell import Script
 
 OBSERVE = """\
@@ -61,6 +62,15 @@ def observe(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> di
     script = Script("look at the install", OBSERVE, settings.system)
     outcomes = hosts.each(lambda host: parse(host.run(script, sudo=True).stdout), machines, what="Looking at installs")
     return {name: outcome.get() for name, outcome in outcomes.items() if outcome.ok}
+
+
+def tried(work: Work) -> dict[str, Tried]:
+    """Return the same for the machines of a run that were there when it began."""
+    existing = [machine for machine in work.machines if machine not in work.absent]
+    if not existing:
+        return {}
+    with Hosts(work.settings, existing) as hosts:
+        return observe(hosts, work.settings, existing)
 
 
 def names_of_failed(tried: Mapping[str, Tried]) -> list[str]:

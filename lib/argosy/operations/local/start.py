@@ -14,7 +14,17 @@ from argosy.engine_connection import connect
 from argosy.local_names import container_name, network_name
 from argosy.local_settings import localized
 from argosy.model import Machine, Step
-from argosy.operations.local import balancer, dependencies, facts, host_phases, lock, machine_phases, preflight, record
+from argosy.operations.local import (
+    balancer,
+    dependencies,
+    facts,
+    host_phases,
+    lock,
+    machine_phases,
+    preflight,
+    record,
+    retry,
+)
 from argosy.operations.local.procedure import Phase, Timing, run_phases
 from argosy.operations.local.work import Work, provider_of
 from argosy.providers.vagrant import refuse_without_vagrant
@@ -41,12 +51,13 @@ PHASES: Sequence[Phase[Work]] = (
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A healthy cluster. `timings`: of each phase, in order."""
+    """A healthy cluster. `release`: what the machines were made to install; `timings`: of each phase, in order."""
 
     machines: Sequence[Machine]
     balancer: str
     registry: str
     release: str
+    newest_release: str
     timings: Sequence[Timing]
 
     @property
@@ -65,10 +76,12 @@ class Started:
         """Return what a person wants to know in the end."""
         count = len(self.machines)
         healthy = f"{count} {'machine is' if count == 1 else 'machines are'} healthy"
+        newer = f"release {self.newest_release} is in the registry; the machines stay with {self.release}"
         return [
             *(f"{machine.name}  {machine.address}" for machine in self.machines),
             f"registry  {self.registry}",
             f"balancer  {self.balancer}",
+            *([newer] if self.newest_release != self.release else []),
             f"{healthy} with release {self.release}: {'' if self.changed else 'nothing changed, '}{self.seconds:.1f} s",
         ]
 
@@ -90,8 +103,15 @@ def start(settings: Settings, count: int, report: Report) -> Started:
     preflight.refuse_other_provider(settings)
     with lock.held(settings, "local.start"), _prepared(settings, count, report) as work:
         timings = run_phases(PHASES, work, report, f"local.start {count}")
-        release = work.record.release.version if work.record.release else ""
-        return Started(work.machines, balancer.address(work.settings), work.settings.registry.address, release, timings)
+        release = work.record.release or work.newest_release
+        return Started(
+            machines=work.machines,
+            balancer=balancer.address(work.settings),
+            registry=work.settings.registry.address,
+            release=release.version,
+            newest_release=work.newest_release.version,
+            timings=timings,
+        )
 
 
 @contextmanager
@@ -111,6 +131,8 @@ def _prepared(settings: Settings, count: int, report: Report) -> Iterator[Work]:
         if work.down:
             refuse_without_vagrant()
         preflight.refuse_unfit_host(settings, observed, work.absent)
+        if work.absent and len(work.absent) < len(machines):
+            preflight.refuse_lost_machines(work.absent, retry.tried(work))
         _complete(work)
         yield work
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -13,7 +13,8 @@ from argosy.console import Report
 from argosy.engine_images import stored_images
 from argosy.errors import EngineError
 from argosy.local_names import network_name
-from argosy.model import Machine
+from argosy.model import Image, Machine
+from argosy.operations import registry
 from argosy.operations.local.facts import HostFacts
 from argosy.operations.local.record import Record
 from argosy.providers.base import ABSENT, RUNNING, Provider
@@ -26,7 +27,7 @@ from argosy.versions import newest_of
 @dataclass
 class Work:
     """`settings`: complete, with the host's address and the chosen `bip`; `states`: how the machines were when the run
-    began; `record`: what is remembered between runs."""
+    began; `record`: what is remembered between runs; `newest`: the newest release, once it is in the registry."""
 
     settings: Settings
     machines: Sequence[Machine]
@@ -35,7 +36,7 @@ class Work:
     states: Mapping[str, str]
     record: Record
     report: Report
-    urls: dict[str, str] = field(default_factory=dict)
+    newest: Image | None = None
 
     @property
     def absent(self) -> list[Machine]:
@@ -53,6 +54,13 @@ class Work:
     @property
     def network(self) -> str:
         return network_name(self.settings)
+
+    @property
+    def newest_release(self) -> Image:
+        """Return the newest release. Raises Refused when the registry has none."""
+        if self.newest is None:
+            self.newest = registry.current_release(self.settings)
+        return self.newest
 
     def image(self, name: str) -> str:
         """Return the local reference, SYSTEM/NAME:VERSION, of our image's newest version. Raises EngineError."""
