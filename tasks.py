@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke.collection import Collection
 from invoke.context import Context
 
-from argosy import ns
+import argosy
 from argosy.tasking import task
 
 ROOT = Path(__file__).resolve().parent
@@ -48,10 +48,17 @@ def test(c: Context, only: str = "", k: str = "") -> None:
         _python(c, f"pytest {folders} {coverage}" + (f" -k '{k}'" if k else ""))
 
 
-root = Collection.from_module(sys.modules[__name__])
-namespace = Collection()
-for mounted in ns.collections.values():
-    namespace.add_collection(mounted)
-for own in root.tasks.values():
-    namespace.add_task(own)
-namespace.configure(ns.configuration())
+@task
+def docs(_c: Context) -> None:
+    """Write docs/tasks.md anew from the tasks.
+
+    Example: inv docs
+    """
+    from argosy.task_reference import render_reference
+
+    (ROOT / "docs" / "tasks.md").write_text(render_reference(argosy.ns))
+
+
+# Invoke takes a module's `ns` before its `namespace`, so `argosy.ns` is not imported by that name.
+namespace = Collection(lint, test, docs, *argosy.ns.collections.values())
+namespace.configure(argosy.ns.configuration())

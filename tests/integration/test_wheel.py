@@ -57,16 +57,16 @@ def consumer(tmp_path: Path) -> Path:
     (tmp_path / "lib" / "own.py").write_text("VALUE = 42\n")
     (tmp_path / "tasks.py").write_text(
         "import sys; sys.path.insert(0, 'lib')\n"
-        "from argosy import ns\n"
+        "import argosy\n"
         "from invoke import Collection, task\n"
         "import own\n"
         "@task\n"
         "def answer(c):\n"
-        "    import argosy; from argosy.config import load\n"
+        "    from argosy.config import load\n"
         "    s = load(c.config)\n"
         "    print(own.VALUE, s.system, s.cluster, s.ssh.port, s.root, argosy.__file__)\n"
-        "namespace = Collection(answer, *ns.collections.values())\n"
-        "namespace.configure(ns.configuration())\n"
+        "namespace = Collection(answer, *argosy.ns.collections.values())\n"
+        "namespace.configure(argosy.ns.configuration())\n"
     )
     (tmp_path / "invoke.yaml").write_text("system: ship\nclusters: {bay: {ssh: {port: 2200}}, sea: {}}\n")
     return tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from argosy import ns
 from argosy.config import Settings
+from argosy.task_reference import render_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -40,3 +43,35 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_page_of_the_tasks_is_current() -> None:
+    assert (ROOT / "docs/tasks.md").read_text() == render_reference(ns), "run `inv docs`"
+
+
+def test_every_task_has_a_summary_an_example_and_help_for_each_flag() -> None:
+    for namespace in ns.collections.values():
+        for name, task in namespace.tasks.items():
+            assert "Example" in (task.__doc__ or ""), name
+            for argument in copy.deepcopy(task).get_arguments():
+                assert argument.help, f"{name}: {argument.name}"
+
+
+def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
+    changing = {"build.images", "build.all", "registry.push", "registry.prune", "local.start", "local.stop"}
+    changing |= {"cluster.cloud-config", "cluster.upload-secrets", "cluster.setup"}
+    reading = {
+        "build.versions",
+        "registry.list",
+        "registry.status",
+        "cluster.status",
+        "cluster.members",
+        "local.status",
+    }
+    flags = {
+        f"{name}.{namespace.transform(task)}": {argument.name for argument in copy.deepcopy(body).get_arguments()}
+        for name, namespace in ns.collections.items()
+        for task, body in namespace.tasks.items()
+    }
+    assert {name for name in changing if "dry_run" not in flags[name]} == set()
+    assert {name for name in reading if "json" not in flags[name]} == set()

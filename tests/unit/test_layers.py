@@ -67,6 +67,7 @@ LAYERS: list[set[str]] = [
     },
     {"operations"},
     {"tasking"},
+    {"task_reference"},
     {"tasks"},
 ]
 IMPURE_IMPORTS = {
