@@ -238,7 +238,10 @@ def test_status_is_the_installer_s_when_it_is_there(place: Place) -> None:
     )
     assert place.run("air", "status", "--json").stdout == "asked: --json\n"
     place.stand_in("docker", "exit 1")
+    place.stand_in("systemctl", "exit 1")
     assert json.loads(place.run("air", "status", "--json").stdout)["state"] == "installing"
+    place.stand_in("systemctl", "exit 0")
+    assert json.loads(place.run("air", "status", "--json").stdout)["state"] == "failed"
 
 
 def test_an_upgrade_s_release_wins_over_the_first_one(place: Place) -> None:
@@ -248,8 +251,44 @@ def test_an_upgrade_s_release_wins_over_the_first_one(place: Place) -> None:
     assert "registry/air/installer@sha256:2 install" in place.run("installer", "install").stdout
 
 
-def test_an_installer_that_cannot_be_pulled_says_try_again(place: Place) -> None:
-    place.stand_in("docker", "echo no such host >&2; exit 1")
+PULL = """case $1$2 in
+    imageinspect) exit 1 ;;
+    info*) echo / ;;
+    --config*) echo "Docker says no" >&2; exit 1 ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        ("401", 1, "192.168.55.1:5000 refuses our password; bring the right one: inv cluster.upload-secrets"),
+        ("404", 1, "192.168.55.1:5000 does not have it; upload it (inv registry.push), then: systemctl start"),
+        ("500", 75, "Docker says no"),
+        ("000", 75, "Docker says no"),
+    ],
+)
+def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: str, code: int, message: str) -> None:
+    login = base64.b64encode('argosy:pa"ss\\wörd'.encode()).decode()
+    place.write("/etc/air/secrets/registry/config.json", json.dumps({"auths": {"r": {"auth": login}}}, indent=2))
+    place.stand_in("docker", PULL)
+    place.stand_in("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf {status}')
     result = place.run("installer", "install")
-    assert result.returncode == 75
-    assert "no such host" in result.stderr
+    assert result.returncode == code
+    assert message in result.stderr
+    header = (place.root / "asked").read_text().split('"')[1].removeprefix("X-Registry-Auth: ")
+    said = json.loads(base64.urlsafe_b64decode(header))
+    assert said == {"username": "argosy", "password": 'pa"ss\\wörd', "serveraddress": "192.168.55.1:5000"}
+    assert login not in (place.root / "argv").read_text()
+
+
+def test_a_full_disk_is_named(place: Place) -> None:
+    place.stand_in("docker", PULL)
+    place.stand_in("df", "echo Avail; echo 12M")
+    result = place.run("installer", "install")
+    assert result.returncode == 1
+    assert "only 12 MB are free in /; make room, then: systemctl start air-installer\n" in result.stderr
+
+
+def test_a_docker_that_does_not_answer_is_asked_again(place: Place) -> None:
+    place.stand_in("docker", "exit 1")
+    assert place.run("installer", "install").returncode == 75
