@@ -164,7 +164,7 @@ def credentials(config: Mapping[str, Any], registry: str) -> Credentials | None:
         user, _, password = base64.b64decode(config["auths"][registry]["auth"]).decode().partition(":")
     except (KeyError, TypeError, ValueError):
         return None
-    return Credentials(registry, user, password)
+    return Credentials(registry, user, password) if user and password else None
 
 
 def _object(content: bytes) -> Json:
