@@ -71,20 +71,30 @@ def test_ctrl_c_is_cleaned_up_and_says_how_to_go_on() -> None:
 
 
 def test_a_second_run_is_told_who_is_at_work(tmp_path: Path) -> None:
-    with lock.held(settings(tmp_path), "local.start"):
-        with pytest.raises(LockHeld, match=r"local\.start \(process \d+\) is at work on cluster 'here'"):
-            with lock.held(settings(tmp_path), "local.stop"):
-                pass
+    said = r"local\.start \(process \d+\) is at work on cluster 'here'"
+    with (
+        lock.held(settings(tmp_path), "local.start"),
+        pytest.raises(LockHeld, match=said),
+        lock.held(settings(tmp_path), "local.stop"),
+    ):
+        pass
     with lock.held(settings(tmp_path), "local.stop"):
         pass
 
 
+KILLED_HOLDER = """
+import os, signal, sys
+from pathlib import Path
+from argosy.config import load
+from argosy.operations.local import lock
+
+with lock.held(load({"clusters": {"here": {}}}, root=Path(sys.argv[1])), "local.start"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
-    program = (
-        "import os, signal, sys; from pathlib import Path; from argosy.config import load; from argosy.operations.local import lock\n"
-        "with lock.held(load({'clusters': {'here': {}}}, root=Path(sys.argv[1])), 'x'): os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED_HOLDER, str(tmp_path)], check=False)
     assert killed.returncode == -9
     with lock.held(settings(tmp_path), "local.start"):
         pass
@@ -123,9 +133,3 @@ def test_a_path_with_spaces_is_quoted_for_ssh(tmp_path: Path) -> None:
     folder.mkdir()
     text = ssh_config.render(settings(folder), [Machine("air-01", "192.168.55.101")])
     assert f'UserKnownHostsFile "{tmp_path}/a b%%/.argosy/here/known_hosts"' in text
-    checked = subprocess.run(
-        ["ssh", "-G", "-F", "/dev/stdin", "air-01"], input=text, capture_output=True, text=True, check=False
-    )
-    assert f"identityfile {tmp_path}/a b%/secrets/here/ssh/id_ed25519".replace("%", "%%") in checked.stdout.lower() or (
-        checked.returncode == 0
-    )
