@@ -19,11 +19,13 @@ step_down() {
     say "packages stay${noted_packages:+: $noted_packages}"
 }
 
-# Names of containers and named volumes that carry none of our labels.
+# Names of containers and named volumes that are not ours. What a killed build left behind is: it has
+# the label of our base image, as everything made from that has, and does not run.
 foreign_things() {
-    docker ps --all --format 'container {{.Names}}|{{.Labels}}' | grep -v 'argosy\.' | cut -d'|' -f1
-    docker volume ls --format '{{.Name}}|{{.Labels}}' | grep -vE '^[0-9a-f]{64}\||^argosy-|argosy\.' |
-        cut -d'|' -f1 | sed 's/^/volume /'
+    docker ps --all --format 'container {{.Names}}|{{.State}}|{{.Labels}}' |
+        grep -vE "argosy\.(system|cluster|image|test)=|\|(created|exited|dead)\|.*$BASE_LABEL=" | cut -d'|' -f1
+    docker volume ls --format 'volume {{.Name}}|{{.Labels}}' |
+        grep -vE '^volume ([0-9a-f]{64}\||argosy-)|argosy\.(system|cluster|test)=' | cut -d'|' -f1
 }
 
 remove_own_engine() {
@@ -50,8 +52,9 @@ stop_own_engine() {
     fi
 }
 
+# A process that has ended but has not been waited for has no command line either.
 process_is_gone() {
-    [ ! -e "/proc/$1" ]
+    [ -z "$(tr -d '\0' 2>/dev/null <"/proc/$1/cmdline")" ]
 }
 
 remove_bridges() {
@@ -73,6 +76,7 @@ restore_host() {
     [ -z "$forward_policy" ] || iptables -P FORWARD "$forward_policy"
     [ -z "$ip_forward" ] || echo "$ip_forward" >/proc/sys/net/ipv4/ip_forward
     [ -n "$docker_key" ] || rm -f /etc/docker/key.json
+    find /run/docker /run/containerd /opt/containerd -depth -type d -empty -delete 2>/dev/null || true
     # Nested engines leave empty groups when their machine is killed.
     find /sys/fs/cgroup -depth -type d -path '*/docker*' -exec rmdir {} + 2>/dev/null || true
 }
@@ -82,8 +86,12 @@ remove_engine_files() {
         /proc/mounts | sort -r | while read -r mounted; do
         umount "$mounted" 2>/dev/null || umount --lazy "$mounted"
     done
-    rm -rf "$STATE_DIR" "$RUN_DIR"
-    rm -f "$ENGINE_LOG"
+    # A mount point of the user's stays, empty.
+    if [ -d "$STATE_DIR" ]; then
+        find "$STATE_DIR" -mindepth 1 -delete
+        rmdir "$STATE_DIR" 2>/dev/null || true
+    fi
+    rm -rf "$RUN_DIR" "$ENGINE_LOG"
     if [ -S "$ENGINE_SOCKET" ] && ! engine_answers; then
         rm -f "$ENGINE_SOCKET"
     fi
