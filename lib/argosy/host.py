@@ -35,7 +35,7 @@ from argosy.ssh import commands, copy, tunnel
 from argosy.ssh.channel import Feed, OutputStream
 from argosy.ssh.commands import Result
 from argosy.ssh.identity import login
-from argosy.ssh.trust import host_key_checked, pin_client
+from argosy.ssh.trust import host_key_checked, pin_client, transport
 
 if TYPE_CHECKING:
     from argosy.config import Settings, SshSettings
@@ -298,7 +298,7 @@ class Host:
                 user=self.ssh.user,
                 port=port,
                 config=_fabric_config(),
-                connect_kwargs={"sock": sock, **timeouts, **arguments},
+                connect_kwargs={"sock": sock, "transport_factory": transport, **timeouts, **arguments},
             )
             pin_client(connection.client, pinned, address, port)
             try:

@@ -192,6 +192,8 @@ def _session(host: Host) -> paramiko.Channel:
 
 def _open_session(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
     """Open a session; asks again while sshd still counts sessions that have just ended (MaxSessions)."""
+    with contextlib.suppress(paramiko.ChannelException):
+        return transport.open_session(timeout=timeout)
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(paramiko.ChannelException),
         wait=tenacity.wait_random(0.02, 0.2),

@@ -1,0 +1,33 @@
+"""`inv bench.*`: Argosy beside its peers, measured on this host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from argosy.tasking import task
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+
+@task(
+    help={
+        "endpoints": "how many ssh endpoints are made on loopback",
+        "repeats": "how often each contender has its turn",
+        "many": "how many endpoints memory is measured at; 0 leaves that out",
+        "json": "print JSON, every single run included",
+    }
+)
+def fanout(c: Context, endpoints: int = 50, repeats: int = 5, many: int = 500, json: bool = False) -> None:  # noqa: ARG001
+    """Run one command on many ssh endpoints: ours, raw Fabric, OpenSSH with xargs, Ansible, pyinfra.
+
+    It starts sshds on 127.0.0.0/8 and ends them. Ansible and pyinfra are installed from PyPI, each into a virtual
+    environment under .argosy/bench/.
+
+    Examples:
+        inv bench.fanout
+        inv bench.fanout --endpoints 20 --repeats 3 --json
+    """
+    from bench.fanout import main
+
+    main(endpoints, repeats, many, as_json=json)
