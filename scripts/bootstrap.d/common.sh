@@ -17,8 +17,10 @@ INSTALLED=$STATE_DIR/packages.installed
 BASE_IMAGE=debian:bookworm-slim
 BASE_LABEL=argosy.base
 
-# The example's addresses, as in invoke.yaml: preflight looks at them before Python is there to read it.
-SUBNET_PREFIX=192.168.55
+# Preflight looks at these before there is a Python to read invoke.yaml: a local.subnet that stands there,
+# else the default; and the ports of the example.
+SUBNET_PREFIX=$(sed -n 's/^.*subnet: *"\{0,1\}\([0-9]*\.[0-9]*\.[0-9]*\)\..*/\1/p' "$ROOT/invoke.yaml" | head -n 1)
+SUBNET_PREFIX=${SUBNET_PREFIX:-192.168.55}
 REGISTRY=$SUBNET_PREFIX.1:5000
 PORTS="5000 5432 8080"
 

@@ -188,7 +188,7 @@ check_subnet() {
     interface=$(awk -v subnet="$(subnet_hex)" 'NR > 1 && substr($2, 3) == subnet { print $1; exit }' /proc/net/route)
     [ -z "$interface" ] || our_bridges | grep -qx "$interface" || {
         problem "$SUBNET_PREFIX.0/24 is in use" "interface $interface" \
-            "set local.subnet in invoke.yaml and run \`inv local.start 3\`, or remove that interface"
+            "set another local.subnet in invoke.yaml, or remove that interface"
         return 1
     }
 }
