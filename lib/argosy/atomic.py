@@ -50,9 +50,9 @@ def ensure_private_folder(path: Path) -> None:
         path.chmod(0o700)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed writer left in `folder`. Only for folders whose writers all hold one lock."""
-    for leftover in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
+def remove_leftovers(folder: Path, stem: str = "") -> None:
+    """Remove what killed writers of files STEM... left in `folder`. Only where all writers of these hold one lock."""
+    for leftover in folder.glob(f".{stem}*{_TEMPORARY_SUFFIX}"):
         leftover.unlink(missing_ok=True)
 
 

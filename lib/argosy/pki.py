@@ -149,7 +149,7 @@ def _ensure_ca(folder: Path, now: datetime) -> Authority:
 
 def _ensure_pair(where: Path, name: str, request: Request, authority: Authority, now: datetime) -> Pair:
     atomic.ensure_private_folder(where)
-    atomic.remove_leftovers(where)
+    atomic.remove_leftovers(where, f"{name}.")
     good = _good_pair(where, name, request, authority, now)
     if good is not None:
         return good

@@ -171,10 +171,11 @@ class TestCrash:
 
     def test_what_a_killed_run_left_is_removed(self, tmp_path: Path) -> None:
         make_all(tmp_path)
-        for folder in ("pki", "pki/machines/air-01", "registry"):
-            (tmp_path / folder / ".ca.key.abc.tmp").write_text("x")
+        for path in ("pki/.ca.key.abc.tmp", "pki/machines/air-01/.etcd-peer.crt.abc.tmp", "registry/.tls.key.abc.tmp"):
+            (tmp_path / path).write_text("x")
+        (tmp_path / "registry" / ".another.abc.tmp").write_text("somebody else is writing it")
         make_all(tmp_path)
-        assert list(tmp_path.rglob("*.tmp")) == []
+        assert [path.name for path in tmp_path.rglob("*.tmp")] == [".another.abc.tmp"]
 
     def test_many_runs_at_once_make_one_ca(self, tmp_path: Path) -> None:
         found: list[bytes] = []

@@ -56,6 +56,7 @@ def ensure(settings: Settings, source: Source) -> bool:
         with atomic.locked(settings.secrets_path / ".lock"):
             if source.path.exists():
                 return False
+            atomic.remove_leftovers(source.path.parent, f"{source.path.name}.")
             source.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(source.path, randomness.token_hex(source.generate_bytes).encode(), mode=0o600)
     except OSError as error:
