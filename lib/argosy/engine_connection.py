@@ -15,7 +15,9 @@ from docker.errors import APIError, DockerException
 
 from argosy.errors import EngineError
 
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 CALL_TIMEOUT_SECONDS = 300
+CONNECT_SECONDS = 10
 
 
 @contextmanager
@@ -25,17 +27,36 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
     `timeout_seconds` bounds each call, or each silence of a stream. Raises EngineError when no engine answers.
     """
     try:
+        _knock()
         client = docker.from_env(timeout=timeout_seconds)
-    except DockerException as error:
+    except (DockerException, OSError) as error:
         raise EngineError(_no_engine(error)) from None
+    streams: list[requests.Response] = []
+
+    def remember(response: requests.Response, *_args: object, **options: object) -> None:
+        if options.get("stream"):
+            streams.append(response)
+
+    client.api.hooks["response"].append(remember)
     try:
         yield client
     finally:
+        for response in streams:  # one that wasn't read to its end holds a connection that the client doesn't close
+            response.close()
         client.close()
 
 
+def _knock() -> None:
+    """Raise OSError when nothing listens on the engine's socket: the client itself would leave its own open then."""
+    where = os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
+    if where.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.settimeout(CONNECT_SECONDS)
+            trial.connect(where.removeprefix("unix://"))
+
+
 def _no_engine(error: BaseException) -> str:
-    where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    where = os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
     if any(isinstance(cause, PermissionError) for cause in causes(error)):
         return f"you may not use the Docker engine at {where}: run as root, or join the group `docker`"
     return f"no Docker engine answers at {where}: start it (`systemctl start docker`), or set DOCKER_HOST"
@@ -101,4 +122,4 @@ def is_local_address(address: str) -> bool:
 
 def is_here() -> bool:
     """Return whether the engine shares this host's files: it is reached through a socket in the file system."""
-    return os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
+    return (os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE).startswith("unix://")

@@ -1,0 +1,97 @@
+"""A project with tiny images (FROM scratch: reading one takes no time) on the real engine, under a name of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from argosy.config import Settings, load
+from argosy.engine import SYSTEM_LABEL, remove_labelled
+from argosy.engine_connection import connect
+from argosy.engine_images import stored_images
+from argosy.errors import EngineError
+from argosy.operations.registry.trust import CERTIFICATES
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "debian:bookworm-slim"
+
+
+@dataclass
+class Project:
+    """`said`: what was reported."""
+
+    root: Path
+    system: str
+    images: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        document = {"system": self.system, "images": self.images, "clusters": {self.system: {}}, **self.options}
+        return load(document, root=self.root)
+
+    def report(self, subject: str, message: str) -> None:
+        self.said.append(f"{subject}: {message}")
+
+    def write(self, name: str, dockerfile: str = "FROM scratch\nCOPY data /data\n", **files: str) -> None:
+        """Make the image `name`, or change its files."""
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(dockerfile)
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        self.images.setdefault(name, {"context": name})
+
+    def tags(self) -> list[str]:
+        """Return the versions on the engine, as NAME:VERSION."""
+        with connect() as client:
+            return sorted(f"{item.name}:{item.version}" for item in stored_images(client, self.system))
+
+    def untagged(self) -> int:
+        with connect() as client:
+            filters: dict[str, Any] = {"dangling": True, "label": f"{SYSTEM_LABEL}={self.system}"}
+            return len(client.api.images(filters=filters))
+
+
+@contextmanager
+def image_project(root: Path, name: str) -> Iterator[Project]:
+    """Yield a project, and remove all that it leaves on the engine."""
+    try:
+        with connect() as client:
+            if not client.images.list(BASE):
+                pytest.skip(f"no image {BASE} here: `make base` makes it")
+    except EngineError as error:
+        pytest.skip(str(error))
+    (root / "VERSION").write_text("0.1\n")
+    project = Project(root, f"test-{name}-{os.getpid()}")
+    try:
+        yield project
+    finally:
+        _remove(project)
+
+
+def _remove(project: Project) -> None:
+    with connect() as client:
+        remove_labelled(client, {SYSTEM_LABEL: project.system}, ("container", "network", "volume"))
+        filters: dict[str, Any] = {"label": f"{SYSTEM_LABEL}={project.system}"}
+        for image in client.api.images(filters=filters):
+            for reference in image["RepoTags"] or [image["Id"]]:
+                client.api.remove_image(reference, force=True)
+    address = project.settings.registry.address
+    if address:
+        shutil.rmtree(CERTIFICATES / address, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
