@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from booted import MACHINE_IMAGE, REGISTRY, SYSTEM, Booted, boot, boot_with_its_file, lab, quiet
 from booted import NEVER_PUSHED as RELEASE
-from booted import REGISTRY, SYSTEM, Booted, boot, boot_with_its_file, lab, quiet
 
 from argosy.config import Settings
 from argosy.host import Hosts
 from argosy.machine_files import required_secrets
 from argosy.model import Machine
-from argosy.operations import build, cloudconfig
+from argosy.operations import cloudconfig
 
 GOLDEN = Path(__file__).resolve().parents[1] / "unit" / "golden" / "cloudconfig"
 SECRETS = f"/etc/{SYSTEM}/secrets"
@@ -219,9 +219,9 @@ def test_a_machine_that_was_there_before_gets_the_same_files(settings: Settings)
 
 
 @pytest.mark.parametrize("name", ["debian.yaml", "ubuntu.yaml"])
-def test_cloud_init_s_own_validator_finds_nothing_to_say(settings: Settings, name: str) -> None:
-    image = f"{SYSTEM}/machine:{build.versions(settings)['machine'][0].version}"
+@pytest.mark.usefixtures("settings")
+def test_cloud_init_s_own_validator_finds_nothing_to_say(name: str) -> None:
     command = ["cloud-init", "schema", "--config-file", f"/golden/{name}"]
-    argv = ["docker", "run", "--rm", f"--volume={GOLDEN}:/golden:ro", image, *command]
+    argv = ["docker", "run", "--rm", f"--volume={GOLDEN}:/golden:ro", MACHINE_IMAGE, *command]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"Valid cloud-config: /golden/{name}\n", "")
