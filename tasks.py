@@ -10,6 +10,7 @@ from invoke.context import Context
 
 import argosy
 from argosy.tasking import task
+from bench import tasks as bench
 
 ROOT = Path(__file__).resolve().parent
 CODE = "lib fabfile installer example bench tests tasks.py"
@@ -60,5 +61,5 @@ def docs(_c: Context) -> None:
 
 
 # Invoke takes a module's `ns` before its `namespace`, so `argosy.ns` is not imported by that name.
-namespace = Collection(lint, test, docs, *argosy.ns.collections.values())
+namespace = Collection(lint, test, docs, Collection.from_module(bench, name="bench"), *argosy.ns.collections.values())
 namespace.configure(argosy.ns.configuration())

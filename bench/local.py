@@ -1,6 +1,6 @@
 """From built and pushed images to healthy machines: how long `local.start` takes, phase by phase.
 
-    python bench/local.py [--machines 3] [--runs 1]
+    inv bench.local [--machines 3] [--runs 1]
 
 Makes a cluster of its own (`bench`, 192.168.58.0/24) of this repository's example, beside whatever else runs: once to
 build and push, then `--runs` times from nothing but images and registry. Removes it in the end.
@@ -8,7 +8,6 @@ build and push, then `--runs` times from nothing but images and registry. Remove
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from pathlib import Path
@@ -68,19 +67,12 @@ def show(found: list[Started], machines: int) -> None:
     console.say(f"{machines} machines from built and pushed images, seconds; goal: under {GOAL_SECONDS}: {met}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--machines", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=1)
-    given = parser.parse_args()
+def main(machines: int = 3, runs: int = 1) -> None:
+    """Measure, then print the seconds of each phase beside the goal."""
     with tempfile.TemporaryDirectory(prefix="argosy-bench-") as folder:
         settings = settings_in(Path(folder))
         try:
-            found = measure(settings, given.machines, given.runs)
+            found = measure(settings, machines, runs)
         finally:
             stop(settings, console.report, everything=True)
-    show(found, given.machines)
-
-
-if __name__ == "__main__":
-    main()
+    show(found, machines)

@@ -31,3 +31,16 @@ def fanout(c: Context, endpoints: int = 50, repeats: int = 5, many: int = 500, j
     from bench.fanout import main
 
     main(endpoints, repeats, many, as_json=json)
+
+
+@task(help={"machines": "how many", "runs": "how often, after the run that builds and pushes"})
+def local(c: Context, machines: int = 3, runs: int = 1) -> None:  # noqa: ARG001
+    """Start a local cluster from built and pushed images, and tell the seconds of each phase.
+
+    It is a cluster of its own, beside whatever else runs, and is removed in the end.
+
+    Example: inv bench.local --runs 3
+    """
+    from bench.local import main
+
+    main(machines, runs)
