@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -177,7 +178,7 @@ def test_it_goes_on_where_it_was_when_ssh_drops(machine: InstallingMachine) -> N
     machine.says("before")
     with following(machine) as follower:
         follower.wait_for("air-01: before")
-        machine.server.signal_sessions(9)
+        machine.server.signal_sessions(signal.SIGKILL)
         machine.says("meanwhile")
         follower.wait_for("air-01: meanwhile")
         machine.record("active")

@@ -18,7 +18,7 @@ from argosy.install_progress import (
     parse_state,
 )
 
-ACTIVE = {"state": "active", "release": "0.1.3", "seconds": 1.5, "failed": []}
+ACTIVE: dict[str, Any] = {"state": "active", "release": "0.1.3", "seconds": 1.5, "failed": []}
 
 
 def state(
