@@ -5,6 +5,7 @@ OUR_LABELS="argosy.system argosy.cluster argosy.image argosy.test"
 
 step_down() {
     STEP=down
+    drop_policy
     noted_packages=$(sort -u "$INSTALLED" 2>/dev/null | tr '\n' ' ')
     if engine_is_ours; then
         remove_own_engine

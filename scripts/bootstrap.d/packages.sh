@@ -5,6 +5,7 @@ TEST_PACKAGES="etcd-client etcd-server docker-registry haproxy openssh-server ig
 # Their units must not come up at the next boot either: the tests run such daemons themselves.
 TEST_UNITS="etcd docker-registry haproxy ssh"
 POLICY=/usr/sbin/policy-rc.d
+POLICY_MARK="Argosy: no daemon starts while packages are installed."
 
 # Print the packages that bring what is missing. Commands decide, not packages, so that an engine
 # or a Vagrant from elsewhere is as good.
@@ -39,27 +40,37 @@ missing_python_packages() {
     fi
 }
 
-# Keep package scripts from starting daemons while the packages are installed; a policy of the
-# host's own stays as it is.
+# Remove the policy below, also one that a killed run left; a policy of the host's own stays.
+drop_policy() {
+    if grep -qs "$POLICY_MARK" "$POLICY"; then
+        rm -f "$POLICY"
+    fi
+}
+
+# Keep package scripts from starting daemons while the packages are installed.
 with_policy() {
+    drop_policy
     if [ -e "$POLICY" ]; then
         "$@"
         return
     fi
-    trap 'rm -f "$POLICY"' EXIT
+    trap drop_policy EXIT
     trap 'exit 130' INT TERM
-    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    printf '#!/bin/sh\n# %s\nexit 101\n' "$POLICY_MARK" >"$POLICY"
     chmod 755 "$POLICY"
     "$@"
-    rm -f "$POLICY"
+    drop_policy
     trap - EXIT INT TERM
 }
 
 apt_install() {
     log=$(mktemp)
     {
-        apt-get update -q &&
-            DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get install -y -q \
+        export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+        # A run that was killed in the middle may have left packages without their configuration.
+        dpkg --configure -a &&
+            apt-get update -q &&
+            apt-get install -y -q \
                 -o DPkg::Lock::Timeout=120 --no-install-recommends "$@"
     } >"$log" 2>&1 || {
         tail -n 15 "$log" >&2
@@ -79,6 +90,7 @@ install_and_note() {
 
 step_packages() {
     STEP=packages
+    drop_policy
     missing=$(missing_packages)
     if [ -z "$missing" ]; then
         say "already complete"
