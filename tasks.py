@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bench import tasks as bench
 from invoke.collection import Collection
 from invoke.context import Context
 
 import argosy
 from argosy.tasking import task
-from bench import tasks as bench
 
 ROOT = Path(__file__).resolve().parent
 CODE = "lib fabfile installer example bench tests tasks.py"
