@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import shutil
 import socket
 import subprocess
@@ -55,16 +54,14 @@ class DockerRegistry:
     def start(self) -> None:
         self.address = self.address or f"127.0.0.1:{free_port()}"
         (self.folder / "config.yml").write_text(CONFIG.format(folder=self.folder, address=self.address))
-        (self.folder / "htpasswd").write_bytes(
-            f"{USER}:".encode() + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4))
-        )
+        password = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        (self.folder / "htpasswd").write_text(f"{USER}:{password}\n")
         with (self.folder / "log").open("ab") as log:
-            command = [self.program, "serve", self.folder / "config.yml"]
+            command = [str(self.program), "serve", f"{self.folder}/config.yml"]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         host, _, port = self.address.partition(":")
-        for attempt in tenacity.Retrying(
-            wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(20), reraise=True
-        ):
+        patience = tenacity.stop_after_delay(20)
+        for attempt in tenacity.Retrying(wait=tenacity.wait_fixed(0.05), stop=patience, reraise=True):
             with attempt, socket.create_connection((host, int(port)), 1):
                 pass
 
@@ -91,13 +88,12 @@ class DockerRegistry:
         client = docker.from_env()
         for reference in self.pushed:
             for image in client.images.list(reference.partition("@")[0]):
-                client.images.remove(image.id, force=True)
+                client.images.remove(str(image.id), force=True)
 
     def login(self, password: str = PASSWORD) -> dict[str, object]:
         """Return the config.json of Docker's client that logs in here."""
         auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
-        parsed: dict[str, object] = json.loads(json.dumps({"auths": {self.address: {"auth": auth}}}))
-        return parsed
+        return {"auths": {self.address: {"auth": auth}}}
 
 
 @contextmanager
