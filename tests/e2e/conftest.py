@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lab import SYSTEM, Lab, docker, make_project
+from lab import Lab, docker, make_project
 
 START_SECONDS = 600
 
@@ -23,16 +23,7 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def images(engine: None) -> Iterator[None]:
-    """Remove the images of the tests' system in the end, when no container is left that uses them."""
-    yield
-    found = set(docker("image", "ls", "--quiet", "--filter", f"label=argosy.system={SYSTEM}").split())
-    if found:
-        docker("image", "rm", "--force", *found, check=False)
-
-
-@pytest.fixture(scope="session")
-def project(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def project(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A project whose cluster is not started yet; what it leaves on the engine is removed in the end."""
     with cleared(tmp_path_factory.mktemp("project"), "e2e", 56) as lab:
         yield lab
@@ -46,7 +37,7 @@ def cluster(project: Lab) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def solo(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def solo(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Another project, for journeys that break their cluster."""
     with cleared(tmp_path_factory.mktemp("solo"), "e2e-solo", 57) as lab:
         yield lab
@@ -54,12 +45,13 @@ def solo(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 
 @contextmanager
 def cleared(root: Path, cluster: str, third: int) -> Iterator[Lab]:
-    """Yield a project, without what an earlier, killed test run left of its cluster, and leave nothing."""
+    """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""
     lab = make_project(root, cluster, third)
     remove_leftovers(lab)
     try:
         yield lab
     finally:
+        lab.end_begun()
         lab.inv("local.stop", "--all", check=False)
         remove_leftovers(lab)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ class Lab:
     cluster: str
     third: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -74,9 +76,20 @@ class Lab:
     def begin(self, *words: str) -> subprocess.Popen[bytes]:
         """Start `inv WORDS...` in a process group of its own and return at once."""
         with (self.root / "begun.log").open("ab") as log:
-            return subprocess.Popen(
-                self.argv(*words), cwd=self.root, env=self.env(), stdout=log, stderr=log, start_new_session=True
+            self.begun.append(
+                subprocess.Popen(
+                    self.argv(*words), cwd=self.root, env=self.env(), stdout=log, stderr=log, start_new_session=True
+                )
             )
+        return self.begun[-1]
+
+    def end_begun(self) -> None:
+        """Kill what `begin` has started and all that those have started."""
+        for process in self.begun:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self.begun.clear()
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "invoke", *words]
@@ -118,6 +131,11 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     lab = Lab(root, cluster, third)
     shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
     shutil.copy(ROOT / "VERSION", root / "VERSION")
+    # What builds remember is kept from one test run to the next, as the images are: the second one is much faster.
+    memory = ROOT / ".argosy" / "e2e-build"
+    memory.mkdir(parents=True, exist_ok=True)
+    (root / ".argosy").mkdir()
+    (root / ".argosy" / "build").symlink_to(memory)
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = SYSTEM

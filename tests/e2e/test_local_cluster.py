@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 
 import pytest
@@ -48,9 +46,10 @@ def test_a_killed_start_is_gone_on_with(project: Lab) -> None:
     eventually(
         "a machine is there",
         lambda: bool(docker("ps", "--quiet", "--filter", f"name={project.container('sea-')}")),
-        400,
+        900,
     )
-    os.killpg(killed.pid, signal.SIGKILL)
+    # Only the task itself: its `vagrant` goes on by itself for a while, as after any `kill -9`.
+    killed.kill()
     killed.wait()
     project.inv("local.start", "3", timeout=600)
     assert_healthy(project)
