@@ -35,7 +35,7 @@ exec "$@"
 SYSTEMCTL = """\
 #!/bin/sh
 case $* in
-    *is-system-running*) echo running ;;
+    *is-system-running*) cat {folder}/running ;;
     *ActiveState*) cat {folder}/units ;;
 esac
 """
@@ -80,6 +80,9 @@ class InstallingMachine:
     def units(self, installer: str, secrets: str = "active") -> None:
         _replace(self.folder / "units", f"{installer}\n\n{secrets}\n")
 
+    def boots(self, booting: bool) -> None:
+        _replace(self.folder / "running", "starting\n" if booting else "running\n")
+
     def record(self, state: str, **content: Any) -> None:
         known = {"state": state, "release": RELEASE, "machine": "air-01", "seconds": 2.5, "failed": []}
         _replace(self.folder / "lib" / SYSTEM / "install.json", json.dumps(known | content))
@@ -116,6 +119,7 @@ def installing_machine(folder: Path, addresses: tuple[str, ...] = ("127.0.0.1",)
     wrapper = ["unshare", "--mount", "sh", "-c", OVERLAY, str(folder)]
     with ssh_server(folder / "sshd", addresses=addresses, wrapper=wrapper, user="root") as server:
         machine = InstallingMachine(folder, server)
+        machine.boots(False)
         machine.units("inactive")
         machine.status(state="installing")
         yield machine

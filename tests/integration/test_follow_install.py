@@ -129,6 +129,19 @@ def test_a_result_of_before_does_not_end_an_install_that_has_begun_again(machine
         assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
 
 
+def test_while_a_machine_boots_its_result_is_one_of_before(machine: InstallingMachine) -> None:
+    machine.boots(True)
+    machine.record("active", seconds=99)
+    with following(machine) as follower:
+        eventually(lambda: machine.asked() != [])
+        machine.units("activating")
+        machine.says("installing release 0.1.3")
+        follower.wait_for("air-01: installing release 0.1.3")
+        machine.record("active")
+        machine.units("inactive")
+        assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
+
+
 def test_at_the_deadline_it_says_what_is_not_up_and_why(machine: InstallingMachine) -> None:
     machine.units("activating")
     machine.status(

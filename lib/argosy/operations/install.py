@@ -119,14 +119,20 @@ class _Follower:
             self._shows, self._result_line = True, False
 
     def _is_decided(self) -> bool:
-        """Return whether the present verdict counts: seen often enough, or the installer's last line has passed."""
+        """Return whether the present verdict counts: seen often enough, or the installer's last line has passed.
+
+        While a machine boots, a result is one of before: the installer comes again.
+        """
         if self._state is None or self._state.verdict is Verdict.WORKING:
             return False
         finished = self._state.verdict in (Verdict.INSTALLED, Verdict.FAILED)
-        return self._seen >= self._state.verdict.value or (finished and self._shows and self._result_line)
+        if finished and self._shows and self._result_line:
+            return True
+        return self._seen >= self._state.verdict.value and (self._shows or not self._state.booting)
 
     def _conclude(self) -> Installed:
-        verdict = self._state.verdict if self._state and self._is_decided() else Verdict.WORKING
+        seen = self._state.verdict if self._state else Verdict.WORKING
+        verdict = seen if self._is_decided() or seen is Verdict.INSTALLED else Verdict.WORKING
         record = self._state.record if self._state else {}
         if verdict is Verdict.INSTALLED:
             self._say(f"release {record['release']} is installed ({record['seconds']:g} s)")
