@@ -27,7 +27,7 @@ from argosy import console
 # "No slower" within what two runs of the same thing differ by.
 NOISE = 1.05
 FASTER_THAN_ANSIBLE = 5.0
-PEAK_MEGABYTES = 256
+PEAK_MEGABYTES = 128
 
 
 @dataclass(frozen=True)
