@@ -35,9 +35,6 @@ class Recorded(Phase[Log]):
             raise self._error
         return self._changed
 
-    def clean_up(self, log: Log) -> None:
-        log.append(f"clean up {self.title}")
-
 
 def silent(_subject: str, _message: str) -> None:
     pass
@@ -55,19 +52,19 @@ def test_phases_run_in_order_and_say_what_they_changed() -> None:
     assert [(it.title, it.changed) for it in timings] == [("one", True), ("two", False), ("three", False)]
 
 
-def test_a_failing_phase_is_cleaned_up_and_the_rest_left_alone() -> None:
+def test_nothing_runs_after_a_phase_that_fails() -> None:
     log: Log = []
     with pytest.raises(Refused, match="no"):
         run_phases([Recorded("one"), Recorded("two", error=Refused("no")), Recorded("three")], log, silent, "x")
-    assert log == ["run one", "run two", "clean up two"]
+    assert log == ["run one", "run two"]
 
 
-def test_ctrl_c_is_cleaned_up_and_says_how_to_go_on() -> None:
+def test_ctrl_c_says_how_to_go_on() -> None:
     log: Log = []
     with pytest.raises(Interrupted, match=r"two: interrupted; `inv local\.start 3` goes on") as caught:
         run_phases([Recorded("one"), Recorded("two", error=KeyboardInterrupt())], log, silent, "local.start 3")
     assert caught.value.code == 130
-    assert log[-1] == "clean up two"
+    assert log == ["run one", "run two"]
 
 
 def test_a_second_run_is_told_who_is_at_work(tmp_path: Path) -> None:

@@ -153,12 +153,20 @@ class Gate(Phase[Work]):
         return [Step("health", "ask every machine, every member, and the balancer")]
 
     def run(self, work: Work) -> bool:
+        deadline = work.settings.local.boot_deadline_seconds if work.down else GATE_SECONDS
+        waiting = Retrying(retry=retry_if_result(bool), stop=stop_after_delay(deadline), wait=wait_fixed(POLL_SECONDS))
+        told: list[str] = []
+
+        def problems() -> list[str]:
+            found = self._problems(work, hosts)
+            if found and found != told:
+                work.report(self.title, f"not yet: {'; '.join(found)}")
+                told[:] = found
+            return found
+
         with Hosts(work.settings, work.machines) as hosts:
-            waiting = Retrying(
-                retry=retry_if_result(bool), stop=stop_after_delay(GATE_SECONDS), wait=wait_fixed(POLL_SECONDS)
-            )
             try:
-                waiting(self._problems, work, hosts)
+                waiting(problems)
             except StillWaiting as error:
                 raise Unhealthy("; ".join(error.last_attempt.result())) from None
         return False

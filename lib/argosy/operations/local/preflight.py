@@ -48,7 +48,7 @@ def refuse_lost_machines(absent: Sequence[Machine], tried: Mapping[str, Tried]) 
     if any(it.active for it in tried.values()):
         names = ", ".join(machine.name for machine in absent)
         raise Refused(
-            f"{names}: gone, while the other machines run; the etcd member went with the disk, so that it can't be made "
+            f"{names}: gone, while the other machines run; the etcd member went with the disk, so it can't be made "
             f"anew in this cluster: `inv local.stop`, then start again"
         )
 

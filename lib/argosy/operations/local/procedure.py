@@ -16,7 +16,10 @@ Work = TypeVar("Work")
 
 
 class Phase(ABC, Generic[Work]):
-    """One part of a procedure. `title`: a noun, as progress lines show it."""
+    """One part of a procedure. `title`: a noun, as progress lines show it.
+
+    There is no clean-up to be forgotten: whatever a phase leaves when it is cut off, its next run can go on from.
+    """
 
     title: ClassVar[str]
 
@@ -31,9 +34,6 @@ class Phase(ABC, Generic[Work]):
     def run(self, work: Work) -> bool:
         """Do it; return whether anything was changed. Idempotent, and safe to do again after it was killed."""
 
-    def clean_up(self, work: Work) -> None:
-        """After a failure or Ctrl-C: put away what the same command can't go on from."""
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -45,7 +45,7 @@ class Timing:
 
 
 def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: str) -> list[Timing]:
-    """Run the phases that should run, in order; stop at the first that fails, after its clean-up.
+    """Run the phases that should run, in order; stop at the first that fails.
 
     Raises Interrupted on Ctrl-C, naming the phase.
     """
@@ -61,13 +61,9 @@ def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: 
         try:
             changed = phase.run(work)
         except KeyboardInterrupt:
-            phase.clean_up(work)
             raise Interrupted(
                 f"{phase.title}: interrupted; `inv {task}` goes on from here, `inv local.stop` clears"
             ) from None
-        except BaseException:
-            phase.clean_up(work)
-            raise
         seconds = time.monotonic() - started
         report(phase.title, f"{place} {'done' if changed else 'unchanged'} ({seconds:.1f} s)")
         timings.append(Timing(phase.title, seconds, changed))
