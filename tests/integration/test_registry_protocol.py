@@ -1,0 +1,241 @@
+"""What a registry may answer that ours doesn't: tokens, pages elsewhere, redirects, a busy server. Over real TLS."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from argosy import pki
+from argosy.errors import RegistryError
+from argosy.registry import Registry
+
+pytestmark = pytest.mark.integration
+
+BASIC = "Basic " + base64.b64encode(b"me:hunter2").decode()
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    document: object = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[["Server", str, dict[str, list[str]], str], Answer]
+
+
+class Server:
+    """Answers by `handler(server, path, query, authorization)`. `asked`: every request's path and authorization."""
+
+    def __init__(self, folder: Path) -> None:
+        self.handler: Handler = lambda *_: Answer()
+        self.asked: list[tuple[str, str]] = []
+        pair = pki.ensure_registry_certificate(folder, ["127.0.0.1"])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._class())
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _class(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Request(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                url = urlsplit(self.path)
+                authorization = self.headers.get("Authorization", "")
+                server.asked.append((self.path, authorization))
+                answer = server.handler(server, url.path, parse_qs(url.query), authorization)
+                body = answer.document if isinstance(answer.document, bytes) else json.dumps(answer.document).encode()
+                self.send_response(answer.status)
+                for name, value in {**answer.headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_HEAD = do_DELETE = do_GET  # noqa: N815 (http.server's names)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Request
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Server]:
+    """Another host, with a certificate of the same CA."""
+    made = Server(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def registry(server: Server, tmp_path: Path) -> Iterator[Registry]:
+    with Registry(server.address, "me", "hunter2", ca=pki.authority_path(tmp_path), timeout_seconds=5) as client:
+        yield client
+
+
+def with_token(server: Server, path: str, query: dict[str, list[str]], authorization: str) -> Answer:
+    """A registry that takes tokens only: one for each repository, from its own /token."""
+    if path == "/token":
+        granted = f"for-{query['scope'][0].split(':')[1]}" if authorization == BASIC else ""
+        return Answer(document={"token": granted}) if granted else Answer(401)
+    name = path.removeprefix("/v2/").removesuffix("/tags/list")
+    if authorization == f"Bearer for-{name}":
+        return Answer(document={"tags": [name]})
+    realm = f'Bearer realm="https://{server.address}/token",service="test",scope="repository:{name}:pull"'
+    return Answer(401, headers={"WWW-Authenticate": realm})
+
+
+class TestTokens:
+    def test_are_fetched_with_the_password_and_used(self, server: Server, registry: Registry) -> None:
+        server.handler = with_token
+        assert registry.tags("air/web") == ["air/web"]
+        assert registry.tags("air/api") == ["air/api"]
+        assert [path for path, authorization in server.asked if authorization == BASIC] == [
+            "/token?service=test&scope=repository%3Aair%2Fweb%3Apull",
+            "/token?service=test&scope=repository%3Aair%2Fapi%3Apull",
+        ]
+
+    def test_with_a_wrong_password_it_is_refused_in_one_line(self, server: Server, tmp_path: Path) -> None:
+        server.handler = with_token
+        with (
+            Registry(server.address, "me", "wrong", ca=pki.authority_path(tmp_path)) as registry,
+            pytest.raises(RegistryError, match=r"the registry refused user me or the password: compare"),
+        ):
+            registry.tags("air/web")
+
+    def test_are_never_asked_for_without_tls(self, server: Server, registry: Registry) -> None:
+        header = {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:1/token"'}
+        server.handler = lambda *_: Answer(401, headers=header)
+        with pytest.raises(RegistryError, match="refused user me"):
+            registry.check()
+
+
+class TestBusy:
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+    def test_it_is_asked_again(self, server: Server, registry: Registry, status: int) -> None:
+        server.handler = lambda here, *_: Answer(200 if len(here.asked) == 3 else status, {"tags": ["0.1.0"]})
+        assert registry.tags("air/web") == ["0.1.0"]
+        assert len(server.asked) == 3
+
+    def test_but_not_for_ever(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(503)
+        with pytest.raises(RegistryError, match=r"the registry answered GET /v2/ with 503 Service Unavailable"):
+            registry.check()
+        assert len(server.asked) == 4
+
+    def test_what_it_refuses_is_not_asked_again(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(400)
+        with pytest.raises(RegistryError, match=r"answered GET /v2/ with 400"):
+            registry.check()
+        assert len(server.asked) == 1
+
+    def test_silence_ends_in_time(self, server: Server, tmp_path: Path) -> None:
+        done = threading.Event()
+
+        def wait(*_: object) -> Answer:
+            done.wait(20)
+            return Answer()
+
+        server.handler = wait
+        with Registry(server.address, "me", "x", ca=pki.authority_path(tmp_path), timeout_seconds=0.3) as registry:
+            try:
+                with pytest.raises(RegistryError, match=r"it does not answer within 0.3 s"):
+                    registry.check()
+            finally:
+                done.set()
+
+
+class TestElsewhere:
+    def basic_only(self, server: Server, authorization: str) -> Answer | None:
+        return None if authorization == BASIC else Answer(401, headers={"WWW-Authenticate": "Basic realm=x"})
+
+    def test_a_next_page_at_another_host_is_asked_here(self, server: Server, other: Server, registry: Registry) -> None:
+        def pages(here: Server, path: str, query: dict[str, list[str]], authorization: str) -> Answer:
+            refused = self.basic_only(here, authorization)
+            if refused:
+                return refused
+            if "last" in query:
+                return Answer(document={"repositories": ["air/web"]})
+            following = {"Link": f'<https://{other.address}/v2/_catalog?last=air/api&n=1>; rel="next"'}
+            return Answer(document={"repositories": ["air/api", "else/x"]}, headers=following)
+
+        server.handler = pages
+        assert registry.repositories("air/") == ["air/api", "air/web"]
+        assert other.asked == []
+
+    def test_a_download_from_another_host_does_not_get_the_password(
+        self, server: Server, other: Server, registry: Registry
+    ) -> None:
+        def answers(here: Server, path: str, _query: dict[str, list[str]], authorization: str) -> Answer:
+            refused = self.basic_only(here, authorization)
+            if refused:
+                return refused
+            if "blobs" in path:
+                return Answer(307, headers={"Location": f"https://{other.address}/storage/1"})
+            document = {"config": {"digest": "sha256:c", "size": 2}, "layers": [{"size": 40}]}
+            return Answer(document=document, headers={"Docker-Content-Digest": "sha256:m"})
+
+        server.handler = answers
+        other.handler = lambda *_: Answer(document={"config": {"Labels": {"a": "1"}}})
+        manifest = registry.manifest("air/web", "0.1.0")
+        assert manifest is not None
+        assert (manifest.digest, manifest.size_bytes) == ("sha256:m", 42)
+        assert registry.labels("air/web", manifest) == {"a": "1"}
+        assert other.asked == [("/storage/1", "")]
+
+
+class TestAnswers:
+    def test_an_index_stands_for_its_first_real_platform(self, server: Server, registry: Registry) -> None:
+        def answers(_here: Server, path: str, *_: object) -> Answer:
+            if path.endswith("0.1.0"):
+                entries = [
+                    {"digest": "sha256:attestation", "platform": {"architecture": "unknown", "os": "unknown"}},
+                    {"digest": "sha256:amd64", "platform": {"architecture": "amd64", "os": "linux"}},
+                ]
+                headers = {"Content-Type": INDEX, "Docker-Content-Digest": "sha256:index"}
+                return Answer(document={"manifests": entries}, headers=headers)
+            assert path.endswith("sha256:amd64")
+            return Answer(document={"config": {"digest": "sha256:c", "size": 1}, "layers": []})
+
+        server.handler = answers
+        manifest = registry.manifest("air/web", "0.1.0")
+        assert manifest is not None
+        assert (manifest.digest, manifest.config_digest) == ("sha256:index", "sha256:c")
+
+    @pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b""])
+    def test_what_is_not_a_registry_is_told(self, server: Server, registry: Registry, body: bytes) -> None:
+        server.handler = lambda *_: Answer(document=body)
+        with pytest.raises(RegistryError, match=r"what answers there is not a registry: check registry.address"):
+            registry.tags("air/web")
+
+    def test_forbidden_deletes_name_the_setting(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(405)
+        with pytest.raises(RegistryError, match="set REGISTRY_STORAGE_DELETE_ENABLED=true there"):
+            registry.delete("air/web", "sha256:m")
