@@ -35,6 +35,8 @@ tell
 set -- --follow --quiet --all --output=json --output-fields=MESSAGE,_PID,_SYSTEMD_UNIT,UNIT
 since=$(systemctl show --property=InactiveExitTimestamp --value "$system-installer.service")
 if [ -n "$cursor" ]; then set -- "$@" --no-tail "--after-cursor=$cursor"
+elif [ -e "$state/install.json" ] && ! systemctl show "$system-installer.service" | grep -qx ActiveState=activating
+then set -- "$@" --lines=0
 elif [ -n "$since" ]; then set -- "$@" --no-tail "--since=$since"
 else set -- "$@" --boot "--lines=$lines"
 fi
@@ -42,8 +44,8 @@ for unit in secrets etcd installer; do set -- "$@" "--unit=$system-$unit.service
 journalctl "$@" &
 while sleep {TICK_SECONDS}; do tell; done
 """
-"""$1: the system; $2: the journal's cursor after which to begin. Without one: where the installer began, or, when it
-has not, the last $3 lines of this boot."""
+"""$1: the system; $2: the journal's cursor after which to begin. Without one: where the installer that is at
+work began; with what comes, when an earlier one has ended; else with the last $3 lines of this boot."""
 
 
 class Verdict(Enum):

@@ -57,8 +57,7 @@ def _render(settings: Settings, service: str, image: Image, revision: str) -> st
         remove_leftover=_quietly("rm --force", container),
         read_settings=command_line(_read_settings(system, service, entry)) if entry.settings else "",
         run=command_line(run_argv(settings, service, image, revision)),
-        stop=command_line([DOCKER, "stop", container]),
-        stop_leftover=_quietly("stop", container),
+        stop=_quietly("stop", container),
         stop_status=exit_status(entry.stop.signal),
         stop_timeout_seconds=entry.stop.grace_seconds + STOP_MARGIN_SECONDS,
     )
@@ -128,7 +127,7 @@ def _volume(volume: VolumeSettings) -> str:
 
 
 def _quietly(docker_command: str, container: str) -> str:
-    """Return a command line whose failure says nothing: usually there is no such container."""
+    """Return a command line whose failure says nothing: often there is no such container, any more or yet."""
     script = f"exec {DOCKER} {docker_command} {container} >/dev/null 2>&1"
     return command_line(["/bin/sh", "-c", script], prefix="-")
 

@@ -36,6 +36,8 @@ SYSTEMCTL = """\
 #!/bin/sh
 case $* in
     *is-system-running*) cat {folder}/running ;;
+    *InactiveExitTimestamp*) ;;
+    "show air-installer.service") sed -n '1s/^/ActiveState=/p' {folder}/units ;;
     *ActiveState*) cat {folder}/units ;;
 esac
 """
@@ -46,6 +48,7 @@ JOURNALCTL = """\
 echo "$*" >>{folder}/asked
 case $* in *--follow*) ;; *) exec cat {folder}/tail ;; esac
 after=0
+case $* in *--lines=0*) after=$(wc -l <{folder}/journal) ;; esac
 for word in "$@"; do case $word in --after-cursor=*) after=${{word#*=}} ;; esac; done
 exec tail --follow --lines=+$((after + 1)) {folder}/journal
 """

@@ -137,6 +137,7 @@ def test_while_a_machine_boots_its_result_is_one_of_before(machine: InstallingMa
         machine.units("activating")
         machine.says("installing release 0.1.3")
         follower.wait_for("air-01: installing release 0.1.3")
+        machine.says("argosy-result {}")
         machine.record("active")
         machine.units("inactive")
         assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}

@@ -59,7 +59,8 @@ def _raise_if_only_late(outcomes: Mapping[str, Outcome[Installed]], deadline_sec
 
 
 class _Follower:
-    """One machine's install. `_seen`: how many times in a row the machine gave the present verdict."""
+    """One machine's install. `_seen`: how many times in a row the machine gave the present verdict; `_worked`: it was
+    seen at work; `_result_line`: its installer has said its last, and all before it was shown."""
 
     def __init__(self, host: Host, settings: Settings, report: Report, deadline: float, allowed: float) -> None:
         self._host = host
@@ -70,7 +71,7 @@ class _Follower:
         self._cursor = ""
         self._state: State | None = None
         self._seen = 0
-        self._shows = False
+        self._worked = False
         self._result_line = False
         self._last_text = ""
 
@@ -106,17 +107,16 @@ class _Follower:
             self._cursor = entry.cursor
             self._result_line = self._result_line or entry.is_result
             self._last_text = entry.own_text or self._last_text
-            if entry.text and self._shows:
+            if entry.text:
                 self._say(entry.text)
         return self._is_decided()
 
     def _tick(self, state: State) -> None:
-        """Take in a state. What was written before we came is shown only when the install is still going on."""
         unchanged = self._state is not None and self._state.verdict is state.verdict
         self._seen = self._seen + 1 if unchanged else 1
         self._state = state
         if state.verdict is Verdict.WORKING:
-            self._shows, self._result_line = True, False
+            self._worked, self._result_line = True, False
 
     def _is_decided(self) -> bool:
         """Return whether the present verdict counts: seen often enough, or the installer's last line has passed.
@@ -126,9 +126,9 @@ class _Follower:
         if self._state is None or self._state.verdict is Verdict.WORKING:
             return False
         finished = self._state.verdict in (Verdict.INSTALLED, Verdict.FAILED)
-        if finished and self._shows and self._result_line:
+        if finished and self._result_line:
             return True
-        return self._seen >= self._state.verdict.value and (self._shows or not self._state.booting)
+        return self._seen >= self._state.verdict.value and (self._worked or not self._state.booting)
 
     def _conclude(self) -> Installed:
         seen = self._state.verdict if self._state else Verdict.WORKING
@@ -146,7 +146,7 @@ class _Follower:
     def _failed(self, record: Mapping[str, Any]) -> ArgosyError:
         """Return the error; report the reasons and last log lines, unless the installer has just told them."""
         found = failures(record)
-        for reason, log in found if not (self._shows and self._result_line) else ():
+        for reason, log in [] if self._result_line else found:
             self._say(f"failed: {reason}")
             for line in log:
                 self._say(f"    {line}")
