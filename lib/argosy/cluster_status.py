@@ -176,7 +176,15 @@ class ClusterStatus:
             [it.name, it.address, it.state, it.release, *_member_cells(it.member), it.reason] for it in self.machines
         ]
         services: Rows = [
-            [it.name, service.name, service.unit, service.check, service.version, _short(service.digest), service.since[:19]]
+            [
+                it.name,
+                service.name,
+                service.unit,
+                service.check,
+                service.version,
+                _short(service.digest),
+                service.since[:19],
+            ]
             for it in self.machines
             for service in it.services
         ]
