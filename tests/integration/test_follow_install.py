@@ -74,8 +74,8 @@ def test_an_install_is_shown_as_it_goes_and_ends_with_its_result(machine: Instal
         machine.says("raft: became leader", unit="etcd")
         machine.says("web: passes its check")
         follower.wait_for("air-01: web: passes its check")
-        machine.says("argosy-result {}")
         machine.record("active")
+        machine.says("argosy-result {}")
         machine.units("inactive")
         assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
     assert follower.lines == [
@@ -137,8 +137,8 @@ def test_while_a_machine_boots_its_result_is_one_of_before(machine: InstallingMa
         machine.units("activating")
         machine.says("installing release 0.1.3")
         follower.wait_for("air-01: installing release 0.1.3")
-        machine.says("argosy-result {}")
         machine.record("active")
+        machine.says("argosy-result {}")
         machine.units("inactive")
         assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
 

@@ -105,7 +105,9 @@ class _Follower:
             self._tick(state)
         elif entry := parse_entry(line, self._system):
             self._cursor = entry.cursor
-            self._result_line = self._result_line or entry.is_result
+            if entry.is_result:
+                # What we know of the machine is older than this line: the next state counts.
+                self._result_line, self._seen = True, 0
             self._last_text = entry.own_text or self._last_text
             if entry.text:
                 self._say(entry.text)
@@ -126,7 +128,7 @@ class _Follower:
         if self._state is None or self._state.verdict is Verdict.WORKING:
             return False
         finished = self._state.verdict in (Verdict.INSTALLED, Verdict.FAILED)
-        if finished and self._result_line:
+        if finished and self._result_line and self._seen:
             return True
         return self._seen >= self._state.verdict.value and (self._worked or not self._state.booting)
 
