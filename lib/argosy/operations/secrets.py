@@ -193,7 +193,8 @@ def _certificates(settings: Settings, machine: Machine, made: bool = True) -> di
 
 def _registry_login(settings: Settings, password: Secret) -> Secret:
     """Return Docker's config.json (https://docs.docker.com/reference/cli/docker/login/)."""
-    login = base64.b64encode(f"{settings.registry.user}:".encode() + password.reveal()).decode()
+    secret = password.reveal().removesuffix(b"\n")  # a file often ends with a line break; the registry is told the same
+    login = base64.b64encode(f"{settings.registry.user}:".encode() + secret).decode()
     return Secret(json.dumps({"auths": {settings.registry.address: {"auth": login}}}, indent=2).encode())
 
 
