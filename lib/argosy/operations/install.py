@@ -11,7 +11,15 @@ from typing import Any
 
 from argosy.config import Settings
 from argosy.console import Report
-from argosy.errors import ArgosyError, DeadlineExceeded, HostKeyMismatch, HostUnreachable, LoginRefused, Unhealthy
+from argosy.errors import (
+    ArgosyError,
+    CommandFailed,
+    DeadlineExceeded,
+    HostKeyMismatch,
+    HostUnreachable,
+    LoginRefused,
+    Unhealthy,
+)
 from argosy.fanout import Outcome, joined
 from argosy.host import Host, Hosts
 from argosy.install_progress import FIRST_LINES, WATCH, State, Verdict, failures, not_up, parse_entry, parse_state
@@ -83,6 +91,9 @@ class _Follower:
                 raise
             except HostUnreachable as error:
                 self._say(f"{error}; trying again")
+            except CommandFailed:
+                if self._state is None:
+                    raise  # it never worked, for want of sudo say; later, a machine that shuts down ends it
             except DeadlineExceeded:
                 break
             if not self._is_decided():
@@ -96,7 +107,6 @@ class _Follower:
             sudo=True,
             on_line=self._line,
             deadline_seconds=max(0.1, self._deadline - time.monotonic()),
-            check=False,
         )
 
     def _line(self, line: str) -> bool:
