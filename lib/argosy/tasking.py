@@ -11,10 +11,13 @@ word names a task. `_handle` below stands before `ParseMachine.handle` and leave
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from invoke.exceptions import Exit
 from invoke.parser import parser as invoke_parser
 from invoke.parser.argument import Argument
 from invoke.tasks import Task as InvokeTask
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from argosy.config import Settings
 
 _UNLIMITED = 1_000_000
+BROKEN_PIPE = 141
+"""What a shell reports of a program that SIGPIPE has ended."""
 
 
 class Words(Argument):
@@ -74,6 +79,10 @@ class Task(InvokeTask):  # type: ignore[type-arg]
             return super().__call__(*args, **kwargs)
         except KeyboardInterrupt:
             raise Interrupted(f"{self.name}: interrupted; the same command again goes on from here") from None
+        except BrokenPipeError:
+            # Whoever read our output (`| head`) has had enough. Python would complain of it once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=BROKEN_PIPE) from None
 
 
 def task(*args: Any, **kwargs: Any) -> Callable[..., Any]:

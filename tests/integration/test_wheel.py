@@ -59,13 +59,17 @@ def consumer(tmp_path: Path) -> Path:
         "import sys; sys.path.insert(0, 'lib')\n"
         "import argosy\n"
         "from invoke import Collection, task\n"
+        "from argosy.tasking import task as our_task\n"
         "import own\n"
+        "@our_task\n"
+        "def flood(c):\n"
+        "    for number in range(100_000): print(number, flush=True)\n"
         "@task\n"
         "def answer(c):\n"
         "    from argosy.config import load\n"
         "    s = load(c.config)\n"
         "    print(own.VALUE, s.system, s.cluster, s.ssh.port, s.root, argosy.__file__)\n"
-        "namespace = Collection(answer, *argosy.ns.collections.values())\n"
+        "namespace = Collection(answer, flood, *argosy.ns.collections.values())\n"
         "namespace.configure(argosy.ns.configuration())\n"
     )
     (tmp_path / "invoke.yaml").write_text("system: ship\nclusters: {bay: {ssh: {port: 2200}}, sea: {}}\n")
@@ -109,3 +113,8 @@ def test_the_wheel_renders_a_template_away_from_the_checkout(python: Path, consu
         "print(files('argosy').joinpath('templates/systemd/service.service.j2').is_file())"
     )
     assert run(python, "-c", program, cwd=consumer).stdout.strip() == "True"
+
+
+def test_a_reader_that_has_had_enough_is_no_error(python: Path, consumer: Path) -> None:
+    piped = run("sh", "-c", f"{python} -m invoke flood | head -n 1", cwd=consumer)
+    assert (piped.stdout, piped.stderr) == ("0\n", "")

@@ -137,7 +137,18 @@ def _bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: 
             raise CommandFailed(
                 f"{host.name}: can't write {folder}: {reason}; then run cluster.upload-secrets again", done
             )
+        unit = f"{settings.system}-secrets.service"
+        host.run(remote_shell.Script("start what waits for secrets", AGAIN, unit), sudo=True)
     return changes
+
+
+AGAIN = """\
+set -eu
+[ -d /run/systemd/system ] || exit 0
+systemctl try-restart --no-block "$1"
+"""
+"""Where the first upload was complete, the path unit waits no more: start once again what follows from secrets, such as
+an install that failed for a wrong password. Does nothing on a machine that is still to see its first marker."""
 
 
 def _changes(host: Host, settings: Settings, wanted: Mapping[str, str | None]) -> list[Change]:
