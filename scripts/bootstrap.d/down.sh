@@ -79,7 +79,9 @@ restore_host() {
     [ -n "$docker_key" ] || rm -f /etc/docker/key.json
     find /run/docker /run/containerd /opt/containerd -depth -type d -empty -delete 2>/dev/null || true
     # Nested engines leave empty groups when their machine is killed.
-    find /sys/fs/cgroup -depth -type d -path '*/docker*' -exec rmdir {} + 2>/dev/null || true
+    for groups in /sys/fs/cgroup/docker /sys/fs/cgroup/*/docker; do
+        find "$groups" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
 }
 
 remove_engine_files() {
@@ -132,5 +134,7 @@ remove_from_tree() {
             say "removed $made"
         fi
     done
+    # The cluster's own secrets went with `inv local.stop --all`; those of other clusters stay.
+    rmdir "$ROOT/secrets" 2>/dev/null || true
     find "$ROOT" -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 }
