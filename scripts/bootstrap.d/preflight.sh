@@ -62,9 +62,10 @@ check_python() {
 }
 
 check_packages() {
-    apt_knows_packages || return 0
+    missing=$(missing_packages)
+    [ -n "$missing" ] && apt_knows_packages || return 0
     unknown=
-    for package in $(missing_packages); do
+    for package in $missing; do
         installable "$package" || unknown="$unknown $package"
     done
     [ -z "$unknown" ] || {
