@@ -22,7 +22,7 @@ def _python(c: Context, command: str) -> None:
 
 @task
 def lint(c: Context) -> None:
-    """Check style and types; changes nothing.
+    """Check style and types; changes nothing. (shellcheck: `scripts/bootstrap test-packages` brings it.)
 
     Example: inv lint
     """
@@ -30,6 +30,7 @@ def lint(c: Context) -> None:
         _python(c, f"ruff check {CODE}")
         _python(c, f"ruff format --check {CODE}")
         _python(c, "mypy")
+        c.run("shellcheck -x scripts/bootstrap")
 
 
 @task(help={"only": "unit, integration or e2e; all of them when left out", "k": "pytest's -k"})
