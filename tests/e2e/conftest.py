@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lab import Lab, docker, make_project
+from lab import MEMORY, Lab, docker, make_project
+
+from argosy.atomic import locked
 
 START_SECONDS = 600
 
@@ -47,13 +49,15 @@ def solo(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 def cleared(root: Path, cluster: str, third: int) -> Iterator[Lab]:
     """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""
     lab = make_project(root, cluster, third)
-    remove_leftovers(lab)
-    try:
-        yield lab
-    finally:
-        lab.end_begun()
-        lab.inv("local.stop", "--all", check=False)
+    # Another test run on this engine would have clusters of the same names: one after the other.
+    with locked(MEMORY / f"{cluster}.lock"):
         remove_leftovers(lab)
+        try:
+            yield lab
+        finally:
+            lab.end_begun()
+            lab.inv("local.stop", "--all", check=False)
+            remove_leftovers(lab)
 
 
 def remove_leftovers(lab: Lab) -> None:

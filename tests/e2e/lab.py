@@ -22,6 +22,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "sea"
+MEMORY = ROOT / ".argosy" / "e2e-build"
 COMMAND_SECONDS = 300
 
 
@@ -132,10 +133,9 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
     shutil.copy(ROOT / "VERSION", root / "VERSION")
     # What builds remember is kept from one test run to the next, as the images are: the second one is much faster.
-    memory = ROOT / ".argosy" / "e2e-build"
-    memory.mkdir(parents=True, exist_ok=True)
+    MEMORY.mkdir(parents=True, exist_ok=True)
     (root / ".argosy").mkdir()
-    (root / ".argosy" / "build").symlink_to(memory)
+    (root / ".argosy" / "build").symlink_to(MEMORY)
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = SYSTEM
