@@ -75,3 +75,16 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     }
     assert {name for name in changing if "dry_run" not in flags[name]} == set()
     assert {name for name in reading if "json" not in flags[name]} == set()
+
+
+def test_every_command_that_a_message_or_a_page_names_exists() -> None:
+    known = {f"{name}.{space.transform(task)}" for name, space in ns.collections.items() for task in space.tasks}
+    known |= {"bench.fanout", "bench.local"}
+    sources = [*PAGES, *ROOT.glob("lib/argosy/**/*.py"), *ROOT.glob("fabfile/*.py"), *ROOT.glob("scripts/**/*.sh")]
+    named = {
+        (str(path.relative_to(ROOT)), command)
+        for path in sources
+        for command in re.findall(r"\binv (?:--help )?([a-z]+\.[a-z][a-z-]*)", path.read_text())
+    }
+    assert named
+    assert {(path, command) for path, command in named if command not in known} == set()

@@ -189,8 +189,8 @@ def _cluster(settings: Settings, machines: Sequence[Machine], initial_state: str
     left_out = [name for name in known if name not in given]
     if initial_state == "new" and left_out and not given.keys() <= known.keys():
         raise Refused(
-            f"cluster {settings.cluster!r} has {', '.join(left_out)}, too: name all machines of a new cluster, or add "
-            f"one to it by cluster.add-machine (if they were never made, remove {settings.state_path}/machines.json)"
+            f"cluster {settings.cluster!r} has {', '.join(left_out)}, too: name all machines of a new cluster "
+            f"(if those were never made, remove {settings.state_path}/machines.json)"
         )
     return list((known | given).values())
 

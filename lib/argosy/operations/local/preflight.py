@@ -35,8 +35,8 @@ def refuse_other_count(wanted: Sequence[Machine], known: Sequence[Machine], stat
     if there and list(known) != list(wanted):
         names = ", ".join(machine.name for machine in known)
         raise Refused(
-            f"the cluster has other machines ({names}): `inv local.start {len(known)}` goes on with them; "
-            f"use local.add-machine or local.remove-machine, or `inv local.stop` first"
+            f"the cluster has other machines ({names}): `inv local.start {len(known)}` goes on with them, "
+            f"`inv local.stop` clears them first"
         )
 
 
