@@ -153,7 +153,8 @@ def _settle(client: docker.DockerClient, spec: ContainerSpec) -> Outcome:
 def _needed(spec: ContainerSpec, current: Container | None) -> Outcome:
     if current is None:
         return "created"
-    if current.labels.get(SYSTEM_LABEL) != spec.labels[SYSTEM_LABEL]:
+    # A container has its image's labels too, so the system's alone doesn't say that we made it.
+    if SPEC_LABEL not in current.labels or current.labels.get(SYSTEM_LABEL) != spec.labels[SYSTEM_LABEL]:
         raise EngineError(
             f"{spec.name}: a container of that name is there and isn't ours: remove it (`docker rm -f {spec.name}`)"
         )

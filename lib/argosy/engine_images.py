@@ -3,7 +3,9 @@
 The engine's classic builder does the work (its API is in 20.10 and in every later engine). A build yields a *candidate*
 without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
 
-    argosy.system, argosy.image    whose it is; the candidate has them too, so that one left behind is found
+    argosy.system, argosy.image    whose it is
+    argosy.state                   `candidate`, so that one left behind is found, or `version`. An untagged stage of a
+                                   build in several stages has its base's labels, so it never passes for a candidate.
     argosy.version                 0.1.3
     argosy.content                 sha256:..., see argosy.content
     argosy.release                 on the installer: {"frontend": {"version": "0.1.3", "digest": "sha256:..."}, ...}
@@ -19,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import docker
 import requests
@@ -33,6 +35,7 @@ from argosy.model import Image
 from argosy.versions import Stored, parse_version
 
 IMAGE_LABEL = "argosy.image"
+STATE_LABEL = "argosy.state"
 VERSION_LABEL = "argosy.version"
 CONTENT_LABEL = "argosy.content"
 RELEASE_LABEL = "argosy.release"
@@ -203,9 +206,13 @@ def export_content(client: docker.DockerClient, image: str, system: str) -> str:
 
 
 def tag(client: docker.DockerClient, image: str, repository: str, version: str) -> None:
-    """Let `repository:version` name the image; idempotent."""
-    with refusals(f"{repository}:{version}"):
+    """Let `repository:version` name the image; what it named before goes, unless a container uses it. Idempotent."""
+    reference = f"{repository}:{version}"
+    with refusals(reference):
+        before = [found["Id"] for found in client.api.images(reference) if found["Id"] != image]
         client.api.tag(image, repository, version)
+    for superseded in before:
+        untag(client, superseded)
 
 
 def stored_images(client: docker.DockerClient, system: str) -> list[Stored]:
@@ -261,10 +268,16 @@ def untag(client: docker.DockerClient, reference: str) -> bool:
 
 
 def remove_candidates(client: docker.DockerClient, system: str) -> None:
-    """Remove what unfinished or superseded builds of `system` left: untagged images, and containers made to be read."""
+    """Remove what unfinished builds of `system` left: untagged candidates, and containers made to be read."""
     remove_labelled(client, {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}, ("container",))
+    remove_untagged(client, system, "candidate")
+
+
+def remove_untagged(client: docker.DockerClient, system: str, state: Literal["candidate", "version"]) -> None:
+    """Remove untagged images of `system` in that state, except those that a container uses."""
+    labels = [f"{SYSTEM_LABEL}={system}", f"{STATE_LABEL}={state}"]
     with refusals("clean-up"):
-        filters: dict[str, Any] = {"dangling": True, "label": [f"{SYSTEM_LABEL}={system}", IMAGE_LABEL]}
+        filters: dict[str, Any] = {"dangling": True, "label": labels}
         for image in client.api.images(filters=filters):
             untag(client, image["Id"])
 

@@ -16,7 +16,7 @@ import pytest
 from argosy.config import Settings, load
 from argosy.engine import SYSTEM_LABEL, remove_labelled
 from argosy.engine_connection import connect
-from argosy.engine_images import stored_images
+from argosy.engine_images import stored_images, untag
 from argosy.errors import EngineError
 from argosy.operations.registry.trust import CERTIFICATES
 
@@ -84,8 +84,11 @@ def _remove(project: Project) -> None:
         remove_labelled(client, {SYSTEM_LABEL: project.system}, ("container", "network", "volume"))
         filters: dict[str, Any] = {"label": f"{SYSTEM_LABEL}={project.system}"}
         for image in client.api.images(filters=filters):
-            for reference in image["RepoTags"] or [image["Id"]]:
-                client.api.remove_image(reference, force=True)
+            for reference in image["RepoTags"] or ():
+                if reference != "<none>:<none>":
+                    untag(client, reference)
+        for image in client.api.images(filters=filters):  # stages of builds
+            untag(client, image["Id"])
     address = project.settings.registry.address
     if address:
         shutil.rmtree(CERTIFICATES / address, ignore_errors=True)

@@ -19,6 +19,7 @@ from argosy.engine import SYSTEM_LABEL
 from argosy.engine_images import (
     CONTENT_LABEL,
     IMAGE_LABEL,
+    STATE_LABEL,
     VERSION_LABEL,
     build,
     export_content,
@@ -112,7 +113,7 @@ def build_version(
 ) -> Built:
     """Build one image and give it its version. `labels`: beside our own. Raises BuildFailed."""
     started = time.monotonic()
-    ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name}
+    ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, STATE_LABEL: "candidate"}
     with write_context(context) as stream:
         candidate = build(
             client,
@@ -127,7 +128,8 @@ def build_version(
     content = memo.content(candidate, lambda: export_content(client, candidate, settings.system))
     decision = decide(name, read_series(settings), known, content)
     version = str(decision.version)
-    _tag(client, settings, name, candidate, {**ours, **(labels or {}), VERSION_LABEL: version, CONTENT_LABEL: content})
+    known_by = {STATE_LABEL: "version", VERSION_LABEL: version, CONTENT_LABEL: content}
+    _tag(client, settings, name, candidate, {**ours, **(labels or {}), **known_by})
     seconds = time.monotonic() - started
     report(name, f"{'new version' if decision.is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
     return Built(name, version, f"{repository(settings, name)}:{version}", decision.is_new, content, seconds)
@@ -137,6 +139,6 @@ def _tag(client: docker.DockerClient, settings: Settings, name: str, candidate: 
     """Label the candidate as its version and tag it.
 
     With an unchanged content the version's tag moves to the fresh candidate, which holds the same: its layers are what
-    the builder's cache goes by, and the old one, now untagged, can go.
+    the builder's cache goes by, and the old one goes.
     """
     tag(client, stamp(client, name, candidate, labels), repository(settings, name), labels[VERSION_LABEL])
