@@ -66,3 +66,10 @@ def test_failures_are_refused_together() -> None:
         reach.refuse_failures("x", {"a": result(), "b": result(2), "c": Outcome(error=HostUnreachable("c", "refused"))})
     assert set(caught.value.failures) == {"b", "c"}
     assert isinstance(caught.value.failures["b"], CommandFailed)
+
+
+def test_one_machine_alone_fails_with_its_own_error() -> None:
+    with pytest.raises(CommandFailed, match="a: 'x' ended with 2"):
+        reach.refuse_failures("'x'", {"a": result(2)})
+    with pytest.raises(HostUnreachable):
+        reach.refuse_failures("'x'", {"c": Outcome(error=HostUnreachable("c", "refused"))})

@@ -79,13 +79,16 @@ def outcome_json(outcome: Outcome[Result]) -> dict[str, Any]:
 
 
 def refuse_failures(what: str, outcomes: Mapping[str, Outcome[Result]]) -> None:
-    """Raise HostsFailed unless the command ended with 0 everywhere."""
+    """Raise HostsFailed unless the command ended with 0 everywhere; with one machine alone, its own error."""
     failures: dict[str, BaseException] = {}
     for name, outcome in outcomes.items():
         if outcome.error is not None:
             failures[name] = outcome.error
         elif outcome.get().code:
-            failures[name] = CommandFailed(f"ended with {outcome.get().code}", outcome.get())
+            failures[name] = CommandFailed(f"{name}: {what} ended with {outcome.get().code}", outcome.get())
+    if len(outcomes) == 1:
+        for error in failures.values():
+            raise error
     if failures:
         raise HostsFailed(what, failures, len(outcomes))
 
