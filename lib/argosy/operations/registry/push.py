@@ -38,13 +38,15 @@ def push(settings: Settings, report: Report, only: Collection[str] = ()) -> list
     """
     with access.opened(settings) as registry:
         registry.check()
-        missing = _missing(registry, settings, _candidates(settings, only))
+        candidates = _candidates(settings, only)
+        missing = _missing(registry, settings, candidates)
         if missing:
             trust_registry(settings, report)
         pushed = _push_all(registry, settings, report, [item for item in missing if item.name != INSTALLER])
         releases = [item for item in missing if item.name == INSTALLER]
-        pushed += _push_all(registry, settings, report, _fitting(registry, releases, report))
-    if not missing:
+        newest = newest_of(candidates).get(INSTALLER)
+        pushed += _push_all(registry, settings, report, _fitting(registry, releases, newest, report))
+    if not pushed:
         report("registry", "nothing to push: it has every version that is here")
     return pushed
 
@@ -75,16 +77,19 @@ def _missing(registry: Registry, settings: Settings, candidates: list[Stored]) -
     return [item for item in candidates if item.version not in there[item.name]]
 
 
-def _fitting(registry: Registry, releases: list[Stored], report: Report) -> list[Stored]:
-    """Return the releases whose images are all in the registry. Raises RegistryError when the newest isn't one."""
+def _fitting(registry: Registry, releases: list[Stored], newest: Stored | None, report: Report) -> list[Stored]:
+    """Return the releases whose images are all in the registry. Raises RegistryError when `newest` isn't one.
+
+    Older ones than the newest, when that is there already, will never fit, and are no news.
+    """
     fitting = []
     for item in releases:
         absent = _absent_pin(registry, item)
         if not absent:
             fitting.append(item)
-        elif item == releases[-1]:
+        elif item == newest:
             raise RegistryError(f"{item.name} {item.version}: {absent}: `inv build.installer` makes one that fits")
-        else:
+        elif newest in releases:
             report(item.name, f"{item.version}: {absent}")
     return fitting
 
