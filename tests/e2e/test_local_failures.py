@@ -79,8 +79,9 @@ def test_a_missing_secret_is_named_on_the_machine_and_here(solo: Lab) -> None:
 
 def test_a_full_disk_on_a_machine_is_said_in_one_line(solo: Lab) -> None:
     machine = solo.container(MACHINE)
-    # Where the engine inside the machine puts what it downloads: as if its disk had a few bytes left.
-    docker("exec", machine, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/var/lib/docker/tmp")
+    # Where the engine inside the machine puts what it downloads: as if its disk were full.
+    full = "mount -t tmpfs -o size=4k tmpfs /var/lib/docker/tmp && head -c 4096 /dev/zero > /var/lib/docker/tmp/full"
+    docker("exec", machine, "sh", "-c", full)
     docker("exec", machine, "systemctl", "stop", "sea-frontend")
     docker("exec", machine, "sh", "-c", "docker image rm --force $(docker image ls --quiet '*/sea/frontend')")
     docker("exec", machine, "systemctl", "restart", "--no-block", "sea-installer")
