@@ -3,9 +3,9 @@
 The engine's classic builder does the work (its API is in 20.10 and in every later engine). A build yields a *candidate*
 without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
 
+    argosy.candidate               on a candidate, the system, so that one left behind is found; on a version, nothing.
+                                   An untagged stage of a build has its base's labels, so it never passes for one.
     argosy.system, argosy.image    whose it is
-    argosy.state                   `candidate`, so that one left behind is found, or `version`. An untagged stage of a
-                                   build in several stages has its base's labels, so it never passes for a candidate.
     argosy.version                 0.1.3
     argosy.content                 sha256:..., see argosy.content
     argosy.release                 on the installer: {"frontend": {"version": "0.1.3", "digest": "sha256:..."}, ...}
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import docker
 import requests
@@ -35,7 +35,7 @@ from argosy.model import Image
 from argosy.versions import Stored, parse_version
 
 IMAGE_LABEL = "argosy.image"
-STATE_LABEL = "argosy.state"
+CANDIDATE_LABEL = "argosy.candidate"
 VERSION_LABEL = "argosy.version"
 CONTENT_LABEL = "argosy.content"
 RELEASE_LABEL = "argosy.release"
@@ -44,6 +44,7 @@ EXPORT_ROLE = "export"
 LOG_LINES = 60
 INSTRUCTION_LENGTH = 80
 
+_SPECIAL = re.compile(r'[\\"$]')
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step (\d+/\d+) : (.*)", re.DOTALL)
 
@@ -127,7 +128,7 @@ def build(
     name: str,
     context: IO[bytes],
     *,
-    labels: Mapping[str, str],
+    labels: Mapping[str, str] | None = None,
     dockerfile: str = "Dockerfile",
     arguments: Mapping[str, str] | None = None,
     no_cache: bool = False,
@@ -146,7 +147,7 @@ def build(
                 custom_context=True,
                 dockerfile=dockerfile,
                 buildargs=dict(arguments or {}),
-                labels=dict(labels),
+                labels=dict(labels or {}),
                 nocache=no_cache,
                 rm=True,
                 forcerm=True,
@@ -180,7 +181,18 @@ def failure_line(name: str, log: BuildLog, event: Mapping[str, Any]) -> str:
 
 def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:
     """Return the id of `candidate` with `labels`. The builder has it in its cache the second time."""
-    return build(client, name, _dockerfile_only(f"FROM {candidate}\n"), labels=labels)
+    labels = {**labels, CANDIDATE_LABEL: ""}
+    return build(client, name, _dockerfile_only(f"FROM {candidate}\n{label_instruction(labels)}\n"))
+
+
+def label_instruction(labels: Mapping[str, str]) -> str:
+    """Return one LABEL line for all: the engine's own parameter makes a step, and a container, of each."""
+    quoted = (f'{key}="{_SPECIAL.sub(_escaped, value)}"' for key, value in labels.items())
+    return f"LABEL {' '.join(quoted)}"
+
+
+def _escaped(special: re.Match[str]) -> str:
+    return f"\\{special[0]}"
 
 
 def _dockerfile_only(text: str) -> IO[bytes]:
@@ -209,10 +221,18 @@ def tag(client: docker.DockerClient, image: str, repository: str, version: str) 
     """Let `repository:version` name the image; what it named before goes, unless a container uses it. Idempotent."""
     reference = f"{repository}:{version}"
     with refusals(reference):
-        before = [found["Id"] for found in client.api.images(reference) if found["Id"] != image]
-        client.api.tag(image, repository, version)
-    for superseded in before:
-        untag(client, superseded)
+        before = _id_of(client, reference)
+        if before != image:
+            client.api.tag(image, repository, version)
+    if before and before != image:
+        untag(client, before)
+
+
+def _id_of(client: docker.DockerClient, reference: str) -> str:
+    try:
+        return str(client.images.get(reference).id)
+    except ImageNotFound:
+        return ""
 
 
 def stored_images(client: docker.DockerClient, system: str) -> list[Stored]:
@@ -270,14 +290,18 @@ def untag(client: docker.DockerClient, reference: str) -> bool:
 def remove_candidates(client: docker.DockerClient, system: str) -> None:
     """Remove what unfinished builds of `system` left: untagged candidates, and containers made to be read."""
     remove_labelled(client, {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}, ("container",))
-    remove_untagged(client, system, "candidate")
+    _remove_untagged(client, f"{CANDIDATE_LABEL}={system}")
 
 
-def remove_untagged(client: docker.DockerClient, system: str, state: Literal["candidate", "version"]) -> None:
-    """Remove untagged images of `system` in that state, except those that a container uses."""
-    labels = [f"{SYSTEM_LABEL}={system}", f"{STATE_LABEL}={state}"]
+def remove_superseded(client: docker.DockerClient, system: str) -> None:
+    """Remove untagged images of `system` that no container uses: what a container still ran when its version's tag
+    moved, and the stages of builds."""
+    _remove_untagged(client, f"{SYSTEM_LABEL}={system}")
+
+
+def _remove_untagged(client: docker.DockerClient, label: str) -> None:
     with refusals("clean-up"):
-        filters: dict[str, Any] = {"dangling": True, "label": labels}
+        filters: dict[str, Any] = {"dangling": True, "label": label}
         for image in client.api.images(filters=filters):
             untag(client, image["Id"])
 

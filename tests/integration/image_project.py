@@ -16,7 +16,7 @@ import pytest
 from argosy.config import Settings, load
 from argosy.engine import SYSTEM_LABEL, remove_labelled
 from argosy.engine_connection import connect
-from argosy.engine_images import stored_images, untag
+from argosy.engine_images import CANDIDATE_LABEL, stored_images, untag
 from argosy.errors import EngineError
 from argosy.operations.registry.trust import CERTIFICATES
 
@@ -58,8 +58,9 @@ class Project:
 
     def untagged(self) -> int:
         with connect() as client:
-            filters: dict[str, Any] = {"dangling": True, "label": f"{SYSTEM_LABEL}={self.system}"}
-            return len(client.api.images(filters=filters))
+            labels = (f"{SYSTEM_LABEL}={self.system}", f"{CANDIDATE_LABEL}={self.system}")
+            filters: list[dict[str, Any]] = [{"dangling": True, "label": label} for label in labels]
+            return sum(len(client.api.images(filters=chosen)) for chosen in filters)
 
 
 @contextmanager

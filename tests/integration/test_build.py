@@ -88,7 +88,7 @@ class TestVersions:
         assert labels == {
             "argosy.system": project.system,
             "argosy.image": "web",
-            "argosy.state": "version",
+            "argosy.candidate": "",
             "argosy.version": "0.1.0",
             "argosy.content": built.content,
         }

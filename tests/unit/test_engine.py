@@ -10,7 +10,7 @@ import pytest
 
 from argosy.config import VolumeSettings
 from argosy.engine import SYSTEM_LABEL, ContainerSpec, port_bindings
-from argosy.engine_images import BuildLog, failure_line, parse_pins, render_pins
+from argosy.engine_images import BuildLog, failure_line, label_instruction, parse_pins, render_pins
 from argosy.errors import EngineError
 from argosy.model import Image
 
@@ -100,6 +100,11 @@ class TestBuildLog:
         assert line == (
             "web: step 1/4 failed (FROM nowhere:1): pull access denied; is the base image here, or can it be pulled?"
         )
+
+
+def test_labels_are_one_instruction_whatever_they_hold() -> None:
+    labels = {"a": "", "b": '{"x": "1"}', "c": "\\ $HOME"}
+    assert label_instruction(labels) == r'''LABEL a="" b="{\"x\": \"1\"}" c="\\ \$HOME"'''
 
 
 class TestPins:

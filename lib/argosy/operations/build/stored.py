@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.engine_connection import connect
-from argosy.engine_images import remove_untagged, stored_images, untag
+from argosy.engine_images import remove_superseded, stored_images, untag
 from argosy.model import Step
 from argosy.operations.build.versioning import building
 from argosy.operations.registry.access import repository
@@ -44,7 +44,7 @@ def prune(settings: Settings, report: Report, in_use: Collection[str] = ()) -> l
                 report(item.name, f"dropped {item.version}")
             else:
                 report(item.name, f"kept {item.version}: a container runs it")
-        remove_untagged(client, settings.system, "version")
+        remove_superseded(client, settings.system)
     if not gone:
         report("images", "nothing to prune")
     return gone

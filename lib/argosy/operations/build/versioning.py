@@ -17,9 +17,9 @@ from argosy.console import Report
 from argosy.content_memo import ContentMemo
 from argosy.engine import SYSTEM_LABEL
 from argosy.engine_images import (
+    CANDIDATE_LABEL,
     CONTENT_LABEL,
     IMAGE_LABEL,
-    STATE_LABEL,
     VERSION_LABEL,
     build,
     export_content,
@@ -113,13 +113,12 @@ def build_version(
 ) -> Built:
     """Build one image and give it its version. `labels`: beside our own. Raises BuildFailed."""
     started = time.monotonic()
-    ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, STATE_LABEL: "candidate"}
     with write_context(context) as stream:
         candidate = build(
             client,
             name,
             stream,
-            labels=ours,
+            labels={CANDIDATE_LABEL: settings.system},
             dockerfile=context.dockerfile,
             arguments=arguments,
             no_cache=no_cache,
@@ -128,8 +127,8 @@ def build_version(
     content = memo.content(candidate, lambda: export_content(client, candidate, settings.system))
     decision = decide(name, read_series(settings), known, content)
     version = str(decision.version)
-    known_by = {STATE_LABEL: "version", VERSION_LABEL: version, CONTENT_LABEL: content}
-    _tag(client, settings, name, candidate, {**ours, **(labels or {}), **known_by})
+    ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
+    _tag(client, settings, name, candidate, {**ours, **(labels or {})})
     seconds = time.monotonic() - started
     report(name, f"{'new version' if decision.is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
     return Built(name, version, f"{repository(settings, name)}:{version}", decision.is_new, content, seconds)
