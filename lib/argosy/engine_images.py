@@ -17,7 +17,6 @@ import json
 import re
 import tarfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -27,6 +26,7 @@ import docker
 import requests
 from docker.errors import APIError, ImageNotFound
 
+from argosy.build_log import BuildLog, failure_line
 from argosy.content import content_digest
 from argosy.engine import SYSTEM_LABEL, remove_labelled
 from argosy.engine_connection import connect, one_line, refusals
@@ -41,12 +41,8 @@ CONTENT_LABEL = "argosy.content"
 RELEASE_LABEL = "argosy.release"
 ROLE_LABEL = "argosy.role"
 EXPORT_ROLE = "export"
-LOG_LINES = 60
-INSTRUCTION_LENGTH = 80
 
 _SPECIAL = re.compile(r'[\\"$]')
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_STEP = re.compile(r"Step (\d+/\d+) : (.*)", re.DOTALL)
 
 
 class Streams:
@@ -93,36 +89,6 @@ def _shut(response: requests.Response) -> None:
         response.close()
 
 
-class BuildLog:
-    """What a build says: the step that it is at, and its last lines."""
-
-    def __init__(self, on_step: Callable[[str], None]) -> None:
-        self._on_step = on_step
-        self._announced = True
-        self.step = ""
-        self.instruction = ""
-        self._lines: deque[str] = deque(maxlen=LOG_LINES)
-
-    def add(self, text: str) -> None:
-        """Take one piece of output. A step is announced when the builder runs it, not when it has it in its cache."""
-        self._lines.extend(line for line in _COLOURS.sub("", text).splitlines() if line.strip())
-        found = _STEP.match(text)
-        if found:
-            self.step, self.instruction = found[1], one_line(found[2])
-            self._announced = self.instruction.startswith(("FROM", "ARG", "LABEL argosy."))
-        elif text.strip() and not self._announced:
-            self._announced = True
-            if "Using cache" not in text:
-                self._on_step(f"step {self.step}: {self.shortened()}")
-
-    def shortened(self) -> str:
-        long = len(self.instruction) > INSTRUCTION_LENGTH
-        return f"{self.instruction[: INSTRUCTION_LENGTH - 3]}..." if long else self.instruction
-
-    def tail(self) -> str:
-        return "\n".join(self._lines)
-
-
 def build(
     client: docker.DockerClient,
     name: str,
@@ -167,16 +133,6 @@ def build(
     if not built:
         raise EngineError(f"{name}: the engine ended the build without a result: is it being stopped?")
     return built
-
-
-def failure_line(name: str, log: BuildLog, event: Mapping[str, Any]) -> str:
-    """Return the line for an error event, `{"error": ..., "errorDetail": {"code": exit code of a RUN, ...}}`."""
-    where = f"step {log.step} failed ({log.shortened()})" if log.step else "the build failed"
-    code = (event.get("errorDetail") or {}).get("code")
-    if code:
-        return f"{name}: {where}: it ended with exit code {code}"
-    advice = "; is the base image here, or can it be pulled?" if log.instruction.startswith("FROM") else ""
-    return f"{name}: {where}: {one_line(str(event['error']))}{advice}"
 
 
 def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:

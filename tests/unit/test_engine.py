@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import pytest
 
+from argosy.build_log import BuildLog, failure_line
 from argosy.config import VolumeSettings
 from argosy.engine import SYSTEM_LABEL, ContainerSpec, port_bindings
-from argosy.engine_images import BuildLog, failure_line, label_instruction, parse_pins, render_pins
+from argosy.engine_images import label_instruction, parse_pins, render_pins
 from argosy.errors import EngineError
 from argosy.model import Image
 

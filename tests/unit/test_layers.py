@@ -43,6 +43,7 @@ LAYERS: list[set[str]] = [
         "local_settings",
         "remote_shell",
         "build_plan",
+        "build_log",
     },
     {"atomic", "console"},
     {
