@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lab import MEMORY, Lab, docker, make_project
+from lab import Lab, docker, make_project
 
 from argosy.atomic import locked
 
@@ -50,7 +51,7 @@ def cleared(root: Path, cluster: str, third: int) -> Iterator[Lab]:
     """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""
     lab = make_project(root, cluster, third)
     # Another test run on this engine would have clusters of the same names: one after the other.
-    with locked(MEMORY / f"{cluster}.lock"):
+    with locked(Path(tempfile.gettempdir()) / f"argosy-{cluster}.lock"):
         remove_leftovers(lab)
         try:
             yield lab
