@@ -76,6 +76,7 @@ class VagrantMachines:
         from vagrant import Vagrant, make_file_cm
 
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / LOG).unlink(missing_ok=True)
         log = make_file_cm(str(self.folder / LOG))  # type: ignore[no-untyped-call]
         return Vagrant(  # type: ignore[no-untyped-call]
             root=str(self.settings.find("vagrant")), env=self._environment(), out_cm=log, err_cm=log
@@ -105,7 +106,11 @@ class VagrantMachines:
             "memory_megabytes": local.memory_megabytes,
             "cpus": local.cpus,
             "subnet": local.subnet,
-            "ssh": {"user": self.settings.ssh.user, "key": str(self.key)},
+            "ssh": {
+                "user": self.settings.ssh.user,
+                "key": str(self.key),
+                "known_hosts": str(self.settings.state_path / "known_hosts"),
+            },
             "machines": [self._machine_request(boot) for boot in boots],
         }
 
@@ -122,7 +127,7 @@ class VagrantMachines:
         except subprocess.CalledProcessError as error:
             log = self.folder / LOG
             raise EngineError(
-                f"vagrant {what} failed ({_last_line(log) or f'exit code {error.returncode}'}): see {log}, "
+                f"vagrant {what} failed ({_reason(log) or f'exit code {error.returncode}'}): see {log}, "
                 f"then run the same command again, or `inv local.stop` to clear"
             ) from None
 
@@ -135,8 +140,10 @@ def refuse_without_vagrant() -> None:
         )
 
 
-def _last_line(log: Path) -> str:
+def _reason(log: Path) -> str:
+    """Return the line of Vagrant's log that says most: what its provider's last command said, else the last line."""
     if not log.exists():
         return ""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    said = [line.removeprefix("Stderr:").strip() for line in lines if line.startswith("Stderr:")]
+    return next((line for line in reversed(said or lines) if line), "")
