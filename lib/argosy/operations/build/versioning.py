@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,14 +69,28 @@ def read_series(settings: Settings) -> tuple[int, int]:
 
 @contextmanager
 def building(settings: Settings, client: docker.DockerClient) -> Iterator[None]:
-    """Hold the lock of builds; in the end, also after Ctrl-C, remove candidates that became no version."""
-    folder = state_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic.locked(folder / ".lock"):
+    """Hold the lock of builds; in the end, also after Ctrl-C, remove candidates that became no version.
+
+    The lock is this host's for the system, not the checkout's: two checkouts share the engine, and the clean-up of one
+    would take the other's candidates.
+    """
+    state_folder(settings).mkdir(parents=True, exist_ok=True)
+    with atomic.locked(_host_folder() / f"build-{settings.system}.lock"):
         try:
             yield
         finally:
             remove_candidates(client, settings.system)
+
+
+def _host_folder() -> Path:
+    """Return this user's folder for locks between checkouts: private, so that nobody else can plant a file in it."""
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"argosy-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise ConfigError(
+            "it belongs to somebody else; remove it, or set XDG_RUNTIME_DIR to a folder of yours", str(folder)
+        )
+    return folder
 
 
 def known_versions(client: docker.DockerClient, settings: Settings, pushed: Collection[str], report: Report) -> Known:
