@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,8 +39,3 @@ class Provider(Protocol):
 
     def console(self, machine: Machine) -> str:
         """Return the last lines of the machine's own console: why it did not boot."""
-
-
-def is_complete(states: Mapping[str, str]) -> bool:
-    """Say whether every machine runs."""
-    return all(state == RUNNING for state in states.values())
