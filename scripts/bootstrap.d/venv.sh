@@ -23,9 +23,12 @@ step_venv() {
     fi
     rm -f "$VENV_STAMP"
     log=$(mktemp)
+    # The lock names everything, so there is nothing to resolve; with its resolver pip takes a newer release for an
+    # extra (coverage[toml]) than the locked one, and then complains that it is not locked.
     {
-        "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$ROOT/requirements.lock" &&
-            "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e "$ROOT"
+        "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$ROOT/requirements.lock" &&
+            "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e "$ROOT" &&
+            "$VENV/bin/pip" check
     } >"$log" 2>&1 || {
         tail -n 15 "$log" >&2
         rm -f "$log"
