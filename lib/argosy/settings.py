@@ -19,7 +19,9 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 IMAGE_PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 FILE_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
-RESERVED_SERVICES = ("etcd", "installer", "secrets", "swap")
+RESERVED_SERVICES = ("agent", "dns", "etcd", "installer", "resolver", "router", "secrets", "swap")
+SERVICE_CHECK_PATTERN = r"^(tcp|none|http /[^\s\"']*( \d{3}(,\d{3})*)?)$"
+"""What stands in etcd under /services/NAME/check (argosy.schema reads it)."""
 
 
 def _address(value: str) -> str:
@@ -159,13 +161,16 @@ class InstallSettings(Section):
 
 class ImageSettings(Section):
     """An image that we build. `needs`: build argument -> name of our image whose newest version it receives.
-    `wheels`: a requirements file (with hashes), brought as a wheelhouse in the folder `wheelhouse/` of the context.
-    `push`: machines need it, so it goes to the registry."""
+    `wheels`: a requirements file (with hashes), brought as a wheelhouse in the folder `wheelhouse/` of the context;
+    `wheels_python`: the image's Python (3.11), when it may be another than this host's. `agent`: our agent's code is
+    brought as the folder `argosy/` of the context. `push`: machines need it, so it goes to the registry."""
 
     context: str
     dockerfile: str = "Dockerfile"
     needs: dict[EnvName, ImageName] = {}
     wheels: str = ""
+    wheels_python: Annotated[str, Field(pattern=r"^(3\.\d{1,2})?$")] = ""
+    agent: bool = False
     push: bool = True
 
 
@@ -225,14 +230,41 @@ class ContainerSettings(Section):
     stop: StopSettings = StopSettings()
 
 
+class EndpointSettings(Section):
+    """How the instances of a service are found and routed to. `port`: in the container. Without `scheme` they are
+    registered and not routed. `check`: how routers ask an instance: tcp, none, or `http /path [200,204]`. The rest is
+    as under /services/NAME/ in etcd (docs/discovery.md)."""
+
+    port: Port
+    scheme: Literal["", "http", "https", "http-and-https", "tcp"] = ""
+    host_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    private: bool = False
+    sni: list[Annotated[str, Field(pattern=r"^[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$")]] = []
+    weight: Annotated[int, Field(ge=0, le=256)] = 100
+    check: Annotated[str, Field(pattern=SERVICE_CHECK_PATTERN)] = "tcp"
+
+    @model_validator(mode="after")
+    def _fits_scheme(self) -> Self:
+        if self.sni and self.scheme != "tcp":
+            raise ValueError("sni is for scheme tcp: http and https are told apart by their Host header")
+        if self.private and self.scheme and not self.host_port:
+            raise ValueError("a private service is reached by its host_port alone: give one")
+        return self
+
+
 class ServiceSettings(ContainerSettings):
-    """A system service: one instance on every machine, as the unit SYSTEM-NAME.service."""
+    """A system service: one instance on every machine, as the unit SYSTEM-NAME.service.
+
+    `env_files`: files on the machine with NAME=VALUE lines. `discovery`: register its instances; without it they are
+    known to systemd alone."""
 
     requires: list[Name] = []
     network: Literal["bridge", "host"] = "bridge"
     settings: dict[EnvName, SettingKey] = {}
     console: list[Line] = []
     shell: list[Line] = ["/bin/sh"]
+    env_files: list[Annotated[str, Field(pattern=r"^/[^\s,]+$")]] = []
+    discovery: EndpointSettings | None = None
     memory_megabytes: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -240,6 +272,61 @@ class ServiceSettings(ContainerSettings):
         if self.network == "host" and self.ports:
             raise ValueError("ports are published only on the bridge network; with network: host leave them out")
         return self
+
+
+class PortRange(Section):
+    first: Port
+    last: Port
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the last port, {self.last}, comes before the first, {self.first}")
+        return self
+
+
+class RouterPorts(Section):
+    """Where each machine's router listens. The `*_proxy` ports take the same requests from a balancer, which begins
+    each connection with the PROXY protocol. `tls`: shared by the tcp services that are told apart by TLS server name.
+    `forwards`: for containers that only their own machine reaches (on its bridge), one port each."""
+
+    http: Port
+    http_proxy: Port
+    https: Port
+    https_proxy: Port
+    tls: Port
+    tls_proxy: Port
+    forwards: PortRange
+
+    @model_validator(mode="after")
+    def _all_different(self) -> Self:
+        seen: dict[int, str] = {}
+        for name, port in self:
+            if isinstance(port, int) and port in seen:
+                raise ValueError(f"{name} and {seen[port]} are both {port}")
+            if isinstance(port, int) and self.forwards.first <= port <= self.forwards.last:
+                raise ValueError(f"{name}, {port}, lies among the ports of forwards")
+            seen[port] = name
+        return self
+
+
+class DiscoverySettings(Section):
+    """Service discovery and routing: the built-in services `router`, `agent` and `dns` on every machine.
+
+    `domain`: names under it lead to the machine's own router. `ttl_seconds`: how long after a crash of a machine, or
+    of its agent, its instances stay registered. `check_seconds`: how often a router asks an instance.
+    `drain_seconds`: how long an open connection may outlive the configuration that it was made under.
+    """
+
+    enabled: bool
+    domain: Name
+    agent_image: ImageName
+    router_image: ImageName
+    dns_image: ImageName
+    ttl_seconds: Annotated[int, Field(ge=2, le=3600)]
+    check_seconds: PositiveSeconds
+    drain_seconds: PositiveSeconds
+    ports: RouterPorts
 
 
 class MachineEntry(Section):
@@ -299,6 +386,7 @@ class Settings(Section):
     machine: MachineSettings
     etcd: EtcdSettings
     install: InstallSettings
+    discovery: DiscoverySettings
     images: dict[ImageName, ImageSettings]
     services: dict[Name, ServiceSettings]
     settings: dict[SettingKey, str | int | float | bool]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,35 +20,40 @@ from argosy.build_context import TIME
 from argosy.errors import BuildFailed, ConfigError
 
 
-def ensure_wheelhouse(requirements: Path, cache: Path, name: str) -> list[Path]:
+def ensure_wheelhouse(requirements: Path, cache: Path, name: str, python: str = "") -> list[Path]:
     """Return the wheels of `requirements`, sorted by name, fetched into a folder of `cache` if they aren't there.
 
-    `name`: the image, for messages. Raises ConfigError when the file isn't there; BuildFailed, with pip's output as
+    `name`: the image, for messages. `python`: the version (3.11) that the wheels are for; empty means this host's.
+    For another Python nothing can be built here, so every package must have a wheel. Raises ConfigError when the file isn't there; BuildFailed, with pip's output as
     `log`, when a package can't be had or isn't pinned by hash.
     """
-    folder = cache / wheelhouse_key(requirements, name)
+    folder = cache / wheelhouse_key(requirements, name, python)
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as temporary:
-            _fetch(requirements, Path(temporary), name)
+            _fetch(requirements, Path(temporary), name, python)
             _publish(Path(temporary), folder)
     return sorted(folder.glob("*.whl"))
 
 
-def wheelhouse_key(requirements: Path, name: str) -> str:
-    """Return what names the wheels of `requirements` for this host's Python."""
+def wheelhouse_key(requirements: Path, name: str, python: str = "") -> str:
+    """Return what names the wheels of `requirements` for this host's Python, or for `python`."""
     try:
         content = requirements.read_bytes()
     except OSError as error:
         raise ConfigError(f"{requirements}: {error.strerror}", f"images.{name}.wheels") from None
-    target = f"{sys.version_info.major}.{sys.version_info.minor} {sysconfig.get_platform()}"
+    target = f"{python or _own_python()} {sysconfig.get_platform()}"
     return hashlib.sha256(target.encode() + b"\0" + content).hexdigest()[:32]
 
 
-def _fetch(requirements: Path, folder: Path, name: str) -> None:
+def _own_python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _fetch(requirements: Path, folder: Path, name: str, python: str) -> None:
     command = [
-        *(sys.executable, "-m", "pip", "wheel", "--require-hashes", "--no-input"),
-        *("--disable-pip-version-check", "--wheel-dir", str(folder), "--requirement", str(requirements)),
+        *(sys.executable, "-m", "pip", *pip_words(python, platform.machine()), str(folder)),
+        *("--require-hashes", "--no-input", "--disable-pip-version-check", "--requirement", str(requirements)),
     ]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(TIME)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -57,6 +63,20 @@ def _fetch(requirements: Path, folder: Path, name: str) -> None:
             "pinned with its hash and the index reachable?",
             log=done.stdout + done.stderr,
         )
+
+
+def pip_words(python: str, architecture: str) -> list[str]:
+    """Return pip's command and options, up to the one that names the folder.
+
+    `architecture`: such as x86_64. The platforms are those that Debian 12's glibc 2.36 runs, newest first
+    (https://peps.python.org/pep-0600/).
+    """
+    if not python:
+        return ["wheel", "--wheel-dir"]
+    platforms = [f"manylinux_2_{minor}_{architecture}" for minor in (36, 35, 34, 31, 28, 27, 26, 24, 17)]
+    platforms.append(f"manylinux2014_{architecture}")
+    words = ["download", "--only-binary=:all:", "--no-deps", "--python-version", python, "--implementation", "cp"]
+    return [*words, *(f"--platform={name}" for name in platforms), "--dest"]
 
 
 def _publish(complete: Path, folder: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from argosy.agent_package import agent_files
 from argosy.build_context import WHEELHOUSE, BuildContext
 from argosy.build_plan import select_images
 from argosy.config import ImageSettings, Settings
@@ -143,8 +144,11 @@ def image_context(settings: Settings, name: str, image: ImageSettings) -> BuildC
     """Return the build context of an image, with its wheelhouse if it has one (fetched now if it wasn't before)."""
     files: dict[str, bytes | Path] = {}
     if image.wheels:
-        wheels = ensure_wheelhouse(settings.find(image.wheels), state_folder(settings) / "wheels", name)
+        cache = state_folder(settings) / "wheels"
+        wheels = ensure_wheelhouse(settings.find(image.wheels), cache, name, image.wheels_python)
         files = {f"{WHEELHOUSE}/{wheel.name}": wheel for wheel in wheels}
+    if image.agent:
+        files |= agent_files()
     return BuildContext(settings.find(image.context), f"images.{name}", image.dockerfile, files)
 
 
