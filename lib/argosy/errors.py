@@ -22,6 +22,7 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     41    |- BuildFailed        no version was added
     42    |- RegistryError      images already uploaded stay
     50    |- EtcdError          etcd refused or can't be reached
+    51    |  `- EtcdCompacted
     130   `- Interrupted        by Ctrl-C; the same command again goes on, or clears up
 """
 
@@ -170,6 +171,12 @@ class EtcdError(ArgosyError):
     """etcd can't be reached, has no quorum, or refused."""
 
     exit_code = 50
+
+
+class EtcdCompacted(EtcdError):
+    """The history that a watch asked for is gone: list the keys anew and watch from there."""
+
+    exit_code = 51
 
 
 class Interrupted(ArgosyError):

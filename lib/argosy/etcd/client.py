@@ -36,6 +36,8 @@ _HANDED_ON = frozenset(
 """Another member may do better."""
 
 _OPTIONS = {
+    # gRPC would refuse a listing of more than 4 MB; how much etcd holds is bounded by etcd (2 GB by default).
+    "grpc.max_receive_message_length": -1,
     # A frozen member keeps its connections: without a ping nobody would notice. etcd refuses pings closer than 5 s.
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
@@ -61,13 +63,18 @@ class Etcd:
         timeout_seconds: float,
         *,
         unreachable: Mapping[str, str] | None = None,
+        first: str = "",
     ) -> None:
-        """`unreachable`: members that are known not to be there, and why; only for messages and `statuses`."""
+        """`unreachable`: members that are known not to be there, and why; only for messages and `statuses`.
+
+        `first`: the name of the member to begin with, else one by chance: many clients spread over the members.
+        """
         self._cluster = cluster
         self._endpoints = {f"{it.host}:{it.port}": it for it in endpoints}
         self._credentials = credentials
         self._timeout_seconds = timeout_seconds
         self._unreachable = dict(unreachable or {})
+        self._first = next((netloc for netloc, it in self._endpoints.items() if it.name == first), "")
         self._failures: dict[str, tuple[float, str]] = {}
         self._turn = threading.RLock()
         self._pause = threading.Event()
@@ -98,8 +105,8 @@ class Etcd:
     def watch(self, prefix: str, revision: int) -> Iterator[Iterator[Change]]:
         """Give the changes of all keys under `prefix` from `revision` on, each revision once, whole and in order.
 
-        Goes on at another member when one fails. Raises EtcdError when none answered for the client's timeout, or when
-        the wanted revisions are compacted: list anew then, and watch from there.
+        Goes on at another member when one fails. Raises EtcdError when none answered for the client's timeout, and
+        EtcdCompacted when the wanted revisions are compacted: list anew then, and watch from there.
         """
         client = self._make_client(watching=True)
         try:
@@ -138,6 +145,23 @@ class Etcd:
             self.health()
             done = self._call_once(lambda client: client.kvstub.Txn(request, client.timeout))
         return TransactionResult(bool(done.succeeded), int(done.header.revision))
+
+    # Leases
+
+    def grant(self, ttl_seconds: int) -> int:
+        """Make a lease and return its id. Keys that are put with it go `ttl_seconds` after its last `keep_alive`.
+
+        When the answer of one member is lost another makes a second lease; the first runs out by itself.
+        """
+        return int(self._call(lambda client: client.lease(ttl_seconds)).id)
+
+    def keep_alive(self, lease: int) -> int:
+        """Renew `lease` and return for how many seconds from now; 0 when there is none such (it ran out)."""
+        return int(self._call(lambda client: rpc.keep_alive(client, lease)))
+
+    def revoke(self, lease: int) -> None:
+        """End `lease`: its keys go at once, as one revision. Idempotent."""
+        self._call(lambda client: rpc.revoke(client, lease))
 
     # The members
 
@@ -230,6 +254,9 @@ class Etcd:
             timeout=self._timeout_seconds,
             failover=True,
         )
+        if self._first:
+            # There is no public way to it; the property's setter is what the client itself fails over by.
+            client._current_endpoint_label = self._first
         if watching:
             # A member that lost its leader ends the stream instead of staying silent.
             client.metadata = (("hasleader", "true"),)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from argosy import pki
 from argosy.errors import ConfigError
 from argosy.etcd import rpc
 from argosy.etcd.client import Etcd
@@ -26,6 +25,8 @@ def connect(settings: Settings, machines: Sequence[Machine], hosts: Hosts | None
     are open already. Connecting itself never fails for an unreachable member: the first call tells.
     Raises ConfigError when this host does not hold the cluster's CA.
     """
+    from argosy import pki
+
     authority = pki.authority_path(settings.secrets_path)
     if not authority.exists():
         raise ConfigError("this host has no CA of the cluster; run this where it was set up", str(authority))

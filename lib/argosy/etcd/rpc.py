@@ -85,6 +85,23 @@ def transaction(conditions: Sequence[Compare], success: Sequence[Put | Delete], 
     )
 
 
+def keep_alive(client: Any, lease: int) -> int:
+    """Renew `lease` once and return its seconds to live, 0 when there is none such."""
+    for answer in client.refresh_lease(lease):
+        return int(answer.TTL)
+    # etcd ends the stream without an answer while it stops.
+    raise etcd3.exceptions.ConnectionFailedError
+
+
+def revoke(client: Any, lease: int) -> None:
+    """End `lease`; one that is not there has ended already."""
+    try:
+        client.revoke_lease(lease)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+
+
 def flag(message: Any, number: int) -> bool:
     """Return a boolean field that the schema at hand does not know."""
     return any(field.field_number == number and bool(field.data) for field in _unknown_fields.UnknownFieldSet(message))

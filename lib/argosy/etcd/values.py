@@ -36,11 +36,16 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A condition of a transaction: `target` of `key` equals `value`; an absent key's revisions and version are 0."""
+    """A condition of a transaction: `target` of `key` equals `value`; an absent key's revisions and version are 0.
+
+    `below`: it is less than `value` instead. `prefix`: so of every key that begins with `key` (none is fine, too).
+    """
 
     key: str
     target: Target
     value: str | int
+    below: bool = False
+    prefix: bool = False
 
 
 def absent(key: str) -> Compare:
@@ -56,6 +61,11 @@ def created_at(key: str, revision: int) -> Compare:
 def unchanged(entry: Entry) -> Compare:
     """Return the condition that nobody has put `entry` since it was read."""
     return Compare(entry.key, Target.MOD_REVISION, entry.mod_revision)
+
+
+def not_put_since(prefix: str, revision: int) -> Compare:
+    """Return the condition that no key under `prefix` was put after `revision`; of deletions it knows nothing."""
+    return Compare(prefix, Target.MOD_REVISION, revision + 1, below=True, prefix=True)
 
 
 def holds(key: str, value: str) -> Compare:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tenacity
 
-from argosy.errors import EtcdError
+from argosy.errors import EtcdCompacted, EtcdError
 from argosy.etcd import rpc
 from argosy.etcd.values import Change, Event, EventKind
 
@@ -74,8 +74,8 @@ def _open(
     return responses, cancel
 
 
-def _compacted(prefix: str, revision: int, error: Any) -> EtcdError:
-    return EtcdError(
+def _compacted(prefix: str, revision: int, error: Any) -> EtcdCompacted:
+    return EtcdCompacted(
         f"etcd has compacted revision {revision} of {prefix} (it keeps those from {error.compacted_revision} on); "
         "list the keys anew and watch from there"
     )
