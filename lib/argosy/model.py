@@ -30,6 +30,17 @@ class Machine:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """Where an instance answers. `address`: IPv4 or IPv6, without brackets."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One version of an image, by digest. `repository`: SYSTEM/NAME, without a registry;

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "lib" / "argosy"
 LAYERS: list[set[str]] = [
     {"errors", "defaults", "model", "order", "secret"},
     {"settings"},
+    {"builtin_services"},
     {"config"},
     # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
     PURE := {
@@ -35,6 +36,10 @@ LAYERS: list[set[str]] = [
         "cluster_status",
         "secret_transfer",
         "balancer",
+        "schema",
+        "routing",
+        "routing_changes",
+        "router_config",
         "rendering",
         "units",
         "content",
@@ -66,6 +71,7 @@ LAYERS: list[set[str]] = [
         "inventory",
         "providers",
     },
+    {"agent"},
     {"operations"},
     {"tasking"},
     {"task_reference"},
@@ -143,7 +149,7 @@ def test_imports_go_downwards_only(path: Path) -> None:
 
 @pytest.mark.parametrize("part", sorted(PURE))
 def test_pure_modules_touch_nothing_outside(part: str) -> None:
-    for path in (PACKAGE / f"{part}.py",):
+    for path in (PACKAGE / f"{part}.py", *(PACKAGE / part).rglob("*.py")):
         if path.exists():
             assert not {name.split(".")[0] for name in imports(path)} & IMPURE_IMPORTS
 
@@ -151,6 +157,25 @@ def test_pure_modules_touch_nothing_outside(part: str) -> None:
 def test_fabric_is_imported_by_the_host_module_alone() -> None:
     users = {part_of(path) for path in modules() if {name.split(".")[0] for name in imports(path)} & {"fabric"}}
     assert users == {"host"}
+
+
+def test_asking_a_running_agent_imports_the_standard_library_alone() -> None:
+    # With no agent there it ends at once, after its imports.
+    program = f"""if True:
+        import sys
+        from argosy.agent.__main__ import main
+        main(["health", "--socket", "/nowhere"])
+        print([name for name in {(*HEAVY_IMPORTS, "invoke", "tenacity")} if name in sys.modules])
+    """
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_agent_imports_nothing_that_would_make_it_large() -> None:
+    large = [name for name in HEAVY_IMPORTS if name not in ("etcd3", "grpc", "jinja2")]
+    program = f"import sys, argosy.agent.run; print([name for name in {large} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_listing_the_tasks_imports_nothing_heavy() -> None:

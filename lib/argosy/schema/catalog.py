@@ -1,0 +1,133 @@
+"""Everything that a router follows, and how it changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from argosy.schema.keys import (
+    CONFIG,
+    DEFAULT_SERVICE,
+    MACHINES,
+    SERVICES,
+    SSL_SUPPORT,
+    machine_key,
+    service_key,
+    service_of,
+)
+from argosy.schema.machines import MachineRecord, parse_machine
+from argosy.schema.services import KeyValue, Problem, Service, parse_service
+from argosy.schema.values import shown, valid_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Everything that a router follows, at one moment."""
+
+    services: Mapping[str, Service] = field(default_factory=dict)
+    machines: Mapping[str, MachineRecord] = field(default_factory=dict)
+    ssl_support: bool = False
+    default_service: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+class Catalog:
+    """A `Directory` that follows changes: a change costs its own service, not the thousand others.
+
+    What is not under /services/, /config/services/ or /machines/ is ignored. Not for several threads at once.
+    """
+
+    def __init__(self, entries: Iterable[KeyValue] = ()) -> None:
+        self._entries: dict[str, dict[str, KeyValue]] = {}
+        self._services: dict[str, Service] = {}
+        self._machines: dict[str, MachineRecord] = {}
+        self._config: dict[str, KeyValue] = {}
+        self._problems: dict[str, tuple[Problem, ...]] = {}
+        self.apply(entries)
+
+    def apply(self, put: Iterable[KeyValue], deleted: Iterable[str] = ()) -> None:
+        """Take in the entries that were put, and the keys that were deleted (after the puts)."""
+        touched: set[str] = set()
+        for entry in put:
+            self._put(entry.key, entry, touched)
+        for key in deleted:
+            self._put(key, None, touched)
+        for name in touched:
+            self._parse(name)
+
+    def replace(self, entries: Iterable[KeyValue]) -> None:
+        """Forget everything and take in `entries`; what did not change keeps its identity."""
+        listed = list(entries)
+        keys = {entry.key for entry in listed}
+        old = [key for held in self._entries.values() for key in held]
+        old += [*self._config, *(machine_key(name) for name in self._machines)]
+        old += [key for key in self._problems if key.startswith(MACHINES)]
+        self.apply(listed, [key for key in old if key not in keys])
+
+    def directory(self) -> Directory:
+        """Return how things stand now. Services that did not change are the very objects of the last time."""
+        ssl_support, default, problems = _parse_config(self._config)
+        every = [it for owner in sorted(self._problems) for it in self._problems[owner]]
+        return Directory(dict(self._services), dict(self._machines), ssl_support, default, (*every, *problems))
+
+    def _put(self, key: str, entry: KeyValue | None, touched: set[str]) -> None:
+        if key.startswith(SERVICES):
+            name = service_of(key)
+            held = self._entries.setdefault(name, {})
+            if _same(held.get(key), entry):
+                return
+            touched.add(name)
+            _set(held, key, entry)
+        elif key.startswith(CONFIG):
+            _set(self._config, key, entry)
+        elif key.startswith(MACHINES):
+            self._put_machine(key, entry)
+
+    def _put_machine(self, key: str, entry: KeyValue | None) -> None:
+        name = key.removeprefix(MACHINES)
+        found = None if entry is None else parse_machine(entry)
+        _set(self._machines, name, found if isinstance(found, MachineRecord) else None)
+        _set(self._problems, key, (found,) if isinstance(found, Problem) else None)
+
+    def _parse(self, name: str) -> None:
+        entries = self._entries[name]
+        service, problems = parse_service(name, entries.values()) if entries else (None, ())
+        if not entries:
+            del self._entries[name]
+        _set(self._services, name, service)
+        _set(self._problems, service_key(name, ""), problems or None)
+
+
+def _same(old: KeyValue | None, new: KeyValue | None) -> bool:
+    """Say whether a re-listing brought what we have."""
+    if old is None or new is None:
+        return old is new and old is not None
+    return (old.mod_revision, old.value, old.lease) == (new.mod_revision, new.value, new.lease)
+
+
+def _set(mapping: dict[str, T], key: str, value: T | None) -> None:
+    if value is None:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def _parse_config(config: Mapping[str, KeyValue]) -> tuple[bool, str, list[Problem]]:
+    """Return ssl_support, the default service, and what is wrong with either."""
+    problems = []
+    ssl_support = config[SSL_SUPPORT].value.strip() if SSL_SUPPORT in config else "false"
+    if ssl_support not in ("true", "false"):
+        problems.append(Problem("", SSL_SUPPORT, f"{shown(ssl_support)} is neither true nor false, so it is false"))
+    default = config[DEFAULT_SERVICE].value.strip() if DEFAULT_SERVICE in config else ""
+    if default and not valid_name(default):
+        problems.append(Problem("", DEFAULT_SERVICE, f"{shown(default)} is no service's name"))
+        default = ""
+    return ssl_support == "true", default, problems
+
+
+def parse_directory(entries: Iterable[KeyValue]) -> Directory:
+    """Return what the entries say; those under other prefixes don't matter."""
+    return Catalog(entries).directory()
