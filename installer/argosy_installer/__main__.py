@@ -1,11 +1,11 @@
-"""`install`, or `status [--json]`."""
+"""`install`, `status [--json]`, or `facts`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from argosy_installer import install, status
+from argosy_installer import facts, install, status
 
 EXIT_USAGE = 64
 
@@ -15,7 +15,9 @@ def main(words: list[str]) -> int:
         return install.run(os.environ)
     if words in (["status"], ["status", "--json"]):
         return status.run(os.environ, as_json="--json" in words)
-    print("usage: install | status [--json]", file=sys.stderr)
+    if words == ["facts"]:
+        return facts.run(os.environ)
+    print("usage: install | status [--json] | facts", file=sys.stderr)
     return EXIT_USAGE
 
 

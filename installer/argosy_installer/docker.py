@@ -94,6 +94,13 @@ class Docker:
         status, body = self._call("GET", f"/containers/{quote(name)}/json")
         return body if status == 200 else None
 
+    def labelled(self, label: str) -> list[Json]:
+        """Return what `docker inspect` says of every running container that has `label`, sorted by name."""
+        filters = quote(json.dumps({"label": [label], "status": ["running"]}))
+        found = [self.container(str(entry["Id"])) for entry in self._list(f"/containers/json?filters={filters}")]
+        # One that has ended meanwhile is gone.
+        return sorted((it for it in found if it is not None), key=lambda it: str(it["Name"]))
+
     def execute(self, container: str, argv: tuple[str, ...], timeout_seconds: float) -> tuple[int, str]:
         """Run `argv` in the container and return its exit code and output.
 
@@ -114,11 +121,20 @@ class Docker:
         return (-1 if code is None else int(code)), output
 
     def _call(self, method: str, path: str, body: object = None, auth: Credentials | None = None) -> tuple[int, Json]:
+        status, content = self._ask(method, path, body, auth)
+        return status, _object(content)
+
+    def _list(self, path: str) -> list[Json]:
+        status, content = self._ask("GET", path, None, None)
+        if status != 200:
+            raise TryAgain(f"Docker answers {path} with {status}: {_message(content)}")
+        return [dict(it) for it in json.loads(content)]
+
+    def _ask(self, method: str, path: str, body: object, auth: Credentials | None) -> tuple[int, bytes]:
         connection = self._connection(ANSWER_SECONDS)
         try:
             response = self._send(connection, method, path, body, auth)
-            content = response.read()
-            return response.status, _object(content)
+            return response.status, response.read()
         except (OSError, HTTPException) as error:
             raise TryAgain(f"Docker does not answer on {self._socket_path}: {error}") from error
         finally:

@@ -73,7 +73,7 @@ def install(machine: Machine, release: Release, say: Say) -> None:
         try:
             etcd.wait_until_healthy()
             say("etcd: healthy")
-            settings.write(etcd, wanted_settings, say)
+            settings.write(etcd, {**release.keys, **wanted_settings}, say)
         finally:
             images.result()  # an image that can't be had ends the wait for etcd too, and is the reason to tell
     changed = units.install(machine, release, say)

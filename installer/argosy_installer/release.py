@@ -50,12 +50,14 @@ class Service:
 
 @dataclass(frozen=True)
 class Release:
-    """`services`: in start order. `marker`: the first line of every unit of ours. `units`: file name -> content."""
+    """`services`: in start order. `marker`: the first line of every unit of ours. `units`: file name -> content.
+    `keys`: what the first machine writes to etcd beside the settings."""
 
     system: str
     marker: str
     pull_attempts: int
     deadline_seconds: float
+    keys: Mapping[str, str]
     images: Mapping[str, Image]
     services: tuple[Service, ...]
     units: Mapping[str, str]
@@ -69,6 +71,7 @@ def load(folder: Path) -> Release:
         marker=document["marker"],
         pull_attempts=document["pull_attempts"],
         deadline_seconds=document["deadline_seconds"],
+        keys=document["keys"],
         images={name: Image(**image) for name, image in document["images"].items()},
         services=tuple(_service(entry) for entry in document["services"]),
         units={path.name: path.read_text() for path in sorted((folder / "units").glob("*.service"))},

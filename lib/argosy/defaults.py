@@ -46,6 +46,8 @@ DEFAULTS: dict[str, Any] = {
         "ttl_seconds": 10,
         "check_seconds": 2,
         "drain_seconds": 300,
+        "default_service": "",
+        "ssl_support": False,
         "ports": {
             "http": 80,
             "http_proxy": 81,
@@ -73,7 +75,7 @@ DEFAULTS: dict[str, Any] = {
         "max_machines": 5,
         "registry_image": "registry",
         "boot_deadline_seconds": 180,
-        "balancer": {"image": "haproxy", "port": 8080, "machine_port": 81, "check_path": "/"},
+        "balancer": {"image": "haproxy", "port": 8080, "machine_port": 0, "check_path": ""},
         "dependencies": {},
     },
     "clusters": {},

@@ -18,6 +18,7 @@ from argosy.config import CheckSettings, ServiceSettings, Settings
 from argosy.errors import Refused
 from argosy.model import Image
 from argosy.order import start_order
+from argosy.schema import DEFAULT_SERVICE, SSL_SUPPORT
 from argosy.service_unit import marker, render_unit, unit_name
 
 LOOPBACK = "127.0.0.1"
@@ -42,10 +43,22 @@ def render_release(settings: Settings, images: Mapping[str, Image]) -> dict[str,
         "marker": marker(settings.system),
         "pull_attempts": settings.install.pull_attempts,
         "deadline_seconds": settings.install.deadline_seconds,
+        "keys": _keys(settings),
         "images": {service["image"]: _image(images[service["image"]]) for service in services},
         "services": services,
     }
     return {"release.json": json.dumps(document, indent=2).encode() + b"\n", **files}
+
+
+def _keys(settings: Settings) -> dict[str, str]:
+    """Return the keys that the first machine writes to etcd, beside /settings/ (argosy.schema)."""
+    discovery = settings.discovery
+    keys = {}
+    if discovery.enabled and discovery.default_service:
+        keys[DEFAULT_SERVICE] = discovery.default_service
+    if discovery.enabled and discovery.ssl_support:
+        keys[SSL_SUPPORT] = "true"
+    return keys
 
 
 def _pinned(images: Mapping[str, Image], service: str, name: str) -> Image:

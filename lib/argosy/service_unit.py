@@ -6,16 +6,21 @@ import hashlib
 import re
 import signal
 
-from argosy.config import ServiceSettings, Settings, VolumeSettings
+from argosy.config import EndpointSettings, ServiceSettings, Settings, VolumeSettings
 from argosy.model import Image
 from argosy.rendering import render
 from argosy.systemd import Expanded, command_line
 
 DOCKER = "/usr/bin/docker"
+CURL = "/usr/bin/curl"
 STOP_MARGIN_SECONDS = 10
 """What systemd waits beyond the grace period, for Docker's own work, before it kills the docker client."""
 
+DEREGISTER_SECONDS = 5
+"""How long a planned stop waits at most for the routers of all machines to have left the instance."""
+
 REVISION_LABEL = "argosy.revision"
+DEFAULT_WEIGHT = 100
 _LINUX_RTMIN = 34
 
 
@@ -57,9 +62,12 @@ def _render(settings: Settings, service: str, image: Image, revision: str) -> st
         remove_leftover=_quietly("rm --force", container),
         read_settings=command_line(_read_settings(system, service, entry)) if entry.settings else "",
         run=command_line(run_argv(settings, service, image, revision)),
+        deregister=_deregister(system, container) if entry.discovery else "",
         stop=_quietly("stop", container),
         stop_status=exit_status(entry.stop.signal),
-        stop_timeout_seconds=entry.stop.grace_seconds + STOP_MARGIN_SECONDS,
+        stop_timeout_seconds=entry.stop.grace_seconds
+        + STOP_MARGIN_SECONDS
+        + (2 * DEREGISTER_SECONDS if entry.discovery else 0),
     )
 
 
@@ -70,7 +78,7 @@ def run_argv(settings: Settings, service: str, image: Image, revision: str) -> l
     argv = [DOCKER, "--config", f"/etc/{system}/secrets/registry", "run", "--rm"]
     argv += ["--name", container_name(system, service), "--log-driver", "none"]
     argv += ["--stop-signal", entry.stop.signal, "--stop-timeout", str(entry.stop.grace_seconds)]
-    argv += _labels(system, service, image, revision)
+    argv += _labels(system, service, entry, image, revision)
     argv += _environment(system, service, entry, image)
     if entry.memory_megabytes:
         argv += ["--memory", f"{entry.memory_megabytes}m"]
@@ -85,9 +93,52 @@ def run_argv(settings: Settings, service: str, image: Image, revision: str) -> l
     return [*argv, Expanded(f"${{REGISTRY}}/{image.repository}@{image.digest}"), *entry.command]
 
 
-def _labels(system: str, service: str, image: Image, revision: str) -> list[str]:
-    labels = {"system": system, "service": service, "version": image.version, "revision": revision}
+def _labels(system: str, service: str, entry: ServiceSettings, image: Image, revision: str) -> list[str]:
+    labels = {"system": system, "unit": service, "version": image.version, "revision": revision}
+    if entry.discovery:
+        labels |= _discovery_labels(service, entry, entry.discovery)
     return [word for name, value in labels.items() for word in ("--label", f"argosy.{name}={value}")]
+
+
+def _discovery_labels(service: str, entry: ServiceSettings, found: EndpointSettings) -> dict[str, str]:
+    """Return what the agent registers the container by (docs/discovery.md)."""
+    labels = {"service": service, "port": str(found.port), "check": found.check or _router_check(entry, found.port)}
+    if found.scheme:
+        labels["scheme"] = found.scheme
+    if found.host_port:
+        labels["host_port"] = str(found.host_port)
+    if found.private:
+        labels["private"] = "true"
+    if found.sni:
+        labels["sni"] = ",".join(found.sni)
+    if found.weight != DEFAULT_WEIGHT:
+        labels["weight"] = str(found.weight)
+    return labels
+
+
+def _router_check(entry: ServiceSettings, port: int) -> str:
+    """Return the service's own check as routers make it, if it asks `port` of the container, else tcp."""
+    http = entry.check.http if entry.check else None
+    if http is None or _inside(entry, http.port) != port:
+        return "tcp"
+    return f"http {http.path} {','.join(map(str, http.status))}"
+
+
+def _inside(entry: ServiceSettings, port: int) -> int:
+    """Return the container's port behind `port` of the machine."""
+    for published in entry.ports:
+        outside, inside = published.partition("/")[0].split(":")[-2:]
+        if int(outside) == port:
+            return int(inside)
+    return port
+
+
+def _deregister(system: str, container: str) -> str:
+    """Return the command line that takes the instance out of every router before it is stopped. Where no agent is
+    there to ask, it fails at once."""
+    url = f"http://agent/deregister/{container}?seconds={DEREGISTER_SECONDS}"
+    argv = [CURL, "--silent", "--show-error", "--max-time", str(2 * DEREGISTER_SECONDS), "--output", "/dev/null"]
+    return command_line([*argv, "--unix-socket", f"/run/{system}/agent/agent.sock", "--request", "POST", url], "-")
 
 
 def _environment(system: str, service: str, entry: ServiceSettings, image: Image) -> list[str]:
@@ -102,6 +153,8 @@ def _environment(system: str, service: str, entry: ServiceSettings, image: Image
     for name, value in {**ours, **entry.env}.items():
         assignment = f"{name}={value}"
         words += ["--env", Expanded(assignment) if isinstance(value, Expanded) else assignment]
+    for path in entry.env_files:
+        words += ["--env-file", path]
     if entry.settings:
         words += ["--env-file", _settings_file(system, service)]
     return words

@@ -20,7 +20,7 @@ ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 IMAGE_PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 FILE_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 RESERVED_SERVICES = ("agent", "dns", "etcd", "installer", "resolver", "router", "secrets", "swap")
-SERVICE_CHECK_PATTERN = r"^(tcp|none|http /[^\s\"']*( \d{3}(,\d{3})*)?)$"
+SERVICE_CHECK_PATTERN = r"^(|tcp|none|http /[^\s\"']*( \d{3}(,\d{3})*)?)$"
 """What stands in etcd under /services/NAME/check (argosy.schema reads it)."""
 
 
@@ -232,8 +232,9 @@ class ContainerSettings(Section):
 
 class EndpointSettings(Section):
     """How the instances of a service are found and routed to. `port`: in the container. Without `scheme` they are
-    registered and not routed. `check`: how routers ask an instance: tcp, none, or `http /path [200,204]`. The rest is
-    as under /services/NAME/ in etcd (docs/discovery.md)."""
+    registered and not routed. `check`: how an instance is asked: tcp, none, or `http /path [200,204]`; empty means as
+    the service's own `check` says, where that asks this port, else tcp. The rest is as under /services/NAME/ in etcd
+    (docs/discovery.md)."""
 
     port: Port
     scheme: Literal["", "http", "https", "http-and-https", "tcp"] = ""
@@ -241,7 +242,7 @@ class EndpointSettings(Section):
     private: bool = False
     sni: list[Annotated[str, Field(pattern=r"^[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$")]] = []
     weight: Annotated[int, Field(ge=0, le=256)] = 100
-    check: Annotated[str, Field(pattern=SERVICE_CHECK_PATTERN)] = "tcp"
+    check: Annotated[str, Field(pattern=SERVICE_CHECK_PATTERN)] = ""
 
     @model_validator(mode="after")
     def _fits_scheme(self) -> Self:
@@ -316,6 +317,8 @@ class DiscoverySettings(Section):
     `domain`: names under it lead to the machine's own router. `ttl_seconds`: how long after a crash of a machine, or
     of its agent, its instances stay registered. `check_seconds`: how often a router asks an instance.
     `drain_seconds`: how long an open connection may outlive the configuration that it was made under.
+    `default_service`: takes the requests that name no service; without it they are answered with 404. `ssl_support`:
+    terminate TLS with the certificates of secrets/CLUSTER/keys/. Both are written to etcd unless they are there.
     """
 
     enabled: bool
@@ -326,6 +329,8 @@ class DiscoverySettings(Section):
     ttl_seconds: Annotated[int, Field(ge=2, le=3600)]
     check_seconds: PositiveSeconds
     drain_seconds: PositiveSeconds
+    default_service: Annotated[str, Field(pattern=r"^([a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)?$")]
+    ssl_support: bool
     ports: RouterPorts
 
 
@@ -339,12 +344,13 @@ class MachineEntry(Section):
 
 class BalancerSettings(Section):
     """`port`: where the local balancer listens (loopback and the host's address on the machines' network);
-    `machine_port`: where each machine takes requests, with the PROXY protocol; `check_path`: asked for its health."""
+    `machine_port`: where each machine takes requests, with the PROXY protocol; `check_path`: asked for its health. Both
+    are the built-in router's when left out."""
 
     image: ImageName
     port: Port
-    machine_port: Port
-    check_path: Annotated[Line, Field(pattern=r"^/[^\s\"']*$")]
+    machine_port: Annotated[int, Field(ge=0, le=65535)]
+    check_path: Annotated[Line, Field(pattern=r"^(/[^\s\"']*)?$")]
 
 
 class LocalSettings(Section):

@@ -23,9 +23,9 @@ from argosy.errors import BuildFailed, ConfigError
 def ensure_wheelhouse(requirements: Path, cache: Path, name: str, python: str = "") -> list[Path]:
     """Return the wheels of `requirements`, sorted by name, fetched into a folder of `cache` if they aren't there.
 
-    `name`: the image, for messages. `python`: the version (3.11) that the wheels are for; empty means this host's.
-    For another Python nothing can be built here, so every package must have a wheel. Raises ConfigError when the file isn't there; BuildFailed, with pip's output as
-    `log`, when a package can't be had or isn't pinned by hash.
+    `name`: the image, for messages. `python`: the version (3.11) that the wheels are for; empty means this host's. For
+    another Python nothing can be built here, so every package must have a wheel. Raises ConfigError when the file isn't
+    there; BuildFailed, with pip's output as `log`, when a package can't be had or isn't pinned by hash.
     """
     folder = cache / wheelhouse_key(requirements, name, python)
     if not folder.is_dir():

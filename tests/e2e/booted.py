@@ -37,6 +37,7 @@ def make_settings(root: Path) -> Settings:
         "registry": {"address": REGISTRY, "bind": [f"{NETWORK}.1"]},
         "docker": {"bip": "172.29.42.1/24"},
         "machine": {"container": True},
+        "discovery": {"enabled": False},
         "images": {
             "etcd": {"context": str(ROOT / "images/etcd")},
             "registry": {"context": str(ROOT / "images/registry"), "push": False},

@@ -87,8 +87,9 @@ def test_a_key_that_somebody_else_wrote_is_left_alone(client: Etcd) -> None:
 def test_settings_that_are_there_stay(client: Etcd) -> None:
     said: list[str] = []
     client.put_if_absent("/settings/a", "an operator's")
-    settings.write(client, {"a": "1", "b": "2"}, said.append)
-    settings.write(client, {"a": "1", "b": "2"}, said.append)
+    wanted = {"/settings/a": "1", "/settings/b": "2"}
+    settings.write(client, wanted, said.append)
+    settings.write(client, wanted, said.append)
     assert client.get("/settings/a").text == "an operator's"
     assert client.get("/settings/b").text == "2"
     assert said == ["settings: 1 written, 1 were there", "settings: 0 written, 2 were there"]

@@ -25,10 +25,12 @@ def image(name: str, version: str = "0.1.3", digit: str = "1") -> Image:
 
 
 IMAGES = {"web": image("web"), "worker": image("worker", digit="2"), "unused": image("unused", digit="3")}
+IMAGES |= {name: image(name, digit="4") for name in ("agent", "haproxy", "dnsmasq")}
 
 
-def settings(**services: dict[str, Any]) -> Settings:
+def settings(discovery: bool = False, **services: dict[str, Any]) -> Settings:
     document = {
+        "discovery": {"enabled": discovery},
         "images": {"web": {"context": "web"}, "worker": {"context": "worker"}},
         "services": services,
         "clusters": {"test": {}},
@@ -38,6 +40,7 @@ def settings(**services: dict[str, Any]) -> Settings:
 
 def everything() -> Settings:
     return settings(
+        discovery=True,
         web={
             "image": "web",
             "requires": ["worker"],
@@ -54,6 +57,7 @@ def everything() -> Settings:
             "check": {"http": {"port": 8443, "path": "/health", "status": [200, 204]}, "deadline_seconds": 30},
             "stop": {"signal": "QUIT", "grace_seconds": 30},
             "console": ["python3", "-m", "web.console"],
+            "discovery": {"port": 443, "scheme": "tcp", "sni": ["web.example"], "host_port": 9443, "weight": 10},
         },
         worker={"image": "worker", "network": "host", "check": {"command": ["test", "-e", "/ready"]}},
     )
@@ -81,8 +85,8 @@ def test_rendering_twice_gives_the_same_bytes() -> None:
 
 def test_services_stand_in_start_order_and_only_their_images_are_pinned() -> None:
     release = document(everything())
-    assert [service["name"] for service in release["services"]] == ["worker", "web"]
-    assert sorted(release["images"]) == ["web", "worker"]
+    assert [service["name"] for service in release["services"]] == ["router", "agent", "worker", "web"]
+    assert sorted(release["images"]) == ["agent", "haproxy", "web", "worker"]
 
 
 def test_the_revision_changes_with_anything_that_the_unit_says() -> None:
@@ -110,7 +114,7 @@ def test_another_digest_changes_the_revision() -> None:
 
 def test_an_image_without_a_pushed_version_is_refused() -> None:
     with pytest.raises(Refused, match="image worker, which worker runs"):
-        render_release(everything(), {"web": image("web")})
+        render_release(everything(), {name: it for name, it in IMAGES.items() if name != "worker"})
 
 
 @pytest.mark.parametrize(

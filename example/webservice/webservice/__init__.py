@@ -117,6 +117,8 @@ def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            self.send_header("X-Argosy-Machine", who["machine"])
+            self.send_header("X-Argosy-Version", who["version"])
             self.end_headers()
             self.wfile.write(data)
 

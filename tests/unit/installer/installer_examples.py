@@ -37,7 +37,12 @@ def write_json(path: Path, content: object) -> Path:
 def write_release(folder: Path, services: Mapping[str, Mapping[str, Any]]) -> Path:
     """Write the release that the library renders, so that both sides are tested against each other."""
     names = sorted({str(service["image"]) for service in services.values()})
-    config = {"images": {name: {"context": name} for name in names}, "services": services, "clusters": {"test": {}}}
+    config = {
+        "images": {name: {"context": name} for name in names},
+        "services": services,
+        "discovery": {"enabled": False},
+        "clusters": {"test": {}},
+    }
     images = {name: Image(name, f"air/{name}", "0.1.3", f"sha256:{number:064x}") for number, name in enumerate(names)}
     for path, content in render_release(load(config, root=folder), images).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

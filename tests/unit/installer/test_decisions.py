@@ -157,7 +157,7 @@ def test_secret_settings_lie_over_the_others(tmp_path: Path) -> None:
     here = machine(tmp_path)
     write_json(here.config / "settings.json", {"a": "1", "b": "2"})
     write_json(here.secrets / "settings.json", {"b": "secret"})
-    assert settings.wanted(here) == {"a": "1", "b": "secret"}
+    assert settings.wanted(here) == {"/settings/a": "1", "/settings/b": "secret"}
 
 
 def test_a_setting_that_is_no_text_is_a_failure_without_its_value(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""The system services that every machine has when discovery is on: router, agent and dns. Pure.
+
+They are services like the user's own: units of the release, pulled by digest, checked, shown by `cluster.status`.
+The router runs apart from the agent that tells it what to do: it serves on while the agent is restarted or gone.
+"""
+
+from __future__ import annotations
+
+import json
+
+from argosy.settings import (
+    CheckSettings,
+    ImageSettings,
+    ServiceSettings,
+    Settings,
+    StopSettings,
+    TcpCheck,
+    VolumeSettings,
+)
+
+AGENT, ROUTER, DNS = "agent", "router", "dns"
+IMAGES = {
+    "python": ImageSettings(context="images/python", push=False),
+    "etcd": ImageSettings(context="images/etcd"),
+    "haproxy": ImageSettings(context="images/haproxy"),
+    "dnsmasq": ImageSettings(context="images/dnsmasq"),
+    "agent": ImageSettings(
+        context="images/agent",
+        needs={"PYTHON_IMAGE": "python"},
+        wheels="images/agent/requirements.txt",
+        wheels_python="3.11",
+        agent=True,
+    ),
+}
+"""The images that Argosy brings along for its own services, unless `images:` has one of the same name."""
+
+RUN, STATE = "/run/router", "/var/lib/router"
+AGENT_RUN, AGENT_STATE = "/run/agent", "/var/lib/agent"
+"""Where the containers of the router and the agent have the folders that they share, whatever the system's name."""
+
+
+def with_builtin_services(settings: Settings) -> Settings:
+    """Return `settings` with the built-in services, and the images that they run, beside the user's own."""
+    if not settings.discovery.enabled:
+        return settings
+    services = {ROUTER: _router(settings), AGENT: _agent(settings)}
+    return settings.model_copy(
+        update={"services": {**services, **settings.services}, "images": {**IMAGES, **settings.images}}
+    )
+
+
+def agent_options(settings: Settings) -> dict[str, object]:
+    """Return the agent's options, the JSON object in its environment variable ARGOSY_AGENT (argosy.agent.options)."""
+    discovery, ports = settings.discovery, settings.discovery.ports
+    return {
+        "role": "machine",
+        "ttl_seconds": discovery.ttl_seconds,
+        "check_seconds": discovery.check_seconds,
+        "drain_seconds": discovery.drain_seconds,
+        "domain": discovery.domain,
+        "http_port": ports.http,
+        "proxy_port": ports.http_proxy,
+        "https_port": ports.https,
+        "https_proxy_port": ports.https_proxy,
+        "tls_port": ports.tls,
+        "tls_proxy_port": ports.tls_proxy,
+        "forward_ports": [ports.forwards.first, ports.forwards.last],
+    }
+
+
+def _router(settings: Settings) -> ServiceSettings:
+    return ServiceSettings(
+        image=settings.discovery.router_image,
+        network="host",
+        volumes=_router_folders(settings),
+        check=CheckSettings(tcp=TcpCheck(port=settings.discovery.ports.http)),
+        # SIGUSR1: no new connections, open ones may finish.
+        stop=StopSettings(signal="USR1", grace_seconds=15),
+    )
+
+
+def _agent(settings: Settings) -> ServiceSettings:
+    system = settings.system
+    own = [
+        _volume("/var/run/docker.sock"),
+        _volume(f"/etc/{system}/secrets", read_only=True),
+        _volume(f"/run/{system}/agent", AGENT_RUN),
+        _volume(f"/var/lib/{system}/agent", AGENT_STATE),
+        _volume(f"/var/lib/{system}/templates", read_only=True),
+        _volume(f"/var/lib/{system}/files"),
+    ]
+    return ServiceSettings(
+        image=settings.discovery.agent_image,
+        network="host",
+        requires=[ROUTER],
+        env={"ARGOSY_AGENT": json.dumps(agent_options(settings), separators=(",", ":"))},
+        env_files=[f"/etc/{system}/machine.env"],
+        volumes=[*_router_folders(settings), *own],
+        check=CheckSettings(command=["python3", "-m", "argosy.agent", "health"]),
+    )
+
+
+def _router_folders(settings: Settings) -> list[VolumeSettings]:
+    return [_volume(f"/run/{settings.system}/router", RUN), _volume(f"/var/lib/{settings.system}/router", STATE)]
+
+
+def _volume(source: str, target: str = "", read_only: bool = False) -> VolumeSettings:
+    return VolumeSettings(source=source, target=target or source, read_only=read_only)
