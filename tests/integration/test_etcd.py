@@ -89,6 +89,16 @@ class TestReadingAndWriting:
         assert [it.key for it in store.get_prefix("/").entries] == ["/x"]
         assert store.get("/x").mod_revision < result.revision  # type: ignore[union-attr]
 
+    def test_a_transaction_may_depend_on_all_keys_of_a_prefix(self, store: Etcd) -> None:
+        seen = store.put("/a/1", "")
+        quiet = [etcd.not_put_since("/a/", seen)]
+        store.put("/b", "")
+        assert store.transact(quiet, [Put("/b", "while nothing was put")]).succeeded
+        store.delete("/a/1")
+        assert store.transact(quiet, [Put("/b", "nor with none at all")]).succeeded
+        store.put("/a/2", "")
+        assert not store.transact(quiet, [Put("/b", "lost")]).succeeded
+
     def test_delete_tells_how_many_there_were(self, store: Etcd) -> None:
         store.put("/d/1", "")
         store.put("/d/2", "")

@@ -28,6 +28,7 @@ from argosy.etcd.values import (
     absent,
     created_at,
     holds,
+    not_put_since,
     unchanged,
 )
 
@@ -60,5 +61,6 @@ __all__ = [
     "connect",
     "created_at",
     "holds",
+    "not_put_since",
     "unchanged",
 ]

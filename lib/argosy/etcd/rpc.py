@@ -59,10 +59,12 @@ def entry_of(found: Any) -> Entry:
 def condition(compare: Compare) -> Any:
     """Return etcd's message for a transaction's condition."""
     value = data(compare.value) if isinstance(compare.value, str) else compare.value
+    key = data(compare.key)
     return etcdrpc.Compare(
-        result=etcdrpc.Compare.EQUAL,
+        result=etcdrpc.Compare.LESS if compare.below else etcdrpc.Compare.EQUAL,
         target=_TARGETS[compare.target],
-        key=data(compare.key),
+        key=key,
+        range_end=etcd3.utils.prefix_range_end(key) if compare.prefix else b"",
         **{compare.target.value: value},
     )
 
