@@ -6,6 +6,8 @@ Every machine gets, in `/etc/SYSTEM/secrets/` (0700 root, files 0600):
     registry/config.json                          Docker's login for the registry
     NAME                                          for each NAME under `secrets:` in the configuration
     any file of secrets/CLUSTER/machine/          the user's own; settings.json there holds settings that are secret
+    keys/NAME.pem                                 of secrets/CLUSTER/keys/: certificate (chain) and key that the routers
+                                                  terminate TLS with
     .complete                                     the marker, last: systemd starts etcd and the install when it appears
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +35,8 @@ from argosy.secret_transfer import APPLY, OBSERVE, Change, pack, parse_observed,
 
 REGISTRY_LOGIN = "registry/config.json"
 OVERLAY = "settings.json"
-OURS = frozenset({*COMMON_SECRETS, *MEMBER_SECRETS, "registry"})
+KEYS = "keys"
+OURS = frozenset({*COMMON_SECRETS, *MEMBER_SECRETS, "registry", KEYS})
 HERE = "here"
 
 
@@ -177,7 +181,7 @@ def check(settings: Settings) -> None:
 
 def _common_files(settings: Settings, made: bool = True) -> dict[str, Secret | None]:
     """Return what is the same on every machine. Unless `made`, None stands for what a run would make."""
-    files: dict[str, Secret | None] = dict(_user_secrets(settings))
+    files: dict[str, Secret | None] = {**_user_secrets(settings), **_router_keys(settings)}
     for name in settings.secrets:
         files[name] = _value(settings, secret_sources.named_source(settings, name), made)
     password = _value(settings, secret_sources.registry_password_source(settings), made)
@@ -207,6 +211,29 @@ def _registry_login(settings: Settings, password: Secret) -> Secret:
     secret = password.reveal().removesuffix(b"\n")  # a file often ends with a line break; the registry is told the same
     login = base64.b64encode(f"{settings.registry.user}:".encode() + secret).decode()
     return Secret(json.dumps({"auths": {settings.registry.address: {"auth": login}}}, indent=2).encode())
+
+
+def _router_keys(settings: Settings) -> dict[str, Secret]:
+    """Return the certificates of secrets/CLUSTER/keys/. Raises ConfigError for what HAProxy could not use."""
+    folder = settings.secrets_path / KEYS
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not re.fullmatch(FILE_NAME_PATTERN, path.name) or path.suffix != ".pem":
+            raise ConfigError("not NAME.pem: only certificates with their keys belong here", str(path))
+        secret = secret_sources.read_file(settings, path, str(path))
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password=_no_password)
+        except (ssl.SSLError, ValueError):
+            raise ConfigError(
+                "not a certificate (chain) followed by its own key, without a password, in PEM", str(path)
+            ) from None
+        found[f"{KEYS}/{path.name}"] = secret
+    return found
+
+
+def _no_password() -> str:
+    """Stand for the password of an encrypted key: without it OpenSSL would ask on the terminal."""
+    return ""
 
 
 def _user_files(settings: Settings) -> dict[str, Path]:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
+from argosy import pki
 from argosy.config import Settings, load
 from argosy.errors import ConfigError
 from argosy.machine_files import COMMON_SECRETS, MEMBER_SECRETS
@@ -72,6 +79,38 @@ class TestWhatAMachineGets:
     def test_no_value_shows_in_a_repr(self, tmp_path: Path) -> None:
         config = settings(tmp_path, secrets={"token": {"command": ["printf", "hunter2"]}})
         assert "hunter2" not in repr(secrets.files_for(ready(config), AIR))
+
+
+class TestRouterKeys:
+    def test_certificates_with_their_keys_go_to_every_machine(self, tmp_path: Path) -> None:
+        config = settings(tmp_path)
+        own = pki.ensure_operator_certificate(ready(config).secrets_path)
+        folder = config.secrets_path / "keys"
+        folder.mkdir()
+        pem = own.certificate.read_bytes() + own.key.read_bytes()
+        (folder / "site.pem").write_bytes(pem)
+        (folder / "site.pem").chmod(0o600)
+        assert values(config)["keys/site.pem"] == pem
+
+    @pytest.mark.parametrize("content", [b"", b"no certificate", b"certificate", b"key", b"encrypted"])
+    def test_what_a_router_can_not_use_is_refused(self, tmp_path: Path, content: bytes) -> None:
+        config = settings(tmp_path)
+        own = pki.ensure_operator_certificate(ready(config).secrets_path)
+        folder = config.secrets_path / "keys"
+        folder.mkdir()
+        key = load_pem_private_key(own.key.read_bytes(), None)
+        locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
+        certificate = own.certificate.read_bytes()
+        contents = {b"certificate": certificate, b"key": own.key.read_bytes(), b"encrypted": certificate + locked}
+        (folder / "site.pem").write_bytes(contents.get(content, content))
+        (folder / "site.pem").chmod(0o600)
+        assert "site.pem" in refusal(config)
+
+    def test_another_file_is_refused(self, tmp_path: Path) -> None:
+        config = settings(tmp_path)
+        (config.secrets_path / "keys").mkdir(parents=True)
+        (config.secrets_path / "keys" / "notes.txt").write_text("x")
+        assert "notes.txt" in refusal(config)
 
 
 class TestGenerated:
