@@ -1,0 +1,179 @@
+"""Ports of this machine that lead to containers which only the bridge reaches.
+
+The registrar says which containers need one; the router listens on `mapping()` and tells `note_applied` once it does.
+A container keeps its port by its name, over restarts of it and of the agent. A port whose container is gone rests until
+no other is free, the one that has rested longest being taken first: some router may still send requests there.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from argosy import atomic
+from argosy.agent.journal import log
+from argosy.model import Endpoint
+from argosy.schema import parse_endpoint
+
+_log = log("forwards")
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """`port`: on this machine; `target`: None while the container does not run."""
+
+    port: int
+    target: Endpoint | None
+
+
+def can_listen(address: str) -> Callable[[int], bool]:
+    """Return a function that tells whether a port of `address` is free to listen on."""
+
+    def free(port: int) -> bool:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((address, port))
+            except OSError:
+                return False
+        return True
+
+    return free
+
+
+def choose_port(
+    forwards: Mapping[str, Forward], ports: tuple[int, int], free: Callable[[int], bool]
+) -> tuple[int, str]:
+    """Return a port of `ports` (first and last) and the name of the forward that loses it, usually none. 0: none left.
+
+    `forwards`: those at rest in the order in which they were released.
+    """
+    used = {it.port for it in forwards.values()}
+    unused = (port for port in range(ports[0], ports[1] + 1) if port not in used)
+    chosen = next((port for port in unused if free(port)), 0)
+    if chosen:
+        return chosen, ""
+    resting = ((it.port, name) for name, it in forwards.items() if it.target is None)
+    return next((found for found in resting if free(found[0])), (0, ""))
+
+
+class Forwards:
+    """May be used by several threads. Callbacks are called by the one that changes it; they must be quick."""
+
+    def __init__(self, path: Path, ports: tuple[int, int], free: Callable[[int], bool] = lambda _port: True) -> None:
+        """`path`: where it is remembered, 0600, its folder must exist: JSON, in the order of their release,
+        [{"container": "web", "port": 20000, "target": "172.17.0.2:80" or null, "applied": true}, ...].
+
+        `ports`: the first and the last one to use; `free`: whether nothing else listens on a port.
+        """
+        self._path = path
+        self._ports = ports
+        self._free = free
+        self._turn = threading.RLock()
+        self._subscribers: list[Callable[[], None]] = []
+        self._forwards, self._applied = _read(path, ports)
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `mapping()` has changed or was applied."""
+        with self._turn:
+            self._subscribers.append(callback)
+
+    def mapping(self) -> dict[int, Endpoint]:
+        """Return where each port leads to; complete from the start of the agent on."""
+        with self._turn:
+            return {it.port: it.target for it in self._forwards.values() if it.target is not None}
+
+    def note_applied(self, mapping: Mapping[int, Endpoint]) -> None:
+        """The router tells that it listens on exactly these ports.
+
+        It does so after each round that began with `mapping()`, changed or not: the registrar may wait for it.
+        """
+        with self._turn:
+            if self._applied == dict(mapping):
+                return
+            self._applied = dict(mapping)
+            self._changed()
+
+    def ensure(self, container: str, target: Endpoint) -> int:
+        """Return the port that leads to `target`, 0 when all are taken. The router may not know it yet."""
+        with self._turn:
+            before = self._forwards.get(container)
+            if before is not None and before.target == target:
+                return before.port
+            port = before.port if before else self._allocate()
+            if port:
+                self._forwards[container] = Forward(port, target)
+                self._changed()
+            return port
+
+    def is_applied(self, container: str) -> bool:
+        """Return whether the container's port leads to it already."""
+        with self._turn:
+            found = self._forwards.get(container)
+            return found is not None and found.target is not None and self._applied.get(found.port) == found.target
+
+    def rename(self, old: str, new: str) -> None:
+        """Keep the port of a container that has another name now."""
+        with self._turn:
+            if old in self._forwards:
+                self._forwards[new] = self._forwards.pop(old)
+                self._changed()
+
+    def keep(self, running: set[str]) -> None:
+        """Let the ports of all other containers lead nowhere; they stay theirs as long as there are enough."""
+        with self._turn:
+            ended = [name for name, it in self._forwards.items() if it.target is not None and name not in running]
+            for name in ended:
+                port = self._forwards.pop(name).port
+                self._forwards[name] = Forward(port, None)
+                # Whether the router has it still, nobody knows until it tells again.
+                self._applied.pop(port, None)
+            if ended:
+                self._changed()
+
+    def _allocate(self) -> int:
+        port, loser = choose_port(self._forwards, self._ports, self._free)
+        if loser:
+            del self._forwards[loser]
+        return port
+
+    def _changed(self) -> None:
+        content = [
+            {
+                "container": name,
+                "port": it.port,
+                "target": None if it.target is None else str(it.target),
+                "applied": it.target is not None and self._applied.get(it.port) == it.target,
+            }
+            for name, it in self._forwards.items()
+        ]
+        try:
+            atomic.write(self._path, f"{json.dumps(content)}\n".encode(), mode=0o600)
+        except OSError as error:
+            _log.warning("%s can't be written (%s): a restart of the agent may choose other ports", self._path, error)
+        for callback in self._subscribers:
+            callback()
+
+
+def _read(path: Path, ports: tuple[int, int]) -> tuple[dict[str, Forward], dict[int, Endpoint]]:
+    """Return the forwards that are remembered and what the router had applied of them; nothing of a broken file."""
+    try:
+        found: Any = json.loads(path.read_text())
+        forwards = {
+            str(it["container"]): Forward(int(it["port"]), parse_endpoint(it["target"]) if it["target"] else None)
+            for it in found
+            if ports[0] <= it["port"] <= ports[1]
+        }
+        applied = {it["port"]: parse_endpoint(it["target"]) for it in found if it["applied"] and it["target"]}
+    except FileNotFoundError:
+        return {}, {}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        _log.warning("%s can't be used (%s): choosing ports anew", path, error)
+        return {}, {}
+    return forwards, applied
