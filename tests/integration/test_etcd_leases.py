@@ -6,12 +6,12 @@ import json
 import queue
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from etcd_cluster import EtcdCluster, binaries
+from waiting import until
 
 from argosy import etcd
 from argosy.agent.lease import Lease
@@ -167,10 +167,3 @@ class TestTheAgents:
 def held(lease: Lease) -> int:
     until(lambda: lease.alive)
     return lease.id()
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)

@@ -49,10 +49,10 @@ class Trouble:
         with self._turn:
             if reason == self.reason and (self._told or not reason):
                 return
-            before, self.reason = self.reason, reason
+            self.reason = reason
             if reason:
                 self._log.warning("%s", reason)
-            elif before:
+            elif self._told:
                 self._log.info("%s", self._ended)
             self._told = bool(reason)
 
