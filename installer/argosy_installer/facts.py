@@ -73,16 +73,16 @@ def interface_address(name: str) -> str:
 
 
 def container_facts(inspected: Json) -> dict[str, Any]:
-    """Return what tells where a container's service is to be reached: a part of what `docker inspect` says."""
-    state, network = inspected["State"], inspected["NetworkSettings"]
+    """Return what tells where a container's service is to be reached: a part of what `docker inspect` says, in its
+    shape. Its environment is not, for there may be secrets in it."""
+    state, config, network = inspected["State"], inspected["Config"], inspected["NetworkSettings"]
+    health = {"Status": state["Health"].get("Status", "")} if state.get("Health") else None
     return {
-        "Name": inspected["Name"].removeprefix("/"),
-        "State": {"Running": state["Running"], "Health": (state.get("Health") or {}).get("Status", "")},
-        "Config": {
-            "Image": inspected["Config"]["Image"],
-            "Labels": inspected["Config"]["Labels"] or {},
-            "ExposedPorts": inspected["Config"].get("ExposedPorts") or {},
-        },
+        "Id": inspected["Id"],
+        "Name": inspected["Name"],
+        "State": {name: state.get(name) for name in ("Running", "Paused", "Restarting", "StartedAt")}
+        | {"Health": health},
+        "Config": {name: config.get(name) for name in ("Image", "Labels", "ExposedPorts", "StopSignal")},
         "HostConfig": {"NetworkMode": inspected["HostConfig"]["NetworkMode"]},
-        "NetworkSettings": {"Ports": network.get("Ports") or {}, "Networks": network.get("Networks") or {}},
+        "NetworkSettings": {name: network.get(name) for name in ("Ports", "Networks")},
     }

@@ -244,6 +244,46 @@ def test_status_is_the_installer_s_when_it_is_there(place: Place) -> None:
     assert json.loads(place.run("air", "status", "--json").stdout)["state"] == "failed"
 
 
+GETENT = """[ "$1" = ahostsv4 ] || exit 9
+case $2 in
+    web.local) echo "172.17.42.1     STREAM web.local"; echo "172.17.42.1     DGRAM"; echo "172.17.42.2     STREAM" ;;
+    slow.local) exit 124 ;;
+    *) exit 2 ;;
+esac"""
+
+
+def test_facts_are_the_installer_s_and_what_names_resolve_to(place: Place) -> None:
+    place.stand_in("id", "echo 0")
+    place.stand_in("docker", 'case $1 in image) exit 0 ;; run) echo "{\\"asked\\": \\"$*\\"}" ;; esac')
+    place.stand_in("getent", GETENT)
+    names = ("web.local", "none.local", "slow.local", "later.local")
+    first, second = place.run("air", "facts", *names).stdout.splitlines()
+    assert json.loads(second) == {
+        "names": {"web.local": ["172.17.42.1", "172.17.42.2"], "none.local": [], "slow.local": []}
+    }
+    assert json.loads(first)["asked"].endswith(" facts")
+    assert "/run/router" not in first
+    (place.root / "run/air/router").mkdir(parents=True)
+    first, second = place.run("air", "facts").stdout.splitlines()
+    assert f" --volume {place.root}/run/air/router:/run/router:ro " in json.loads(first)["asked"]
+    assert json.loads(second) == {"names": {}}
+
+
+@pytest.mark.parametrize("name", ["", "-v", "a b", "a;b", "$(id)"])
+def test_facts_refuse_what_is_no_host_name(place: Place, name: str) -> None:
+    place.stand_in("id", "echo 0")
+    result = place.run("air", "facts", "web.local", name)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "not a host name" in result.stderr
+
+
+def test_facts_end_with_the_installer_s_status_where_there_is_none(place: Place) -> None:
+    place.stand_in("id", "echo 0")
+    place.stand_in("docker", "exit 1")
+    result = place.run("air", "facts", "web.local")
+    assert (result.returncode, result.stdout) == (69, "")
+
+
 def test_an_upgrade_s_release_wins_over_the_first_one(place: Place) -> None:
     place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.2.0\nRELEASE_IMAGE=registry/air/installer@sha256:2\n")
     place.stand_in("docker", 'case $1 in image) echo "$@" >&2; exit 0 ;; run) echo "$@" ;; esac')
