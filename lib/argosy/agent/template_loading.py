@@ -1,0 +1,62 @@
+"""The folder of the resources: conf.d/*.toml and templates/, as it lies on a machine or in the system's repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from argosy.agent.template_functions import ResourceTemplate
+from argosy.agent.template_resources import TEMPLATES, Problem, Resource, ResourceSet, is_resource, parse_set
+
+CURRENT = "current"
+"""The link in the folder to the files of the release at hand; the installer turns it in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is in the folder, ready to render, and what is not and why."""
+
+    resources: tuple[tuple[Resource, ResourceTemplate], ...]
+    problems: tuple[Problem, ...]
+
+
+def load(folder: Path, folders: Sequence[PurePosixPath], facts: Mapping[str, str]) -> Loaded:
+    """Return the resources in `folder`, or in its link `current` if it has one. No folder means no resources.
+
+    `folders`: where files may be; `facts`: see `ResourceTemplate`. What can't be read or understood is a problem.
+    """
+    try:
+        found = parse_set(read_files(_current(folder)), folders)
+    except OSError as error:
+        found = ResourceSet(problems=(Problem("", f"{error.filename or folder} can't be read: {error.strerror}"),))
+    sources = found.sources
+    return Loaded(tuple((it, ResourceTemplate(it, sources, facts)) for it in found.resources), found.problems)
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return what resources are made of, conf.d/*.toml and all below templates/ but hidden files. Raises OSError."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in _paths(folder)}
+
+
+def fingerprint(folder: Path) -> object:
+    """Return something that is another after any change of the files."""
+    try:
+        found = [(str(path), path.stat()) for path in _paths(_current(folder))]
+    except OSError as error:
+        return str(error)
+    return [(name, it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns) for name, it in found]
+
+
+def _current(folder: Path) -> Path:
+    return folder / CURRENT if (folder / CURRENT).is_dir() else folder
+
+
+def _paths(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("conf.d/*.toml") if is_resource(str(path.relative_to(folder)))]
+    found += [path for path in folder.glob(f"{TEMPLATES}**/*") if not _hidden(path.relative_to(folder))]
+    return sorted(path for path in found if path.is_file())
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part.endswith("~") for part in path.parts)

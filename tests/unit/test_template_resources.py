@@ -1,0 +1,308 @@
+"""What a template resource may say, what is said of a bad one, and what a template can do."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from argosy.agent.template_functions import ResourceTemplate, check_templates
+from argosy.agent.template_resources import Resource, is_resource, parse_resource, parse_set
+from argosy.errors import ConfigError
+from argosy.etcd.values import Entry
+
+FILES = PurePosixPath("/var/lib/air/files")
+SOURCES = {"web.conf.j2": "", "inner/part.j2": ""}
+LEAST = 'src = "web.conf.j2"\ndest = "web/web.conf"\nkeys = ["/settings"]\n'
+
+
+def parsed(body: str, **changed: str) -> Resource:
+    return parse_resource("conf.d/web.toml", f"[template]\n{body}".encode(), [FILES], SOURCES)
+
+
+def refused(body: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parsed(body)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def entries(**values: str) -> dict[str, Entry]:
+    keys = {f"/{name.replace('__', '/')}": value for name, value in values.items()}
+    return {key: Entry(key, value, number, number) for number, (key, value) in enumerate(keys.items(), 1)}
+
+
+def rendered(source: str, held: dict[str, Entry], keys: str = '["/"]', prefix: str = "", **more: str) -> str:
+    body = f'src = "main"\ndest = "x"\nkeys = {keys}\nprefix = "{prefix}"\n'
+    sources = {"main": source, **more}
+    resource = parse_resource("conf.d/x.toml", f"[template]\n{body}".encode(), [FILES], sources)
+    facts = {"system": "air", "machine_name": "air-01"}
+    return ResourceTemplate(resource, sources, facts).render(held).decode(errors="surrogateescape")
+
+
+def fails(source: str, held: dict[str, Entry] | None = None, keys: str = '["/"]', **more: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        rendered(source, held or {}, keys, **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# The resource
+
+
+def test_the_least_that_a_resource_says() -> None:
+    found = parsed(LEAST)
+    assert found.dest == FILES / "web/web.conf"
+    assert (found.keys, found.prefix, found.mode) == (("/settings",), "", 0o644)
+    assert (found.owner, found.group, found.check_cmd, found.reload_cmd) == ("", "", "", "")
+
+
+def test_everything_that_a_resource_can_say() -> None:
+    found = parsed(
+        """
+        src = "inner/part.j2"
+        dest = "/var/lib/air/files/web/web.conf"
+        prefix = "/settings/"
+        keys = ["web", "/banner/"]
+        uid = 65534
+        group = "adm"
+        mode = "0640"
+        check_cmd = "web -t {{.src}} {{ src }}"
+        reload_cmd = "echo {{.dest}} && argosy-signal air-web HUP"
+        """
+    )
+    assert found.keys == ("/settings/web", "/settings/banner")
+    assert (found.owner, found.group, found.mode) == (65534, "adm", 0o640)
+    assert found.command(found.check_cmd, "/a/.b") == "web -t /a/.b /a/.b"
+    assert found.command(found.reload_cmd) == f"echo {found.dest} && argosy-signal air-web HUP"
+
+
+@pytest.mark.parametrize(
+    ("keys", "yes", "no"),
+    [
+        ('["/a"]', ["/a", "/a/b", "/a/b/c"], ["/ab", "/", "/b"]),
+        ('["/a/"]', ["/a", "/a/b"], ["/ab"]),
+        ('["/"]', ["/a", "/a/b"], []),
+        ('["a", "b/c"]', ["/a/x", "/b/c"], ["/b", "/b/cd"]),
+    ],
+)
+def test_a_resource_concerns_its_keys_and_all_below_them(keys: str, yes: list[str], no: list[str]) -> None:
+    found = parsed(f'src = "web.conf.j2"\ndest = "x"\nkeys = {keys}\n')
+    assert [key for key in yes + no if found.concerns(key)] == yes
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "said"),
+    [
+        (LEAST + 'relaod_cmd = "x"\n', 5, "unknown key 'relaod_cmd' (did you mean 'reload_cmd'?)"),
+        (LEAST + "mode = 644\n", 5, "mode must be a string"),
+        (LEAST + 'mode = "888"\n', 5, "mode '888' is not octal"),
+        (LEAST + 'mode = "4755"\n', 5, "not octal with three digits"),
+        (LEAST + 'owner = "root"\nuid = 0\n', 6, "either owner or uid"),
+        (LEAST + "uid = true\n", 5, "uid must be a number"),
+        (LEAST + "gid = -1\n", 5, "gid must be 0 or more"),
+        (LEAST + 'check_cmd = "x {{.scr}}"\n', 5, "check_cmd knows {{.src}} and {{.dest}}, not {{.scr}}"),
+        (LEAST + 'reload_cmd = "x {{.src}}"\n', 5, "reload_cmd knows {{.dest}}"),
+        ('src = "web.conf.j"\ndest = "x"\nkeys = ["/"]\n', 2, "no template templates/web.conf.j (did you mean"),
+        ('dest = "x"\nkeys = ["/"]\n', 1, "src is missing"),
+        ('src = "web.conf.j2"\ndest = "x"\nkeys = []\n', 4, "keys is missing"),
+        ('src = "web.conf.j2"\ndest = "x"\nkeys = [1]\n', 4, "keys must be a list of strings"),
+        ('src = "web.conf.j2"\ndest = "x"\nkeys = ["/routers/air-01"]\n', 4, "does not follow /routers/air-01"),
+        ('src = "web.conf.j2"\ndest = "x"\nkeys = ["/cluster"]\n', 4, "does not follow /cluster"),
+        ('src = "web.conf.j2"\ndest = "/etc/passwd"\nkeys = ["/"]\n', 3, "shares only /var/lib/air/files with"),
+        ('src = "web.conf.j2"\ndest = "/var/lib/air/files"\nkeys = ["/"]\n', 3, "is outside"),
+        ('src = "web.conf.j2"\ndest = "/var/lib/air/files/../x"\nkeys = ["/"]\n', 3, "without . and .."),
+        ('src = "web.conf.j2"\ndest = "a/./b"\nkeys = ["/"]\n', 3, "without . and .."),
+        ('src = "web.conf.j2"\ndest = "a b"\nkeys = ["/"]\n', 3, "is no path that we take"),
+        ('src = "web.conf.j2"\ndest = "a/$(id)"\nkeys = ["/"]\n', 3, "is no path that we take"),
+        ('src = "web.conf.j2"\ndest = "a/"\nkeys = ["/"]\n', 3, "is no path that we take"),
+        (LEAST + "[other]\n", 5, "unknown key 'other'"),
+    ],
+)
+def test_a_bad_resource_is_told_with_file_line_and_reason(body: str, line: int, said: str) -> None:
+    message = refused(body)
+    assert message.startswith(f"conf.d/web.toml:{line}: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"template = 1", b"[template", b"[template]\nsrc = \xff", b"a = " + b"[" * 9999]
+)
+def test_what_is_no_resource_at_all_is_told(content: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"^conf\.d/web\.toml"):
+        parse_resource("conf.d/web.toml", content, [FILES], SOURCES)
+
+
+def test_bad_toml_says_in_which_line() -> None:
+    assert "line 3" in refused('src = "a"\ndest = \n')
+
+
+def test_one_bad_resource_spoils_no_other() -> None:
+    good = f"[template]\n{LEAST}".encode()
+    files = {"conf.d/bad.toml": b"[", "conf.d/good.toml": good, "templates/web.conf.j2": b"x", "conf.d/README": b""}
+    found = parse_set(files, [FILES], "example/")
+    assert [it.name for it in found.resources] == ["conf.d/good.toml"]
+    assert [it.resource for it in found.problems] == ["conf.d/bad.toml"]
+    assert found.problems[0].reason.startswith("example/conf.d/bad.toml: it is no TOML")
+
+
+def test_two_resources_with_one_dest_are_both_refused() -> None:
+    absolute = LEAST.replace('"web/', '"/var/lib/air/files/web/')
+    files = {f"conf.d/{name}.toml": f"[template]\n{body}".encode() for name, body in (("a", LEAST), ("b", absolute))}
+    found = parse_set({**files, "templates/web.conf.j2": b""}, [FILES])
+    assert found.resources == ()
+    assert "conf.d/b.toml makes /var/lib/air/files/web/web.conf, too" in found.problems[0].reason
+    assert "conf.d/a.toml makes" in found.problems[1].reason
+
+
+def test_only_toml_files_of_conf_d_are_resources() -> None:
+    yes = ["conf.d/a.toml"]
+    no = ["conf.d/a.toml~", "conf.d/.a.toml", "conf.d/a/b.toml", "templates/a.toml", "a.toml", "conf.d/.toml"]
+    assert [path for path in yes + no if is_resource(path)] == yes
+
+
+@given(st.text())
+def test_a_dest_never_leaves_the_folder(dest: str) -> None:
+    sources = {"a": ""}
+    quoted = "".join(f"\\U{ord(char):08X}" for char in dest if not 0xD800 <= ord(char) < 0xE000)
+    body = f'[template]\nsrc = "a"\nkeys = ["/"]\ndest = "{quoted}"\n'
+    try:
+        found = parse_resource("conf.d/a.toml", body.encode(), [FILES], sources)
+    except ConfigError:
+        return
+    assert FILES in found.dest.parents
+    assert ".." not in found.dest.parts
+
+
+@given(st.binary())
+def test_any_bytes_are_a_resource_or_a_problem(content: bytes) -> None:
+    found = parse_set({"conf.d/a.toml": content, "templates/a": content}, [FILES])
+    assert len(found.resources) + len(found.problems) == 1
+
+
+# The template
+
+
+HELD = entries(settings__banner="Hi", services__web__hosts__b="10.0.0.2:80", services__web__hosts__a="10.0.0.1:80")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ getv('/settings/banner') }}", "Hi"),
+        ("{{ getv('/settings/none', 'else') }}", "else"),
+        ("{{ get('/settings/banner').key }}={{ get('/settings/banner').value }}", "/settings/banner=Hi"),
+        ("{% for it in gets('/services/web/hosts/*') %}{{ it.key }};{% endfor %}",
+         "/services/web/hosts/a;/services/web/hosts/b;"),
+        ("{{ getvs('/services/*/hosts/*') | join(',') }}", "10.0.0.1:80,10.0.0.2:80"),
+        ("{{ getvs('/services/*') | length }}", "0"),
+        ("{{ ls('/services/web') | join }} {{ ls('/services/web/hosts') | join }}", "hosts ab"),
+        ("{{ ls('/') | join(',') }} {{ lsdir('/settings') | length }} {{ lsdir('/services') | join }}",
+         "services,settings 0 web"),
+        ("{{ exists('/settings/banner') }} {{ exists('/settings') }}", "True False"),
+        ("{{ json('{\"a\": [1, 2]}').a[1] }}", "2"),
+        ("{{ base64Decode(base64Encode('\u00e4')) }}", "\u00e4"),
+        ("{{ system }} {{ machine_name }}", "air air-01"),
+        ("{{ {'a': getv('/settings/banner')} | tojson }}\n", '{"a": "Hi"}\n'),
+        ("{% if true %}\nx\n{% endif %}\n", "x\n"),
+    ],
+)  # fmt: skip
+def test_what_a_template_can_do(source: str, text: str) -> None:
+    assert rendered(source, HELD) == text
+
+
+def test_services_are_what_discovery_knows_of_them() -> None:
+    held = entries(
+        services__web__scheme="http",
+        services__web__hosts__b="10.0.0.2:80",
+        services__web__hosts__a="[fd00::1]:81",
+        services__web__weight__a="7",
+        services__web__drain__b="",
+        services__web__hosts__bad="nonsense",
+        services__db__hosts__x="10.0.0.3:5432",
+    )
+    source = """{% for service in services() -%}
+        {{ service.name }} {{ service.scheme or "none" }}:
+        {%- for it in service.instances %} {{ it.id }}={{ it.address }},{{ it.port }},{{ it.weight }},{{ it.draining }}
+        {%- endfor %}|{% endfor %}"""
+    assert rendered(source, held, '["/services"]') == (
+        "db none: x=10.0.0.3,5432,100,False|web http: a=fd00::1,81,7,False b=10.0.0.2,80,100,True|"
+    )
+    assert "db none" not in rendered(source, held, '["/services/web"]')
+
+
+def test_a_prefix_is_left_out_of_the_templates_keys() -> None:
+    assert rendered("{{ getv('/banner') }} {{ ls('/') | join }}", HELD, '["/banner"]', "settings") == "Hi banner"
+
+
+def test_a_template_sees_only_the_keys_that_its_resource_names() -> None:
+    assert rendered("{{ getvs('/*/*') | join }}", HELD, '["/settings"]') == "Hi"
+    assert "does not name /services/web: add it there" in fails("{{ getv('/services/web') }}", HELD, '["/settings"]')
+    assert 'names no services: add "/services"' in fails("{{ services() }}", HELD, '["/settings"]')
+
+
+def test_templates_include_and_import_each_other() -> None:
+    part = "{% macro line(key) %}{{ getv(key) }}{% endmacro %}"
+    assert rendered("{% include 'b' %}", HELD, b="{{ getv('/settings/banner') }}") == "Hi"
+    assert rendered("{% from 'b' import line %}{{ line('/settings/banner') }}", HELD, b=part) == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("\n{{ getv('/none') }}", "templates/main:2: there is no key /none: set it, or give getv a default"),
+        ("{{ nonsense }}", "templates/main:1: 'nonsense' is undefined"),
+        ("{{ get('/none').value }}", "there is no key /none"),
+        ("{{ 1 / 0 }}", "templates/main:1: division by zero"),
+        ("{{ json('{') }}", "json: the value is no JSON"),
+        ("{{ base64Decode('!') }}", "base64Decode: the value is no base64"),
+        ("a\n\n{% for %}", "templates/main:3: "),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ getv.__globals__ }}", "unsafe"),
+        ("{{ [].append(1) }}", "attribute 'append' of 'list' object is unsafe"),
+        ("{{ range(10000000) | list }}", "Range too big"),
+        ("{{ [1, 2] | random }}", "No filter named 'random'"),
+        ("{{ lipsum() }}", "'lipsum' is undefined"),
+        ("{% include 'none' %}", "none"),
+        ("{{ json('\"\\\\ud800\"') }}", "surrogates not allowed"),
+    ],
+)
+def test_what_a_template_can_t_do_is_told_with_its_line(source: str, said: str) -> None:
+    assert said in fails(source)
+
+
+def test_the_line_is_that_of_the_template_that_failed() -> None:
+    assert fails("{% include 'b' %}", b="\n\n{{ getv('/none') }}").startswith("templates/b:3: ")
+
+
+def test_bytes_that_are_no_text_stay_as_they_are() -> None:
+    assert rendered("{{ getv('/a') }}", entries(a="\udcff")) == "\udcff"
+
+
+def test_rendering_twice_gives_the_same_and_forgets_the_first() -> None:
+    sources = {"main": "{{ getvs('/a/*') | join(' ') }}"}
+    body = b'[template]\nsrc = "main"\ndest = "x"\nkeys = ["/a"]\n'
+    template = ResourceTemplate(parse_resource("conf.d/x.toml", body, [FILES], sources), sources, {})
+    assert template.render(entries(a__x="1", a__y="2")) == template.render(entries(a__y="2", a__x="1")) == b"1 2"
+    assert template.render(entries(a__z="3")) == b"3"
+
+
+def test_templates_are_checked_before_they_reach_a_machine() -> None:
+    check_templates({"a": "{% include 'b' %}", "b": "{{ x }}", "c": "{% include name %}"})
+    for sources, said in (
+        ({"a": "x\n{% if %}"}, "example/templates/a:2: "),
+        ({"a": "{{ x | nofilter }}"}, "No filter named 'nofilter'"),
+        ({"a": "{% extends 'base' %}"}, "it includes 'base', which is not in templates/"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            check_templates(sources, "example/")
+        assert said in str(caught.value)
+
+
+def test_facts_are_not_lost_to_a_template_that_sets_their_name() -> None:
+    sources: dict[str, Any] = {"main": "{% set system = 'other' %}{{ system }}"}
+    assert rendered(sources["main"], {}) == "other"
+    assert rendered("{{ system }}", {}) == "air"
