@@ -8,6 +8,7 @@
 /etc/S/metadata.json      {"tier": "green"}: what /machines/NAME says of this machine
 /etc/S/required-secrets   names of files under /etc/S/secrets, one a line
 /opt/S/bin/               programs (templates/machine)
+/run/S/dns/upstream.conf  whom dnsmasq asks: made on the machine at boot (use-dns)
 /etc/environment, /etc/docker/daemon.json, /etc/docker/certs.d/REGISTRY/ca.crt
 """
 
@@ -18,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from argosy import dns
 from argosy.config import Settings
 from argosy.dialects.machine import File
 from argosy.errors import ConfigError
@@ -27,7 +29,7 @@ from argosy.rendering import render
 ETCD_METRICS_PORT = 2381
 COMMON_SECRETS = ("ca.crt", "etcd-client.crt", "etcd-client.key", "registry/config.json")
 MEMBER_SECRETS = ("etcd-peer.crt", "etcd-peer.key", "etcd-server.crt", "etcd-server.key")
-PROGRAMS = ("check-secrets", "etcdctl", "installer", "make-swap", "pull-image", "service-settings")
+PROGRAMS = ("check-secrets", "etcdctl", "installer", "make-swap", "pull-image", "service-settings", "use-dns")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:/@,=+-]*")
 _UBUNTU_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin"
 
@@ -55,6 +57,11 @@ class Names:
     @property
     def state(self) -> str:
         return f"/var/lib/{self.system}"
+
+    @property
+    def dns(self) -> str:
+        """The folder that the container of dnsmasq has at dns.UPSTREAM_FOLDER."""
+        return f"/run/{self.system}/dns"
 
     @property
     def programs(self) -> str:
@@ -105,10 +112,18 @@ def files(
 
 def programs(settings: Settings, names: Names) -> list[File]:
     """Return the programs, the command among them with a launcher in everybody's PATH."""
-    sources = {name: f"machine/{name}.sh.j2" for name in PROGRAMS if name != "make-swap" or has_swap(settings)}
+    left_out = {"make-swap": not has_swap(settings), "use-dns": not settings.discovery.enabled}
+    sources = {name: f"machine/{name}.sh.j2" for name in PROGRAMS if not left_out.get(name)}
     sources[names.system] = "machine/command.sh.j2"
+    values = {
+        "client_port": settings.etcd.client_port,
+        "domain": settings.discovery.domain,
+        "loopback": dns.LOOPBACK_ADDRESS,
+        "bridge": dns.bridge_address(settings),
+        "upstream_name": dns.UPSTREAM_NAME,
+    }
     made = [
-        File(f"{names.programs}/{name}", render(source, names=names, client_port=settings.etcd.client_port), 0o755)
+        File(f"{names.programs}/{name}", render(source, names=names, **values), 0o755)
         for name, source in sources.items()
     ]
     return [*made, File(names.command, render("machine/launcher.sh.j2", names=names), 0o755)]
@@ -122,7 +137,7 @@ def has_swap(settings: Settings) -> bool:
 def machine_env(settings: Settings, machine: Machine, members: Sequence[Machine]) -> dict[str, str]:
     """Return machine.env: read by systemd, by Docker (--env-file) and by our programs."""
     member = machine.name in {other.name for other in members}
-    return {
+    values = {
         "SYSTEM": settings.system,
         "CLUSTER": settings.cluster,
         "MACHINE_NAME": machine.name,
@@ -131,6 +146,8 @@ def machine_env(settings: Settings, machine: Machine, members: Sequence[Machine]
         "REGISTRY": settings.registry.address,
         "ETCD_ENDPOINTS": ",".join(f"https://{it.address}:{settings.etcd.client_port}" for it in members),
     }
+    # Docker's own choice is known on the machine only.
+    return values | ({"BRIDGE_ADDRESS": dns.bridge_address(settings)} if settings.discovery.enabled else {})
 
 
 def release_env(settings: Settings, release: Image) -> dict[str, str]:
@@ -196,8 +213,11 @@ def daemon_json(settings: Settings, os: str) -> str:
     gives dockerd as a flag (log driver), since dockerd does not start with one setting in both places.
     """
     log: dict[str, object] = {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}}
-    docker = settings.docker
-    chosen: dict[str, object] = {"bip": docker.bip, "dns": docker.dns, "storage-driver": docker.storage_driver}
+    chosen: dict[str, object] = {
+        "bip": dns.bridge_interface(settings) if settings.discovery.enabled else settings.docker.bip,
+        "dns": dns.container_servers(settings),
+        "storage-driver": settings.docker.storage_driver,
+    }
     return json_file({key: value for key, value in chosen.items() if value} | ({} if os == "fedora-coreos" else log))
 
 

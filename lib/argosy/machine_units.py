@@ -5,6 +5,8 @@ S-secrets.service     checks them, then starts the next two
 S-etcd.service        etcd, on members
 S-installer.service   installs the release
 S-swap.service        the swap file, where there is one
+S-resolver.service    lets the machine ask its own dnsmasq for the local domain, at boot
+S-resolver.path       starts it again when resolv.conf changes
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]
         made.append(_etcd(settings, names))
     if has_swap(settings):
         made.append(_unit(names, "swap.service", enabled=True, started=True, megabytes=settings.machine.swap_megabytes))
+    if settings.discovery.enabled:
+        made += [_unit(names, kind, enabled=True, started=True) for kind in ("resolver.service", "resolver.path")]
     return tuple(made)
 
 

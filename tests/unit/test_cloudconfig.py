@@ -28,6 +28,7 @@ from argosy.quoting import json_text, yaml_text
 
 GOLDEN = Path(__file__).parent / "golden" / "cloudconfig"
 CASES = {"debian": "cloud-init", "ubuntu": "cloud-init", "flatcar": "coreos", "fedora-coreos": "ignition"}
+RESOLVER = ["air-resolver.service", "air-resolver.path"]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
@@ -83,8 +84,8 @@ def test_cloud_init_enables_what_boots_by_itself_and_waits_for_nothing() -> None
     document = yaml.safe_load(render(config()))
     assert document["runcmd"] == [
         ["systemctl", "daemon-reload"],
-        ["systemctl", "enable", "air-secrets.path", "air-etcd.service", "air-swap.service"],
-        ["systemctl", "start", "--no-block", "air-secrets.path", "air-swap.service"],
+        ["systemctl", "enable", "air-secrets.path", "air-etcd.service", "air-swap.service", *RESOLVER],
+        ["systemctl", "start", "--no-block", "air-secrets.path", "air-swap.service", *RESOLVER],
     ]
     assert document["users"] == [
         {
@@ -130,11 +131,13 @@ def test_coreos_starts_only_what_waits_for_the_secrets() -> None:
     assert {name for name, it in units.items() if it.get("command") == "start"} == {
         "air-secrets.path",
         "air-swap.service",
+        *RESOLVER,
     }
     assert {name for name, it in units.items() if it.get("enable")} == {
         "air-secrets.path",
         "air-etcd.service",
         "air-swap.service",
+        *RESOLVER,
     }
 
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "lib" / "argosy"
 LAYERS: list[set[str]] = [
     {"errors", "defaults", "model", "order", "secret"},
     {"settings"},
-    {"builtin_services"},
+    {"builtin_services", "dns"},
     {"config"},
     # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
     PURE := {
@@ -60,6 +60,7 @@ LAYERS: list[set[str]] = [
         "engine",
         "engine_connection",
         "engine_images",
+        "agent_package",
         "build_context",
         "content_memo",
         "wheelhouse",

@@ -40,8 +40,9 @@ def test_a_bare_machine_gets_everything_and_starts_to_wait() -> None:
     assert [file.path for file in changes.files] == [file.path for file in all_files(config())]
     assert changes.reload_units
     assert changes.restart_docker
-    assert changes.enable == ("air-secrets.path", "air-etcd.service", "air-swap.service")
-    assert changes.start == ("air-secrets.path", "air-swap.service")
+    at_once = ("air-swap.service", "air-resolver.service", "air-resolver.path")
+    assert changes.enable == ("air-secrets.path", "air-etcd.service", *at_once)
+    assert changes.start == ("air-secrets.path", *at_once)
     assert "write /etc/air/machine.env (0644)" in changes.lines()
 
 

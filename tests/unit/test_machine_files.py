@@ -31,6 +31,7 @@ def test_machine_env_says_who_the_machine_is() -> None:
         "MACHINE_ROLE": "member",
         "REGISTRY": "192.168.55.1:5000",
         "ETCD_ENDPOINTS": "https://192.168.55.101:2379,https://192.168.55.102:2379,https://192.168.55.103:2379",
+        "BRIDGE_ADDRESS": "172.17.42.1",
     }
 
 
@@ -111,7 +112,7 @@ def test_the_environment_has_the_names_that_coreos_users_know() -> None:
 def test_docker_s_settings() -> None:
     assert json.loads(content(config(), "/etc/docker/daemon.json")) == {
         "bip": "172.17.42.1/16",
-        "dns": ["192.168.55.1"],
+        "dns": ["172.17.42.1", "192.168.55.1"],
         "storage-driver": "overlay2",
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
@@ -156,6 +157,7 @@ def test_every_program_is_executable_and_there() -> None:
         "make-swap",
         "pull-image",
         "service-settings",
+        "use-dns",
     }
     assert all(text.startswith("#!/bin/sh\n") for text in programs(config()).values())
 
