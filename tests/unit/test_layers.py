@@ -49,6 +49,10 @@ LAYERS: list[set[str]] = [
         "remote_shell",
         "build_plan",
         "build_log",
+        "service_changes",
+        "discovery_report",
+        "discovery_changes",
+        "verification",
     },
     {"atomic", "console"},
     {

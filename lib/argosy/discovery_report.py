@@ -1,0 +1,215 @@
+"""What discovery knows at one moment: services, their instances, and what each router has made of them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.model import MachineState
+from argosy.schema import (
+    FOLLOWED,
+    ROUTERS,
+    Directory,
+    Instance,
+    KeyValue,
+    Problem,
+    Service,
+    parse_directory,
+    router_key,
+    router_problems_key,
+)
+from argosy.service_changes import attributes, plain
+
+Rows = list[list[object]]
+BY_HAND = "by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterState:
+    """What a machine's router tells. `revision`: that it has applied; None when it tells nothing: no agent is there.
+    `problems`: what only that machine knows."""
+
+    revision: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+    def behind(self, revision: int) -> bool:
+        return self.revision is None or self.revision < revision
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryReport:
+    """`revision`: the newest one among what routers follow. `services`: sorted by name; `routers`: by machine's name,
+    those of all live machines and others that told of themselves (a balancer)."""
+
+    revision: int
+    services: tuple[Service, ...]
+    problems: tuple[Problem, ...]
+    routers: Mapping[str, RouterState]
+
+    @property
+    def instances(self) -> int:
+        return sum(len(service.instances) for service in self.services)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape that `discovery.list --json` prints; keys are only ever added to it:
+
+            {"revision": 812, "services": [SERVICE], "problems": [PROBLEM],
+             "routers": {"air-01": {"revision": 812 or null, "behind": false, "problems": [PROBLEM]}}}
+
+        SERVICE: {"name", "scheme", "host_port", "private", "sni": [], "check", "instances": [{"id", "endpoint",
+        "weight", "draining", "registered_by": a machine's name or "by hand", "leased"}]};
+        PROBLEM: {"service", "key", "reason"}.
+        """
+        return {
+            "revision": self.revision,
+            "services": [_service_json(service) for service in self.services],
+            "problems": [problem_json(it) for it in self.problems],
+            "routers": {
+                name: {
+                    "revision": it.revision,
+                    "behind": it.behind(self.revision),
+                    "problems": [problem_json(problem) for problem in it.problems],
+                }
+                for name, it in self.routers.items()
+            },
+        }
+
+    def tables(self) -> list[tuple[list[str], Rows]]:
+        """Return the tables that `discovery.list` prints: (columns, rows)."""
+        services: Rows = [row for service in self.services for row in _service_rows(service)]
+        routers: Rows = [[name, it.revision, self._router_word(it)] for name, it in self.routers.items()]
+        problems: Rows = [["", plain(str(it))] for it in self.problems]
+        problems += [[name, plain(str(it))] for name, router in self.routers.items() for it in router.problems]
+        columns = ["service", "scheme", "reached by", "check", "instance", "endpoint", "weight", "registered", "state"]
+        shown = [(columns, services), (["router", "has applied", ""], routers), (["on", "problem"], problems)]
+        return [(titles, rows) for titles, rows in shown if rows]
+
+    def _router_word(self, router: RouterState) -> str:
+        if router.revision is None:
+            return "tells nothing: its agent is not there"
+        return f"behind: {self.revision} is wanted" if router.behind(self.revision) else "up to date"
+
+
+def discovery_report(
+    entries: Iterable[KeyValue], names: Sequence[str] = (), found: Iterable[Problem] = ()
+) -> DiscoveryReport:
+    """Return the report of all `entries` under FOLLOWED and /routers/, of these services or of all.
+
+    `found`: problems beyond those of the data itself, such as two services that claim the same.
+    """
+    listed = list(entries)
+    directory = parse_directory(listed)
+    problems = sorted({*directory.problems, *found}, key=lambda it: (it.service, it.key, it.reason))
+    return DiscoveryReport(
+        revision=newest_revision(listed),
+        services=tuple(directory.services[it] for it in sorted(directory.services) if not names or it in names),
+        problems=tuple(it for it in problems if not names or it.service in names),
+        routers=router_states(directory, listed),
+    )
+
+
+def newest_revision(entries: Iterable[KeyValue]) -> int:
+    """Return the newest revision of what routers follow, as far as its keys tell (a deletion leaves none)."""
+    return max((it.mod_revision for it in entries if it.key.startswith(FOLLOWED)), default=0)
+
+
+def applied_revisions(entries: Iterable[KeyValue]) -> dict[str, int]:
+    """Return the revision that each live router says it has applied; -1 for a value that is no number."""
+    told = {it.key.removeprefix(ROUTERS): it.value for it in entries if it.key.startswith(ROUTERS)}
+    return {name: _number(value) for name, value in sorted(told.items()) if "/" not in name}
+
+
+def router_states(directory: Directory, entries: Iterable[KeyValue]) -> dict[str, RouterState]:
+    """Return the state of every live machine's router, and of others that told theirs."""
+    listed = {it.key: it for it in entries if it.key.startswith(ROUTERS)}
+    applied = applied_revisions(listed.values())
+    names = sorted({*applied, *live_machines(directory)})
+    return {name: RouterState(applied.get(name), _router_problems(name, listed)) for name in names}
+
+
+def live_machines(directory: Directory) -> list[str]:
+    """Return the names of the machines that should have a router."""
+    return sorted(name for name, it in directory.machines.items() if it.state != MachineState.DOWN)
+
+
+def registered_by(instance: str) -> str:
+    """Return the machine whose agent registers an instance of this ID, MACHINE:CONTAINER; empty when it is no such
+    ID. A machine's name holds no dot, so ip:port is none."""
+    machine, colon, container = instance.partition(":")
+    named = bool(machine) and all(char.isascii() and (char.isalnum() or char == "-") for char in machine)
+    return machine if colon and container and named else ""
+
+
+def problem_json(problem: Problem) -> dict[str, str]:
+    return {"service": problem.service, "key": problem.key, "reason": problem.reason}
+
+
+def _router_problems(name: str, entries: Mapping[str, KeyValue]) -> tuple[Problem, ...]:
+    found: list[Problem] = []
+    key = router_key(name)
+    if key in entries and _number(entries[key].value) < 0:
+        found.append(Problem("", key, "not a revision"))
+    told = entries.get(router_problems_key(name))
+    if told is None:
+        return tuple(found)
+    try:
+        found += [Problem(str(it["service"]), str(it["key"]), str(it["reason"])) for it in json.loads(told.value)]
+    except (ValueError, TypeError, KeyError):
+        found.append(Problem("", told.key, "not a JSON list of problems"))
+    return tuple(found)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else -1
+
+
+def _service_json(service: Service) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        **attributes(service),
+        "host_port": service.host_port,
+        "private": service.private,
+        "sni": list(service.sni),
+        "instances": [_instance_json(it) for it in service.instances],
+    }
+
+
+def _instance_json(instance: Instance) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "endpoint": str(instance.endpoint),
+        "weight": instance.weight,
+        "draining": instance.draining,
+        "registered_by": registered_by(instance.id) or BY_HAND,
+        "leased": bool(instance.lease),
+    }
+
+
+def _service_rows(service: Service) -> Rows:
+    """Return a row for each instance; what is said of the service stands in the first one."""
+    known = attributes(service)
+    first: list[object] = [service.name, known["scheme"] or "(none)", _reached_by(service), known["check"]]
+    rows: Rows = [
+        [
+            *(first if number == 0 else [""] * len(first)),
+            plain(it.id),
+            str(it.endpoint),
+            it.weight,
+            f"{registered_by(it.id) or BY_HAND}{', leased' if it.lease else ''}",
+            "draining" if it.draining else "",
+        ]
+        for number, it in enumerate(service.instances)
+    ]
+    return rows or [[*first, "(none)", "", "", "", ""]]
+
+
+def _reached_by(service: Service) -> str:
+    """Return what leads to the service, in words."""
+    if service.scheme is None:
+        return "nothing"
+    ways = [] if service.private or service.scheme == "tcp" else ["name"]
+    ways += [f"port {service.host_port}"] if service.host_port else []
+    ways += [f"TLS name {name}" for name in service.sni if not service.private]
+    return ", ".join(ways) or "nothing"

@@ -1,0 +1,1 @@
+"""The operator's side of discovery: see it, change it by hand, drain, and render what routers get."""
