@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from argosy import dns
 from argosy.settings import (
     CheckSettings,
     ImageSettings,
@@ -43,7 +44,7 @@ def with_builtin_services(settings: Settings) -> Settings:
     """Return `settings` with the built-in services, and the images that they run, beside the user's own."""
     if not settings.discovery.enabled:
         return settings
-    services = {ROUTER: _router(settings), AGENT: _agent(settings)}
+    services = {ROUTER: _router(settings), AGENT: _agent(settings), DNS: _dns(settings)}
     return settings.model_copy(
         update={"services": {**services, **settings.services}, "images": {**IMAGES, **settings.images}}
     )
@@ -97,6 +98,19 @@ def _agent(settings: Settings) -> ServiceSettings:
         env_files=[f"/etc/{system}/machine.env"],
         volumes=[*_router_folders(settings), *own],
         check=CheckSettings(command=["python3", "-m", "argosy.agent", "health"]),
+    )
+
+
+def _dns(settings: Settings) -> ServiceSettings:
+    system, domain = settings.system, settings.discovery.domain
+    return ServiceSettings(
+        image=settings.discovery.dns_image,
+        network="host",
+        command=dns.container_arguments(domain=domain),
+        env_files=[f"/etc/{system}/machine.env"],
+        volumes=[_volume(f"/run/{system}/dns", dns.UPSTREAM_FOLDER, read_only=True)],
+        capabilities=list(dns.CAPABILITIES),
+        check=CheckSettings(command=dns.check_command(domain)),
     )
 
 

@@ -256,7 +256,8 @@ class EndpointSettings(Section):
 class ServiceSettings(ContainerSettings):
     """A system service: one instance on every machine, as the unit SYSTEM-NAME.service.
 
-    `env_files`: files on the machine with NAME=VALUE lines. `discovery`: register its instances; without it they are
+    `env_files`: files on the machine with NAME=VALUE lines. `capabilities`: the only ones that its container has
+    (capabilities(7), without CAP_); left out, Docker's own. `discovery`: register its instances; without it they are
     known to systemd alone."""
 
     requires: list[Name] = []
@@ -265,6 +266,7 @@ class ServiceSettings(ContainerSettings):
     console: list[Line] = []
     shell: list[Line] = ["/bin/sh"]
     env_files: list[Annotated[str, Field(pattern=r"^/[^\s,]+$")]] = []
+    capabilities: list[Annotated[str, Field(pattern=r"^[A-Z_]+$")]] | None = None
     discovery: EndpointSettings | None = None
     memory_megabytes: Annotated[int, Field(ge=0)] = 0
 
@@ -343,14 +345,9 @@ class MachineEntry(Section):
 
 
 class BalancerSettings(Section):
-    """`port`: where the local balancer listens (loopback and the host's address on the machines' network);
-    `machine_port`: where each machine takes requests, with the PROXY protocol; `check_path`: asked for its health. Both
-    are the built-in router's when left out."""
+    """`port`: where the local balancer listens, on loopback and the host's address on the machines' network."""
 
-    image: ImageName
     port: Port
-    machine_port: Annotated[int, Field(ge=0, le=65535)]
-    check_path: Annotated[Line, Field(pattern=r"^(/[^\s\"']*)?$")]
 
 
 class LocalSettings(Section):
@@ -376,7 +373,8 @@ class HookSettings(Section):
 
 class Settings(Section):
     """One cluster's settings: what `load` returns. `root` is the folder that relative paths start from.
-    `provider`: where the machines come from; `static` means that they are there already."""
+    `provider`: where the machines come from; `static` means that they are there already.
+    `templates`: the folder of the system's template resources; empty for none."""
 
     root: Path
     cluster: Name
@@ -385,6 +383,7 @@ class Settings(Section):
     version_file: str
     state_dir: str
     secrets_dir: str
+    templates: str
     ssh: SshSettings
     registry: RegistrySettings
     docker: DockerSettings
@@ -421,6 +420,11 @@ class Settings(Section):
     def config_path(self) -> PurePosixPath:
         """The system's folder on a machine, such as /etc/air."""
         return PurePosixPath("/etc") / self.system
+
+    @property
+    def files_path(self) -> PurePosixPath:
+        """Where the agent keeps the files that it makes of `templates`, such as /var/lib/air/files."""
+        return PurePosixPath("/var/lib") / self.system / "files"
 
     @model_validator(mode="after")
     def _references(self) -> Self:
