@@ -38,6 +38,8 @@ LAYERS: list[set[str]] = [
         "balancer",
         "schema",
         "routing",
+        "routing_claims",
+        "routing_plan",
         "routing_changes",
         "router_config",
         "rendering",
