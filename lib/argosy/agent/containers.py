@@ -78,14 +78,25 @@ class Docker:
             raise self._lost(error) from error
         return EventStream(self._path, connection, response)
 
-    def run(self, container: str, argv: tuple[str, ...], timeout_seconds: float) -> Command:
+    def signal(self, container: str, name: str) -> bool:
+        """Send a signal, such as HUP, to the container's first process; return whether there is one that runs."""
+        status, found = self._call(
+            "POST", f"/containers/{quote(container, safe='')}/kill?{urlencode({'signal': name})}"
+        )
+        if status not in (204, 404, 409):
+            raise EngineError(f"Docker does not signal container {container} ({status}): {_message(found)}")
+        return status == 204
+
+    def run(
+        self, container: str, argv: tuple[str, ...], timeout_seconds: float, output_bytes: int = OUTPUT_BYTES
+    ) -> Command:
         """Run `argv` in the container for at most so long; the API has no call to end what runs longer."""
         deadline = time.monotonic() + timeout_seconds
         setup = {"Cmd": list(argv), "AttachStdout": True, "AttachStderr": True}
         status, created = self._call("POST", f"/containers/{quote(container, safe='')}/exec", setup)
         if status != 201:
             return Command("", None, _message(created))
-        return self.command(created["Id"], self._output(created["Id"], deadline))
+        return self.command(created["Id"], self._output(created["Id"], deadline, output_bytes))
 
     def command(self, execution: str, output: str = "") -> Command:
         """Return how a command stands that was started before."""
@@ -94,7 +105,7 @@ class Docker:
             return Command("", None, _message(found))
         return Command(execution, None, output) if found["Running"] else Command("", found["ExitCode"], output)
 
-    def _output(self, execution: str, deadline: float) -> str:
+    def _output(self, execution: str, deadline: float, output_bytes: int) -> str:
         """Start the command, read what it says until it ends or the deadline comes, and return how that begins."""
         said = b""
         connection = _UnixConnection(self._path, ANSWER_SECONDS)
@@ -105,20 +116,21 @@ class Docker:
                 read = response.read1(4096)
                 if not read:
                     break
-                said = (said + read)[: 2 * OUTPUT_BYTES]
+                said = (said + read)[: 2 * output_bytes]
         except TimeoutError:
             pass  # its state tells
         except (OSError, HTTPException) as error:
             raise self._lost(error) from error
         finally:
             connection.close()
-        return demultiplexed(said)[:OUTPUT_BYTES].decode(errors="replace").strip()
+        return demultiplexed(said)[:output_bytes].decode(errors="replace").strip()
 
     def _call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         connection = _UnixConnection(self._path, ANSWER_SECONDS)
         try:
             response = connection.send_json(method, path, body)
-            return response.status, json.loads(response.read())
+            content = response.read()
+            return response.status, json.loads(content) if content else None
         except (OSError, HTTPException, ValueError) as error:
             raise self._lost(error) from error
         finally:

@@ -59,6 +59,11 @@ class Paths:
     def templates(self) -> Path:
         return self.root / "var/lib" / self.system / "templates"
 
+    @property
+    def files(self) -> Path:
+        """What the templates role makes, and services mount."""
+        return self.root / "var/lib" / self.system / "files"
+
 
 @dataclass(frozen=True, slots=True)
 class Tunables:
