@@ -407,6 +407,13 @@ class Settings(Section):
         return brought if brought.exists() and not own.exists() else own
 
     @property
+    def discovered_registry(self) -> str:
+        """HOST:PORT by which machines reach the registry once it is registered as a service (scheme tcp, with this
+        host's name as its sni); empty without discovery."""
+        discovery = self.discovery
+        return f"registry.{discovery.domain}:{discovery.ports.tls}" if discovery.enabled else ""
+
+    @property
     def state_path(self) -> Path:
         """What we remember of this cluster: machines.json, known_hosts, the cloud-config files."""
         return self.root / self.state_dir / self.cluster
