@@ -9,8 +9,8 @@ from argosy.defaults import DEFAULTS
 
 def root_collection() -> Collection:
     """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
-    from argosy.tasks import build, cluster, local, registry
+    from argosy.tasks import build, cluster, discovery, local, registry
 
-    namespace = Collection(build, registry, cluster, local)
+    namespace = Collection(build, registry, cluster, discovery, local)
     namespace.configure(DEFAULTS)
     return namespace
