@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from argosy.agent.checks import LASTING_FAILURES, Probe, Verdict
 from argosy.agent.journal import log
+from argosy.agent.verdicts import LASTING_FAILURES, Probe, Verdict
 
 _log = log("checks")
 

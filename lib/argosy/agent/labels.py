@@ -64,10 +64,11 @@ class Declaration:
 
 
 def parse_labels(container: str, labels: Mapping[str, str]) -> tuple[Declaration | None, tuple[Problem, ...]]:
-    """Return what a container with SERVICE among its labels declares; with any bad label nothing but what is wrong.
+    """Return what the labels of a container declare; with any bad label nothing but what is wrong.
 
     Half a declaration would be worse than none: a service whose `private` is misspelt must not become public.
     """
+    labels = {SERVICE: "", **labels}
     service = labels[SERVICE].strip()
     problems: list[Problem] = []
 
