@@ -114,7 +114,14 @@ class HaproxyServer:
         """Return what the runtime API answers to the commands, sent as one line."""
         return self._ask("admin.sock", "; ".join(commands))
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(ConnectionRefusedError),
+        wait=tenacity.wait_fixed(0.02),
+        stop=tenacity.stop_after_delay(5),
+        reraise=True,
+    )
     def ask_master(self, command: str) -> str:
+        """Return what the master answers. It refuses for a moment while it starts its worker."""
         return self._ask("master.sock", command)
 
     def _ask(self, name: str, line: str) -> str:
