@@ -7,6 +7,7 @@ change; the *servers* of its backends come and go through HAProxy's runtime API 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +38,7 @@ from argosy.schema import (
     Service,
     instance_key,
     machine_key,
-    parse_endpoint,
+    parse_port,
     service_key,
 )
 
@@ -265,11 +266,17 @@ def plan_balancer(directory: Directory, options: RouterOptions, _previous: Routi
         options=options,
         structure=STRUCTURE,
         socket=quote_path(options.admin_socket),
-        listen=[parse_endpoint(it) for it in options.listen],
+        listen=[_bound(it) for it in options.listen],
     )
     section = Section(machines_lines(BALANCER_HEALTH_PATH), backend)
     structure = hashlib.sha256((head + section.text).encode()).hexdigest()[:16]
     return Routing(structure, {backend.name: backend}, tuple(problems), (), head, (section,))
+
+
+def _bound(listen: str) -> Endpoint:
+    """Return the address of a `bind`: unlike an instance's it may be 0.0.0.0."""
+    address, _, port = listen.rpartition(":")
+    return Endpoint(str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))), parse_port(port))
 
 
 def _machine(machine: MachineRecord, options: RouterOptions) -> Server:
