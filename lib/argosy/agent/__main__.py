@@ -1,6 +1,7 @@
 """`python3 -m argosy.agent` runs the agent; `... health` asks the running one whether it is ready, for its unit.
 
-`... templates --once` makes the system's files once; `... signal` and `... exec` are for the commands of templates.
+`... templates --once` makes the system's files once; `... signal` and `... exec` are for the commands of templates;
+`... haproxy WORDS` asks the router's runtime API.
 
 The question comes every few seconds: it imports the standard library alone.
 """
@@ -20,6 +21,7 @@ COMMANDS = {
     "templates": "argosy.agent.template_once",
     "signal": "argosy.agent.container_commands",
     "exec": "argosy.agent.container_commands",
+    "haproxy": "argosy.agent.haproxy_command",
 }
 """Those that are modules of their own, with a function `main`, imported when they are asked for."""
 
