@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +31,7 @@ class CertificateFolder:
     def __init__(self, source: Path, target: Path) -> None:
         """`target`: certs/ in the router's folder; made here, 0700, the copies 0600."""
         self._source = source
-        self._target = target
+        self.folder = target
         self._seen: dict[str, _Seen] = {}
         self._bad: dict[str, str] = {}
         self._looked = False
@@ -44,7 +44,7 @@ class CertificateFolder:
 
     def path(self, name: str) -> Path:
         """Return where the copy is."""
-        return self._target / name
+        return self.folder / name
 
     def refresh(self) -> frozenset[str]:
         """Take in what changed in the source; return the names of the copies that were made, replaced or removed.
@@ -53,7 +53,7 @@ class CertificateFolder:
         can't be written.
         """
         if not self._looked:
-            atomic.ensure_private_folder(self._target)
+            atomic.ensure_private_folder(self.folder)
             self._remember_copies()
             self._looked = True
         there = _look(self._source)
@@ -67,7 +67,7 @@ class CertificateFolder:
 
     def _remember_copies(self) -> None:
         """Find the copies that an earlier agent made; they were checked then."""
-        for path in sorted(self._target.glob("*.pem")):
+        for path in sorted(self.folder.glob("*.pem")):
             try:
                 self.names[path.name] = fingerprint(path.read_text())
             except (OSError, ValueError) as error:
@@ -101,7 +101,7 @@ class CertificateFolder:
             raise ValueError("its key has a password")
         fingerprint(text)
         # Not in the target: HAProxy would read it there.
-        candidate = self._target.parent / f".{name}.candidate"
+        candidate = self.folder.parent / f".{name}.candidate"
         atomic.write(candidate, text.encode(), mode=0o600)
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(candidate)
@@ -132,6 +132,25 @@ class Runtime(Protocol):
     """What of `argosy.agent.haproxy.Haproxy` this needs."""
 
     def ask(self, command: str) -> str: ...
+    def run(self, commands: Sequence[str]) -> None: ...
+
+
+def sync_certificates(haproxy: Runtime, certificates: CertificateFolder, changed: Iterable[str] = ()) -> bool:
+    """Make HAProxy use the copies as they are now, without a reload; return whether it does.
+
+    `changed`: those whose chain or key may be another though the certificate is the same. A HAProxy without TLS uses
+    none, rightly. Raises OSError when it does not answer.
+    """
+    loaded = loaded_certificates(haproxy, certificates.folder)
+    if loaded is None:
+        return True
+    wanted = certificates.names
+    texts = {name: certificates.path(name).read_text() for name in wanted}
+    commands = plan_certificate_changes(certificates.folder, loaded, wanted, changed, texts)
+    if commands:
+        haproxy.run(commands)
+        loaded = loaded_certificates(haproxy, certificates.folder)
+    return loaded == wanted
 
 
 def loaded_certificates(haproxy: Runtime, folder: Path) -> dict[str, str] | None:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from argosy.routing_changes import loaded_structure, parse_info
+
 BATCH = 400
 """Commands in one connection: their answers must fit what the kernel buffers while we still send."""
 CALL_SECONDS = 5.0
 CHECK_SECONDS = 30.0
-
-_STRUCTURE = re.compile(r"\bstructure=(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +66,20 @@ class Haproxy:
         return parse_master(_talk(self._master, "show proc\n"))
 
     def reload(self, structure: str, seconds: float) -> str:
-        """Load the configuration anew; return an empty string once a worker has `structure`, else what went wrong.
+        """Load the configuration anew; return an empty string once a new worker has `structure`, else what went wrong.
 
         The new worker takes over the listening sockets of the old one, which serves its connections to their end: no
         connection is refused. One that can't be loaded leaves the old worker as it is (but may make it pause for a
         second when a port is taken: find that out before).
         """
         deadline = time.monotonic() + seconds
-        before = self.master()
+        old, before = self._look()
         _talk(self._master, "reload\n")
         while True:
             found, master = self._look()
-            if found is not None and found.structure == structure:
+            if found is not None and found.structure == structure and found != old:
                 return ""
-            if master is not None and master.reloads > before.reloads and master.failed:
+            if master is not None and master.failed and (before is None or master.reloads > before.reloads):
                 return "HAProxy could not load the new configuration; its journal says why"
             if time.monotonic() > deadline:
                 has = f"has structure {found.structure or 'unknown'}" if found else "does not answer"
@@ -123,10 +123,9 @@ def check(path: Path, program: str = "haproxy") -> str:
 
 
 def parse_worker(info: str) -> Worker:
-    """Return what `show info` says (`Name: value` lines). Raises ValueError when it says no pid."""
-    pairs = dict(line.partition(": ")[::2] for line in info.splitlines())
-    found = _STRUCTURE.search(pairs.get("description", ""))
-    return Worker(int(pairs.get("Pid", "")), found[1] if found else "", int(pairs.get("Start_time_sec") or 0))
+    """Return what `show info` says. Raises ValueError when it says no pid."""
+    fields = parse_info(info)
+    return Worker(int(fields.get("Pid", "")), loaded_structure(fields), int(fields.get("Start_time_sec") or 0))
 
 
 def parse_master(processes: str) -> Master:

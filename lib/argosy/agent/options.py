@@ -38,6 +38,10 @@ class Paths:
         return self.root / "var/lib/router"
 
     @property
+    def docker_socket(self) -> Path:
+        return self.root / "var/run/docker.sock"
+
+    @property
     def agent_socket(self) -> Path:
         return self.root / "run/agent/agent.sock"
 
@@ -71,8 +75,8 @@ class Tunables:
 
     `ttl_seconds`: of the agent's lease; `check_seconds`: between a router's checks of one server; `drain_seconds`: how
     long old connections may last; `etcd_seconds`: bounds one call of etcd; `tick_seconds`: between two looks whether
-    all is still as it shall be. `listen`, `machine_port`: only the balancer's, ADDRESS:PORT each and the machines'
-    port that takes the PROXY protocol.
+    all is still as it shall be; `bind_address`: where the router listens, empty for all of the machine. `listen`,
+    `machine_port`: only the balancer's, ADDRESS:PORT each and the machines' port that takes the PROXY protocol.
     """
 
     role: str = MACHINE
@@ -90,6 +94,7 @@ class Tunables:
     templates: str = ""
     listen: tuple[str, ...] = ()
     machine_port: int = 81
+    bind_address: str = ""
     etcd_seconds: float = 3
     tick_seconds: float = 5
     root: str = "/"

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import errno
+import re
 import socket
 from collections.abc import Iterable
 
-_FAMILIES = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))  # noqa: S104 (that is what is asked)
+_BIND = re.compile(r"^\s*bind\s+\S*?:(\d+)(\s|$)", re.MULTILINE)
 
 
-def taken_ports(ports: Iterable[int]) -> frozenset[int]:
-    """Return those that HAProxy could not listen on now; ask only for ports that it does not listen on itself."""
-    return frozenset(port for port in ports if any(_taken(family, any_, port) for family, any_ in _FAMILIES))
+def bound_ports(config: str) -> frozenset[int]:
+    """Return the ports that a configuration of ours listens on. Pure."""
+    return frozenset(int(found[1]) for found in _BIND.finditer(config))
 
 
-def _taken(family: socket.AddressFamily, address: str, port: int) -> bool:
-    """Say whether TCP `port` can't be bound; an address family that this machine lacks has nobody on it.
+def taken_ports(ports: Iterable[int], address: str = "") -> frozenset[int]:
+    """Return those of `ports` that HAProxy could not listen on now, on all IPv4 addresses or on one.
 
-    As HAProxy does, past connections of the port in TIME_WAIT are no obstacle (SO_REUSEADDR).
+    Ask only for ports that it does not listen on itself.
     """
-    try:
-        trial = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        if error.errno == errno.EAFNOSUPPORT:
-            return False
-        raise
-    with trial:
+    return frozenset(port for port in ports if _taken(address, port))
+
+
+def _taken(address: str, port: int) -> bool:
+    """Say whether TCP `port` can't be bound. As to HAProxy, connections of the port in TIME_WAIT are no obstacle."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             trial.bind((address, port))
-        except OSError as error:
-            return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+        except OSError:
+            return True
     return False
