@@ -55,12 +55,11 @@ class Harbour:
         return plan_routing(parse_directory(entries(keys)), router.options)
 
     def plan(self, **states: str) -> Routing:
-        keys = {
-            machine_key(
-                name.replace("_", "-")
-            ): f'{{"address": "{ROUTERS[name.replace("_", "-")]}", "state": "{state}"}}'
-            for name, state in states.items()
-        }
+        """Return the plan for machines in these states; `sea_01` is sea-01."""
+        keys = {}
+        for word, state in states.items():
+            name = word.replace("_", "-")
+            keys[machine_key(name)] = json.dumps({"address": ROUTERS[name], "state": state})
         return plan_balancer(parse_directory(entries(keys)), self.balancer.options)
 
     def start(self) -> None:
