@@ -139,6 +139,7 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = SYSTEM
+    document["services"]["frontend"]["volumes"][0]["source"] = f"/var/lib/{SYSTEM}/files/frontend"
     document["secrets"]["database-password"]["file"] = f"secrets/{cluster}/database-password"
     section = document["clusters"].pop("local")
     section["registry"] = {"address": f"{lab.host}:{lab.registry_port}"}
