@@ -86,6 +86,34 @@ class DiscoveryReport:
         shown = [(columns, services), (["router", "has applied", ""], routers), (["on", "problem"], problems)]
         return [(titles, rows) for titles, rows in shown if rows]
 
+    def router_fault(self, machine: str) -> str:
+        """Return what is wrong with the router of a machine that should have one, empty for nothing."""
+        router = self.routers.get(machine, RouterState())
+        if router.revision is None:
+            return "its router tells nothing: is its agent running?"
+        if router.behind(self.revision):
+            return f"its router is behind: it has applied {router.revision}, {self.revision} is wanted"
+        return ""
+
+    def section(self) -> dict[str, Any]:
+        """Return the section `discovery` of `cluster.status --json` (see there)."""
+        return {
+            "services": len(self.services),
+            "instances": self.instances,
+            "problems": self._problem_lines(),
+            "routers": {name: it.revision for name, it in self.routers.items()},
+        }
+
+    def section_rows(self) -> Rows:
+        """Return the same as rows of two cells."""
+        rows: Rows = [["services", len(self.services)], ["instances", self.instances]]
+        rows += [[f"router of {name}", self._router_word(it)] for name, it in self.routers.items()]
+        return rows + [["problem", line] for line in self._problem_lines()]
+
+    def _problem_lines(self) -> list[str]:
+        local = [f"{name}: {problem}" for name, router in self.routers.items() for problem in router.problems]
+        return [plain(line) for line in [*map(str, self.problems), *local]]
+
     def _router_word(self, router: RouterState) -> str:
         if router.revision is None:
             return "tells nothing: its agent is not there"

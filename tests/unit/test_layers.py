@@ -54,6 +54,7 @@ LAYERS: list[set[str]] = [
         "service_changes",
         "discovery_report",
         "discovery_changes",
+        "machine_facts",
         "verification",
     },
     {"atomic", "console"},
