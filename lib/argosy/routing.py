@@ -182,7 +182,7 @@ def _structure(head: str, named: Iterable[Named]) -> str:
     """Return the hash of everything but the servers. The maps follow from these attributes of the services."""
     parts = [head]
     for it in named:
-        parts += [it.service.name, str(it.service.scheme), str(it.service.private), *it.sni, it.section.text, "\0"]
+        parts += [it.service.name, str(it.service.scheme), str(it.service.private), *it.sni, it.section.structure, "\0"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -204,7 +204,7 @@ def _named(service: Service, port: int, sni: tuple[str, ...], basis: _Basis) -> 
         servers[name] = Server(name, instance.endpoint, 0 if instance.draining else instance.weight, words)
     mode: Literal["http", "tcp"] = "tcp" if service.scheme is Scheme.TCP else "http"
     backend = Backend(backend_name(service.name), mode, servers)
-    return Named(service, port, sni, Section(own_port + text, backend), tuple(problems))
+    return Named(service, port, sni, Section(own_port + text, words, backend), tuple(problems))
 
 
 def _is_router(endpoint: Endpoint, basis: _Basis) -> bool:
@@ -259,7 +259,8 @@ def plan_balancer(directory: Directory, options: RouterOptions, _previous: Routi
         for it in directory.machines.values()
         if not it.address
     ]
-    servers = [_machine(it, options) for _, it in sorted(directory.machines.items()) if it.address]
+    words = f"{check_words(options.check_seconds)} check-send-proxy send-proxy-v2 on-marked-down shutdown-sessions"
+    servers = [_machine(it, options.machine_port, words) for _, it in sorted(directory.machines.items()) if it.address]
     backend = Backend(MACHINES_BACKEND, "tcp", {server.name: server for server in servers}, cuts=True)
     head = render(
         "haproxy/router-balancer.cfg.j2",
@@ -268,8 +269,8 @@ def plan_balancer(directory: Directory, options: RouterOptions, _previous: Routi
         socket=quote_path(options.admin_socket),
         listen=[_bound(it) for it in options.listen],
     )
-    section = Section(machines_lines(BALANCER_HEALTH_PATH), backend)
-    structure = hashlib.sha256((head + section.text).encode()).hexdigest()[:16]
+    section = Section(machines_lines(BALANCER_HEALTH_PATH), words, backend)
+    structure = hashlib.sha256((head + section.structure).encode()).hexdigest()[:16]
     return Routing(structure, {backend.name: backend}, tuple(problems), (), head, (section,))
 
 
@@ -279,8 +280,7 @@ def _bound(listen: str) -> Endpoint:
     return Endpoint(str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))), parse_port(port))
 
 
-def _machine(machine: MachineRecord, options: RouterOptions) -> Server:
-    endpoint = Endpoint(machine.address, options.machine_port)
-    words = f"{check_words(options.check_seconds)} check-send-proxy send-proxy-v2 on-marked-down shutdown-sessions"
+def _machine(machine: MachineRecord, port: int, words: str) -> Server:
+    endpoint = Endpoint(machine.address, port)
     weight = 100 if machine.state == MachineState.ACTIVE else 0
     return Server(server_name(machine.name, endpoint), endpoint, weight, words)

@@ -100,10 +100,16 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The text of a backend, and of the frontend that leads to it alone: all but the servers."""
+    """The text of a backend, and of the frontend that leads to it alone: all but the servers. `words`: of each server,
+    which can't be changed while the server is there."""
 
     text: str
+    words: str
     backend: Backend
+
+    @property
+    def structure(self) -> str:
+        return f"{self.text}{self.words}"
 
     def lines(self) -> str:
         return self.text + "".join([f"    server {server.line}\n" for server in self.backend.servers.values()])
