@@ -46,8 +46,8 @@ def wait_until_applied(store: Etcd, revision: int, deadline_seconds: float) -> A
     if behind:
         late = ", ".join(f"{name} (at {at})" for name, at in behind.items())
         raise DeadlineExceeded(
-            f"not applied within {deadline_seconds:g} s by the router of {late}; {revision} is wanted. What was "
-            "changed stays so: see inv cluster.logs agent"
+            f"not applied in the time given by the router of {late}; {revision} is wanted. What was changed stays so: "
+            "see inv cluster.logs agent"
         )
     routers = applied_revisions(entries)
     silent = [name for name in live_machines(parse_directory(entries)) if name not in routers]
