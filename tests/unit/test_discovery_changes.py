@@ -143,6 +143,12 @@ class TestRegister:
         with pytest.raises(Refused, match="5432 belongs to db"):
             register(replace(DB, host_port=""), KEYS | sleeping)
 
+    def test_https_may_be_registered_before_tls_is_on(self) -> None:
+        change = register(Registration("shop", "10.0.0.6:80", scheme="https"))
+        assert change.put["/services/shop/scheme"] == "https"
+        assert len(change.warnings) == 1
+        assert "ssl_support is not true" in change.warnings[0]
+
     def test_conflicts_of_others_are_none_of_this_one(self) -> None:
         others = {f"/services/{name}/{key}": value for name in "xy" for key, value in TCP_7.items()}
         assert register(DB, KEYS | others).put
