@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -96,10 +97,17 @@ class HaproxyServer:
         """Put the plan into effect by a seamless reload."""
         write(self.folder, routing.files())
         assert not (wrong := check(self.folder)), wrong
-        self.ask_master("reload")
-        self.wait_until_loaded(routing)
+        before = self.info()["Pid"]
+        with contextlib.suppress(ConnectionResetError):
+            # The master starts itself anew and may not have the time to say so.
+            self.ask_master("reload")
+        self.wait_until_loaded(routing, other_than=before)
 
-    def wait_until_loaded(self, routing: Routing) -> None:
+    def info(self) -> dict[str, str]:
+        return parse_info(self.command("show info"))
+
+    def wait_until_loaded(self, routing: Routing, other_than: str = "") -> None:
+        """Return when a worker answers that has loaded the plan, and whose process is another."""
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((OSError, AssertionError)),
             wait=tenacity.wait_fixed(0.02),
@@ -107,8 +115,9 @@ class HaproxyServer:
             reraise=True,
         ):
             with attempt:
-                found = loaded_structure(parse_info(self.command("show info")))
-                assert found == routing.structure, self.log
+                info = self.info()
+                assert loaded_structure(info) == routing.structure, self.log
+                assert info["Pid"] != other_than
 
     def command(self, *commands: str) -> str:
         """Return what the runtime API answers to the commands, sent as one line."""
