@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from container_examples import STARTED, inspected
 
-from argosy.agent.checks import Kind
 from argosy.agent.inspection import Event, parse_container
 from argosy.agent.news import Happened, Inspected, Listed
 from argosy.agent.roster import Roster
-from argosy.agent.verdicts import LASTING_FAILURES, Probe, Verdict
+from argosy.agent.verdicts import LASTING_FAILURES, Kind, Probe, Verdict
 from argosy.model import Endpoint
 
 ID = "id-of-web-1"
@@ -37,7 +36,7 @@ class Machine:
     def happen(self, action: str, signal: int = 0) -> None:
         self.roster.happened(Happened(next(self.numbers), Event(action, ID, signal)))
 
-    def list(self, *ids: str) -> None:
+    def relist(self, *ids: str) -> None:
         self.roster.listed(Listed(next(self.numbers), frozenset(ids)))
 
     def judge(self, verdict: Verdict, started: str = STARTED) -> None:
@@ -173,7 +172,7 @@ class TestItsEnd:
         assert serving.serving == ["web-1"]
 
     def test_a_listing_without_it_forgets_it(self, serving: Machine) -> None:
-        serving.list()
+        serving.relist()
         assert serving.roster.members == {}
 
     def test_a_listing_from_before_its_start_does_not(self, machine: Machine) -> None:
@@ -189,8 +188,8 @@ class TestItsEnd:
     def test_what_is_known_of_the_dead_does_not_pile_up(self, serving: Machine) -> None:
         for action in ("kill", "die", "stop"):
             serving.happen(action, 15)
-        serving.list()
-        serving.list()
+        serving.relist()
+        serving.relist()
         assert (serving.roster.left, serving.roster._not_before) == ({}, {})
 
 
@@ -224,7 +223,7 @@ class TestWithoutDocker:
         assert machine.serving == []
         machine.roster.lost()
         assert machine.serving == []
-        machine.list(ID)
+        machine.relist(ID)
         assert machine.serving == ["web-1"]
 
     def test_one_that_it_found_unhealthy_does_not_begin_to(self, machine: Machine) -> None:
