@@ -80,7 +80,7 @@ class Router:
         self._renewed: frozenset[str] = frozenset()
         self._look_at = self._tick_at = self._save_at = 0.0
         self._absent_since = self._behind_since = 0.0
-        self._loaded: Routing | None = None
+        self._loaded: tuple[Routing, dict[str, str]] | None = None
         self._effective: Routing | None = None
         self._said: tuple[int, tuple[Problem, ...]] | None = None
         self.servers = Servers(haproxy)
@@ -219,7 +219,8 @@ class Router:
             if self.servers.sync(wanted, everything=everything) and self._sync_certificates(everything):
                 self._in_effect(wanted, worker)
                 return True
-            if self._loaded is wanted:
+            if self._loaded is not None and self._loaded[0] is wanted and self._loaded[1] == self._certificates.names:
+                # It has just read all of it from its files: another reload would bring nothing else.
                 self.refused.set("HAProxy has other servers or certificates than those that it was given")
                 return False
         wait = self._pace.wait_seconds(wanted.structure, now)
@@ -241,7 +242,7 @@ class Router:
             self._look_at = ended
             return False
         self._pace.succeeded(ended, self.loader.seconds)
-        self._loaded = wanted
+        self._loaded = (wanted, dict(self._certificates.names))
         self.servers.loaded(wanted)
         self._in_effect(wanted, self._haproxy.worker())
         return True
