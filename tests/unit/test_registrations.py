@@ -210,6 +210,13 @@ class TestHoldings:
         held.take(Seen(9, {DRAIN: entry(DRAIN)}, full=True))
         assert held.present.keys() == {DRAIN}
 
+    def test_an_etcd_that_was_made_anew_is_believed(self) -> None:
+        held = Holdings("air-01")
+        held.take(Seen(900, {}, full=True))
+        held.wrote([Put(HOST, "10.0.0.5:80", LEASE)], 901)
+        held.take(Seen(3, {}, full=True))
+        assert held.present == {}
+
     def test_a_batch_is_only_what_matters(self) -> None:
         entries = present(entry(HOST), entry("/services/web/scheme", "http"))
         assert seen("air-01", 5, ["/services/web/scheme"], entries, full=False) is None

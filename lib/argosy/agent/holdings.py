@@ -40,10 +40,14 @@ class Holdings:
     active: bool = True
     present: dict[str, Entry] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
+    _revision: int = 0
 
     def take(self, told: Seen) -> None:
         """Take in what the mirror has, except where we know better."""
         self.known = True
+        if told.revision < self._revision:
+            self._written = {}  # of an etcd that was made anew since, and counts from 1
+        self._revision = told.revision
         if told.full:
             self.present = {key: it for key, it in self.present.items() if key in self._newer(told.revision)}
         for key, entry in told.entries.items():

@@ -1,4 +1,4 @@
-"""What of this machine's containers shall stand in etcd now, put together from all that is known. Pure.
+"""What of this machine's containers shall stand in etcd now, put together from all that is known.
 
 The roster knows the containers, the holdings etcd, the forwards the ways to those behind the bridge.
 """
