@@ -19,20 +19,35 @@ TARGET = "SERVICE/ID (an instance, as discovery.list shows it) or a machine's na
 DEADLINE = "how long to wait for the routers; twice discovery.ttl_seconds when left out"
 
 
-@task(name="list", words="names", help={"names": NAMES, "cluster": CLUSTER, "json": AS_JSON})
-def list_(c: Context, names: list[str], cluster: str = "", json: bool = False) -> None:
+@task(
+    name="list",
+    words="names",
+    help={
+        "names": NAMES,
+        "health": "ask each machine's router which instances are up",
+        "cluster": CLUSTER,
+        "json": AS_JSON,
+    },
+)
+def list_(c: Context, names: list[str], health: bool = False, cluster: str = "", json: bool = False) -> None:
     """Show services and their instances, who registered them, what is wrong, and what each router has applied.
 
     Examples:
-        inv discovery.list
+        inv discovery.list --health
         inv discovery.list frontend backend --json
     """
-    from argosy import console
+    from argosy import console, inventory
+    from argosy.host import Hosts
     from argosy.operations.discovery import keys, listing
 
     settings = settings_of(c, cluster)
     with keys.connected(settings) as store:
         report = listing.observe(settings, store, names)
+    if health:
+        with Hosts(settings, inventory.select(settings)) as hosts:
+            report, silent = listing.with_health(settings, hosts, report)
+        for machine, reason in silent.items():
+            console.report(machine, f"its router was not asked: {reason}")
     if json:
         console.print_json(report.to_json())
         return

@@ -15,6 +15,7 @@ from telling_machines import SERVICES, Lab, requires_namespaces, telling_lab
 from argosy import etcd
 from argosy.host import Hosts
 from argosy.operations import verify
+from argosy.operations.discovery import listing
 from argosy.operations.discovery import routers as waiting
 from argosy.router_config import server_name
 from argosy.schema import parse_endpoint
@@ -25,6 +26,10 @@ pytestmark = [pytest.mark.integration, requires_sshd, requires_namespaces]
 AGENT = {"name": "agent", "unit": "active", "check": "passing"}
 BRIDGE = "172.17.42.1"
 COLUMNS = "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_check_state srv_port"
+COMMAND = """#!/bin/sh
+case $* in facts | "facts router.local web.local") ;; *) exit 2 ;; esac
+exec cat "$(dirname "$0")/facts"
+"""
 
 
 def docker_says(machine: str, address: str) -> dict[str, Any]:
@@ -83,9 +88,7 @@ class Verified:
         for name, facts in self.facts.items():
             program = self.lab.cluster.folder / "opt" / name / "air" / "bin" / "air"
             (program.parent / "facts").write_text(f"{json.dumps(facts)}\n{names}\n")
-            program.write_text(
-                '#!/bin/sh\n[ "$*" = "facts router.local web.local" ] || exit 2\nexec cat "$(dirname "$0")/facts"\n'
-            )
+            program.write_text(COMMAND)
         settings = self.lab.settings()
         with Hosts(settings, self.lab.cluster.machines) as hosts:
             return verify.observe(
@@ -128,6 +131,16 @@ def test_a_machine_that_can_t_be_asked_or_has_no_such_command_is_told(verified: 
     assert any(line.startswith("web on air-01: release: no ssh connection to ") for line in lines)
     assert any("web on air-02: release: /opt/air/bin/air facts ended with 0: " in line for line in lines)
     assert not any("\n" in line for line in lines)
+
+
+def test_routers_are_asked_for_the_health_of_instances(verified: Verified) -> None:
+    verified.observe()
+    settings, machines = verified.lab.settings(), verified.lab.cluster.machines
+    verified.lab.servers["air-03"].stop()
+    with Hosts(settings, machines) as hosts, etcd.connect(settings, machines) as store:
+        report, silent = listing.with_health(settings, hosts, listing.observe(settings, store))
+    assert set(silent) == {"air-03"}
+    assert report.health["web", "air-03:air-web"] == {"air-01": "up", "air-02": "up"}
 
 
 def test_the_status_has_a_section_on_discovery(verified: Verified) -> None:
