@@ -144,7 +144,7 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     section = document["clusters"].pop("local")
     section["registry"] = {"address": f"{lab.host}:{lab.registry_port}"}
     section["local"]["subnet"] = f"192.168.{third}.0/24"
-    section["local"]["balancer"]["port"] = lab.balancer_port
+    section["local"]["balancer"] = {"port": lab.balancer_port}
     document["clusters"] = {cluster: section}
     (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return lab
