@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import docker
+import pytest
 from docker.models.containers import Container
 from image_project import BASE
 from waiting import until
@@ -21,6 +22,8 @@ from argosy.agent.forwards import Forwards
 from argosy.agent.lease import Lease
 from argosy.agent.mirror import Mirror
 from argosy.agent.registrar import Registrar
+from argosy.engine_connection import connect
+from argosy.errors import EngineError
 from argosy.etcd import Entry, Etcd
 
 NAME = "air-01"
@@ -69,6 +72,24 @@ class Containers:
         for container in self.made:
             with suppress(docker.errors.NotFound):
                 container.remove(force=True)
+
+
+@contextmanager
+def containers_of(prefix: str) -> Iterator[Containers]:
+    """Give a maker of containers on the real engine, which are removed afterwards; skip where there is none."""
+    try:
+        with connect() as engine:
+            if not engine.images.list(BASE):
+                pytest.skip(f"no image {BASE} here: `make base` makes it")
+            made = Containers(engine, prefix)
+            try:
+                yield made
+            finally:
+                made.remove()
+    except EngineError as error:
+        if "no Docker engine answers" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 @dataclass

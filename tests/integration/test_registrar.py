@@ -13,14 +13,11 @@ from typing import Any
 
 import pytest
 from etcd_cluster import EtcdCluster, binaries
-from image_project import BASE
-from registrar_machine import ADDRESS, NAME, Containers, Machine, SocketProxy
+from registrar_machine import ADDRESS, NAME, Containers, Machine, SocketProxy, containers_of
 from ssh_server import free_port
 from waiting import until
 
 from argosy import etcd
-from argosy.engine_connection import connect
-from argosy.errors import EngineError
 from argosy.etcd import Etcd
 
 pytestmark = pytest.mark.integration
@@ -56,19 +53,8 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def containers(prefix: str) -> Iterator[Containers]:
-    try:
-        with connect() as engine:
-            if not engine.images.list(BASE):
-                pytest.skip(f"no image {BASE} here: `make base` makes it")
-            made = Containers(engine, prefix)
-            try:
-                yield made
-            finally:
-                made.remove()
-    except EngineError as error:
-        if "no Docker engine answers" not in str(error):
-            raise
-        pytest.skip(str(error))
+    with containers_of(prefix) as made:
+        yield made
 
 
 @pytest.fixture

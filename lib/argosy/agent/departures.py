@@ -46,8 +46,7 @@ class Departures:
         started = time.monotonic()
         leave = self._registrar.ask_to_leave(container)
         if not leave.done.wait(seconds):
-            reason = self._registrar.etcd_trouble.reason or self._registrar.engine_trouble.reason or "it takes longer"
-            return _refusal(503, f"{container} is not deregistered after {seconds:g} s: {reason}")
+            return _refusal(503, f"{container} is not deregistered after {seconds:g} s: {self._obstacle()}")
         if not leave.known:
             return _refusal(404, f"{container}: no running container with the label argosy.service has this name")
         try:
@@ -56,6 +55,11 @@ class Departures:
             return _refusal(503, f"{container} is deregistered, but not known to be so by the routers: {error}")
         waited = round(time.monotonic() - started, 3)
         return json_answer({"revision": leave.revision, "waited_seconds": waited, "routers_behind": late})
+
+    def _obstacle(self) -> str:
+        registrar = self._registrar
+        found = (registrar.failure, registrar.etcd_trouble.reason, registrar.engine_trouble.reason)
+        return next(filter(None, found), "it takes longer")
 
     def _wait_for_routers(self, revision: int, deadline: float) -> list[str]:
         """Wait until every router has applied `revision`, and return those that have not by the deadline."""
