@@ -53,7 +53,7 @@ def test_dnsmasq_s_options() -> None:
         "--listen-address=127.0.0.42",
         "--listen-address=10.0.0.1",
     ]
-    assert {"--address=/cluster/10.0.0.1", "--local=/cluster/", "--bind-dynamic"} <= set(options)
+    assert {"--address=/cluster/10.0.0.1", "--local=/cluster/", "--bind-interfaces"} <= set(options)
     assert {"--resolv-file=/run/dns/upstream.conf", "--dns-loop-detect", "--user=dnsmasq"} <= set(options)
     assert not any("dhcp" in option for option in options)
 
