@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -78,6 +80,7 @@ class HaproxyServer:
     folder: Path
     options: RouterOptions
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _frozen: int = field(default=0, repr=False)
 
     @property
     def log(self) -> str:
@@ -163,7 +166,15 @@ class HaproxyServer:
                 pids.append(int(words[0]))
         return pids
 
+    def freeze(self) -> None:
+        """Let the worker do nothing any more, and keep its connections."""
+        self._frozen = int(self.info()["Pid"])
+        os.kill(self._frozen, signal.SIGSTOP)
+
     def stop(self) -> None:
+        if self._frozen:
+            os.kill(self._frozen, signal.SIGCONT)
+            self._frozen = 0
         if self.process is not None:
             self.process.terminate()
             self.process.wait(20)

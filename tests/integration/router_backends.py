@@ -37,6 +37,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") == "websocket":
             self._echo()
             return
+        status = self.server.status(self.path)
+        if not status:
+            self.close_connection = True
+            return
         body = json.dumps(
             {
                 "name": self.server.name,
@@ -46,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "host": self.headers.get("Host"),
             }
         ).encode()
-        self.send_response(self.server.status(self.path))
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -89,7 +93,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class HttpBackend:
-    """Answers every request with its own name, and what it was asked, as JSON. `status`: the answer's by path."""
+    """Answers every request with its own name, and what it was asked, as JSON. `answer`: with which
+    status, by path; 0 hangs up instead."""
 
     def __init__(self, name: str, address: str = "127.0.9.200") -> None:
         self._server = _Server(name, address)
@@ -225,6 +230,19 @@ def read_line(connection: socket.socket) -> str:
     while not data.endswith(b"\n") and (more := connection.recv(1)):
         data += more
     return data.decode().rstrip("\n")
+
+
+def open_websocket(client: Client, port: int, path: str = "/", host: str = "") -> socket.socket:
+    """Return a connection on which the backend sends back whatever it receives."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: Upgrade", "Upgrade: websocket"]
+    lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "", ""]
+    connection = client.connect(port, before="\r\n".join(lines).encode())
+    connection.settimeout(10)
+    status = read_line(connection)
+    assert status.startswith("HTTP/1.1 101"), status
+    while read_line(connection).strip():
+        pass
+    return connection
 
 
 def make_certificate(path: Path, *names: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from haproxy_server import free_ports, haproxy_server, requires_haproxy
-from router_backends import Client, HttpBackend
+from router_backends import Client, HttpBackend, open_websocket, read_line
 from waiting import until
 
 from argosy.etcd import Entry
@@ -121,13 +121,15 @@ def test_a_machine_that_is_not_active_keeps_its_connections_only(harbour: Harbou
     assert harbour.names() == {"sea-01": 4, "sea-02": 4}
 
 
-def test_a_router_that_drains_says_so_itself(harbour: Harbour) -> None:
+def test_a_router_that_drains_says_so_itself_and_keeps_its_connections(harbour: Harbour) -> None:
     """Even when etcd does not tell the balancer."""
-    kept = [harbour.keep_alive(), harbour.keep_alive()]
-    assert sorted(it.name() for it in kept) == ["sea-01", "sea-02"]
+    open_ones = [open_websocket(harbour.client, harbour.listen, "/web") for _ in ROUTERS]
     harbour.routers["sea-01"].reload(harbour.route("sea-01", draining=True))
     until(lambda: harbour.ups() == [False, True])
     assert harbour.names() == {"sea-02": 8}
+    for connection in open_ones:
+        connection.sendall(b"still there?\n")
+        assert read_line(connection) == "still there?"
 
 
 def test_a_machine_that_goes_keeps_its_connections(harbour: Harbour) -> None:
@@ -159,7 +161,8 @@ def test_a_machine_that_comes_is_used_without_a_reload(harbour: Harbour) -> None
 def test_a_machine_that_dies_frees_its_connections(harbour: Harbour) -> None:
     kept = [harbour.keep_alive(), harbour.keep_alive()]
     assert sorted(it.name() for it in kept) == ["sea-01", "sea-02"]
-    harbour.routers["sea-01"].stop()
+    # As when its power is cut: nothing tells the connections.
+    harbour.routers["sea-01"].freeze()
     until(lambda: harbour.ups() == [False, True])
     assert sorted(it.name() for it in kept) == ["", "sea-02"]
 

@@ -15,6 +15,7 @@ from router_backends import (
     HttpBackend,
     TcpBackend,
     make_certificate,
+    open_websocket,
     proxy_v1,
     proxy_v2,
     read_line,
@@ -304,14 +305,9 @@ class TestWhoTheClientIs:
         assert answer.status == 400
 
     def test_websockets_pass(self, client: Client, options: RouterOptions) -> None:
-        key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
-        request = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + key + b"\r\n"
-        with client.connect(options.http_port, before=request) as connection:
-            assert read_line(connection).startswith("HTTP/1.1 101")
-            while read_line(connection).strip():
-                pass
-            connection.sendall(b"hello\n")
-            assert read_line(connection) == "hello"
+        connection = open_websocket(client, options.http_port, host="web")
+        connection.sendall(b"hello\n")
+        assert read_line(connection) == "hello"
 
 
 class TestHealth:
@@ -370,6 +366,23 @@ class TestInstances:
         fresh.start(planned(keys, fresh.options))
         two[1].close()
         assert self.shares(fresh, 10) == {"one": 10}
+
+    def test_a_request_that_gets_no_answer_goes_to_another_one(
+        self, fresh: HaproxyServer, two: tuple[HttpBackend, HttpBackend]
+    ) -> None:
+        fresh.start(planned(self.keys(two) | {service_key("web", "check"): "none"}, fresh.options))
+        two[0].answer(lambda _path: 0)
+        assert self.shares(fresh, 6) == {"two": 6}
+        assert two[0].requests
+
+    def test_but_not_one_that_may_have_had_its_effect(
+        self, fresh: HaproxyServer, two: tuple[HttpBackend, HttpBackend]
+    ) -> None:
+        fresh.start(planned(self.keys(two) | {service_key("web", "check"): "none"}, fresh.options))
+        two[0].answer(lambda _path: 0)
+        client = Client("127.0.9.2")
+        answers = [client.ask(fresh.options.http_port, host="web", method="POST") for _ in range(4)]
+        assert sorted(it.name for it in answers) == ["502", "502", "two", "two"]
 
     @pytest.mark.parametrize(("check", "well"), [("http /well", 200), ("http /well 204,418", 418)])
     def test_a_check_by_http_takes_an_instance_out_and_back(
