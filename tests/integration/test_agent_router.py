@@ -21,6 +21,7 @@ from router_backends import Client, HttpBackend, TcpBackend, make_certificate, t
 from waiting import until
 
 from argosy import etcd
+from argosy.agent.ports import taken_ports
 from argosy.errors import EtcdError
 from argosy.etcd import Delete, Etcd, Put
 from argosy.schema import SSL_SUPPORT, instance_key, machine_key, router_key, service_key
@@ -241,6 +242,16 @@ class TestRestarts:
         assert machine.answers("web") == "one"
         assert store.get(router_key("air-01")) is not None
 
+    def test_other_certificates_for_etcd_end_it_so_that_its_unit_starts_it_with_them(
+        self, machine: AgentMachine
+    ) -> None:
+        certificate = machine.root / "etc/air/secrets/etcd-client.crt"
+        certificate.write_bytes(certificate.read_bytes() + b"\n")
+        assert machine.agent is not None
+        assert machine.agent.wait(10) == 0
+        machine.start_agent()
+        machine.wait_until_ready()
+
     def test_somebody_else_s_change_of_a_server_is_put_right(
         self, machine: AgentMachine, store: Etcd, one: HttpBackend
     ) -> None:
@@ -343,6 +354,7 @@ class TestWhatOnlyThisMachineHas:
         revision = put_service(store, "web", {"one": one.endpoint}, host_port=str(port))
         machine.wait_until_applied(store, revision)
         machine.kill_haproxy()
+        until(lambda: not taken_ports([port], machine.address))
         with socket.create_server((machine.address, port)):
             until(lambda: f"frontend port-{port} " not in (machine.lib / "haproxy.cfg").read_text())
             machine.start_haproxy()

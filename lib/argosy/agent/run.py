@@ -25,7 +25,7 @@ from argosy.agent.plans import Plans
 from argosy.agent.publication import Publication
 from argosy.agent.registrar import Registrar
 from argosy.agent.router import Router
-from argosy.agent.store import open_store
+from argosy.agent.store import Credentials, open_store, read_credentials
 from argosy.agent.telemetry import Telemetry
 from argosy.errors import ConfigError
 from argosy.schema import Problem
@@ -39,24 +39,39 @@ STUCK_SECONDS = 60.0
 def run(environment: Mapping[str, str] = os.environ) -> int:
     """Run until SIGTERM or SIGINT, then end at once; what is routed and registered stays so.
 
-    Returns the exit status when it can't even start.
+    It also ends when the machine gets other certificates for etcd: its unit starts it again, with these. Returns the
+    exit status when it can't even start.
     """
     journal.start()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        agent = Agent(parse_options(environment))
+        options = parse_options(environment)
+        credentials = read_credentials(options)
+        agent = Agent(options)
         agent.start()
     except (ConfigError, OSError) as error:
         print(f"the agent can't start: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, ConfigError) else 1
-    ended.wait()
+    while not ended.wait(options.tunables.tick_seconds):
+        if _credentials_differ(options, credentials):
+            _log.info("this machine has other certificates for etcd: starting anew with them")
+            break
     agent.stop()
     _log.info("ended; routes and registrations stay as they are")
     sys.stderr.flush()
     # Not by way of the interpreter, which would wait for a call of etcd that is under way.
     os._exit(0)
+
+
+def _credentials_differ(options: Options, known: Credentials) -> bool:
+    """Return whether the certificates on disk are complete and others than `known`."""
+    try:
+        return read_credentials(options) != known
+    except ConfigError:
+        # They are being replaced, or are gone: those that we have are the best there are.
+        return False
 
 
 class Part(Protocol):
