@@ -3,6 +3,7 @@ makes it."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -68,5 +69,8 @@ def test_the_balancer_s_port_takes_the_client_s_address_from_the_proxy_protocol(
 
 
 def test_the_client_s_address_passes_the_balancer(cluster: Lab) -> None:
-    _, body = cluster.ask("/", address=cluster.host)
-    assert json.loads(body)["client"] == cluster.host
+    connection = http.client.HTTPConnection(cluster.host, cluster.balancer_port, timeout=10)
+    connection.request("GET", "/")
+    own = connection.sock.getsockname()[0]
+    assert json.load(connection.getresponse())["client"] == own
+    connection.close()
