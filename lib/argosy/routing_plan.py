@@ -148,10 +148,11 @@ class Routing:
     def files(self) -> dict[str, str]:
         """Return haproxy.cfg, and the maps that it names, by their paths in the configuration's folder.
 
-        Bytes that are no text do not occur: write them as ASCII.
+        They are ASCII: other bytes have been escaped, or were refused.
         """
-        head = self.head.replace(STRUCTURE, self.structure)
-        config = head + "".join([section.lines() for section in self.sections])
-        maps = map_texts([(it.service, it.sni) for it in (self.named or {}).values()]) if self.named is not None else {}
+        config = self.head.replace(STRUCTURE, self.structure) + "".join([it.lines() for it in self.sections])
+        if self.named is None:
+            return {"haproxy.cfg": config}
+        maps = map_texts([(it.service, it.sni) for it in self.named.values()])
         paths = map_files(maps, self.structure)
         return {"haproxy.cfg": config} | {paths[name]: text for name, text in maps.items()}
