@@ -449,15 +449,16 @@ class TestTheBalancersRole:
             [port] = free_ports(machine.address, 1)
             machine.options |= {"listen": [f"{machine.address}:{port}"], "machine_port": 1}
             machine.start_haproxy()
-            machine.start_agent(MACHINE_NAME="", MACHINE_ADDRESS="")
+            machine.start_agent(MACHINE_NAME="balancer", MACHINE_ADDRESS="")
             machine.wait_until_ready()
             worker = machine.worker()
             store.put(machine_key("air-01"), '{"address": "127.0.9.32"}')
-            put_service(store, "web", {"one": one.endpoint})
+            revision = put_service(store, "web", {"one": one.endpoint})
             until(lambda: machine.servers() == {"machines": {"air-01"}})
             assert machine.worker() == worker
             assert machine.get("/status")[1].count('"registrar"') == 0
-            assert store.get_prefix("/routers/").entries == ()
+            said = router_key("balancer")
+            until(lambda: (found := store.get(said)) is not None and int(found.value) >= revision)
 
 
 class Load(threading.Thread):

@@ -48,9 +48,10 @@ def test_the_router_gets_its_part() -> None:
 
 def test_the_balancer_is_no_machine() -> None:
     environment = {name: ENVIRONMENT[name] for name in ("SYSTEM", "CLUSTER", "ETCD_ENDPOINTS")}
+    environment["MACHINE_NAME"] = "balancer"
     options = parse_options(environment | {"ARGOSY_AGENT": '{"role": "balancer"}'})
     assert options.balancer
-    assert (options.machine, options.address) == ("", "")
+    assert (options.machine, options.address) == ("balancer", "")
 
 
 @pytest.mark.parametrize(

@@ -252,10 +252,13 @@ class TestPlans:
         assert ("", SSL_SUPPORT, "not served: something else listens on 443 of this machine") in told
         assert ("mail", "/services/mail/sni", "not served: something else listens on 8443 of this machine") in told
 
-    def test_the_balancer_follows_machines_alone(self) -> None:
-        plans, mirror, woken = self.make(role="balancer", listen=("127.0.0.1:8080",))
-        mirror.put({"/services/web/scheme": "http"})
-        assert woken == []
+    def test_the_balancer_routes_to_machines_alone_and_keeps_up_with_everything(self) -> None:
+        plans, mirror, _ = self.make(role="balancer", listen=("127.0.0.1:8080",))
         mirror.put({machine_key("air-02"): '{"address": "10.0.0.2"}'})
         assert plans.take_in()
+        before, revision = plans.plan(Local()), plans.revision
+        mirror.put({"/services/web/scheme": "http"})
+        assert plans.take_in()
+        assert plans.revision > revision
+        assert plans.plan(Local()).structure == before.structure
         assert list(plans.plan(Local()).backends) == ["machines"]

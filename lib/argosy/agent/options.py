@@ -102,8 +102,8 @@ class Tunables:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything that the agent is told. `endpoints`: (host, port) of each etcd member; `machine`, `address`: our own,
-    empty for the balancer, which is no machine."""
+    """Everything that the agent is told. `endpoints`: (host, port) of each etcd member; `machine`, `address`: our own;
+    the balancer, which is no machine, has the name that stands under /routers/, and no address."""
 
     system: str
     cluster: str
@@ -131,14 +131,14 @@ def parse_options(environment: Mapping[str, str]) -> Options:
     SYSTEM, CLUSTER, MACHINE_NAME, MACHINE_ADDRESS, and ETCD_ENDPOINTS as https://HOST:PORT,... Raises ConfigError.
     """
     tunables = _tunables(environment.get(VARIABLE) or "{}")
-    machine = () if tunables.role == BALANCER else ("MACHINE_NAME", "MACHINE_ADDRESS")
-    for name in ("SYSTEM", "CLUSTER", "ETCD_ENDPOINTS", *machine):
+    machine = () if tunables.role == BALANCER else ("MACHINE_ADDRESS",)
+    for name in ("SYSTEM", "CLUSTER", "ETCD_ENDPOINTS", "MACHINE_NAME", *machine):
         if not environment.get(name):
             raise ConfigError("not set: it comes from the machine's /etc/SYSTEM/machine.env", name)
     return Options(
         system=environment["SYSTEM"],
         cluster=environment["CLUSTER"],
-        machine=environment.get("MACHINE_NAME", ""),
+        machine=environment["MACHINE_NAME"],
         address=environment.get("MACHINE_ADDRESS", ""),
         endpoints=tuple(_endpoint(it) for it in environment["ETCD_ENDPOINTS"].split(",")),
         tunables=tunables,

@@ -13,7 +13,7 @@ from argosy.agent.options import Options
 from argosy.etcd.values import Entry
 from argosy.model import Endpoint, MachineState
 from argosy.routing import RouterOptions, Routing, plan_balancer, plan_routing
-from argosy.schema import FOLLOWED, MACHINES, SSL_SUPPORT, Catalog, Directory, Problem, service_key
+from argosy.schema import FOLLOWED, SSL_SUPPORT, Catalog, Directory, Problem, service_key
 
 
 class Mirror(Protocol):
@@ -38,7 +38,6 @@ class Plans:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._prefixes = (MACHINES,) if options.balancer else FOLLOWED
         self._base = router_options(options)
         self._turn = threading.Lock()
         self._changed: set[str] = set()
@@ -60,7 +59,7 @@ class Plans:
         mirror.subscribe(self._note)
 
     def _note(self, batch: Batch) -> None:
-        changed = [key for key in batch.changed if key.startswith(self._prefixes)]
+        changed = [key for key in batch.changed if key.startswith(FOLLOWED)]
         if not changed and not batch.full:
             return
         with self._turn:

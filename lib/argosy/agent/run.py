@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -88,10 +88,15 @@ class Agent:
         self.telemetry = Telemetry(paths.agent_socket)
         self.mirror = Mirror(open_store(options))
         self.parts: list[Part] = [self.telemetry]
+        # Stores of their own: no other call keeps a renewal, or what the router says, waiting.
+        lease = Lease(open_store(options), options.tunables.ttl_seconds, paths.state / "lease.json")
+        publication = Publication(open_store(options), lease, options.machine)
+        self.parts += [lease, publication]
         if options.balancer:
-            plans, self.router = self._make_router(options)
+            plans, self.router = self._make_router(options, publication)
         else:
-            plans, self.router = self._make_machine(options)
+            plans, self.router = self._make_machine(options, lease, publication)
+        _tell_of_publication(self.telemetry, lease, publication)
         _tell_of_etcd(self.telemetry, self.mirror)
         _tell_of_router(self.telemetry, self.router, plans)
         plans.follow(self.mirror, self.router.wake)
@@ -108,11 +113,12 @@ class Agent:
     def _make_router(
         self,
         options: Options,
-        say: Callable[[int, Sequence[Problem]], None] = lambda _revision, _problems: None,
+        publication: Publication,
         forwards: Forwards | None = None,
         others: Callable[[], Iterable[Problem]] = tuple,
     ) -> tuple[Plans, Router]:
-        """Make the router's loop. The balancer has only this: it is no machine, so it says and registers nothing."""
+        """Make the router's loop. The balancer has only this: it is no machine, so it registers nothing. But it says
+        what it has applied, so that whoever drains a machine waits for it, too."""
         paths = options.paths
         client = haproxy.Haproxy(paths.admin_socket, paths.master_socket)
         # The balancer listens where its operator says; a service can't bring it another port.
@@ -128,7 +134,7 @@ class Agent:
             client,
             loader,
             CertificateFolder(paths.keys, paths.router / "certs"),
-            say,
+            publication.say,
             forwards,
             others,
             options.tunables.tick_seconds,
@@ -136,12 +142,9 @@ class Agent:
         self.parts.append(router)
         return plans, router
 
-    def _make_machine(self, options: Options) -> tuple[Plans, Router]:
-        """Make what a machine has: a lease, the registrar, the router's loop, templates."""
+    def _make_machine(self, options: Options, lease: Lease, publication: Publication) -> tuple[Plans, Router]:
+        """Make what only a machine has: the registrar, templates, and its router's ports for its own containers."""
         paths, tunables = options.paths, options.tunables
-        # Stores of their own: no other call keeps a renewal, or what the router says, waiting.
-        lease = Lease(open_store(options), tunables.ttl_seconds, paths.state / "lease.json")
-        publication = Publication(open_store(options), lease, options.machine)
         forwards = Forwards(paths.state / "forwards.json", tunables.forward_ports)
         store = open_store(options)
         registrar = Registrar(
@@ -163,19 +166,22 @@ class Agent:
                 *(Problem("", f"template {it.resource}", it.reason) for it in files.problems()),
             )
 
-        made = self._make_router(options, publication.say, forwards, others)
+        made = self._make_router(options, publication, forwards, others)
         registrar.subscribe(made[1].wake)
-        self.parts += [lease, publication, registrar, files]
+        self.parts += [registrar, files]
         tell = self.telemetry
         tell.route("POST", departures.PATH, departures.Departures(registrar, store).answer)
         tell.status("registrar", lambda: {"instances": registrar.states, "failure": registrar.failure})
         tell.status("templates", files.status)
         tell.check("registrar", lambda: registrar.failure)
-        tell.check("lease", lambda: lease.trouble.reason, ready_only=True)
-        tell.check("publication", lambda: publication.trouble.reason, ready_only=True)
-        tell.gauge("published_revision", "What /routers/NAME says, as far as we know.", lambda: publication.said)
-        tell.gauge("lease_alive", "Whether the agent's lease was renewed within its time to live.", lambda: lease.alive)
         return made
+
+
+def _tell_of_publication(tell: Telemetry, lease: Lease, publication: Publication) -> None:
+    tell.check("lease", lambda: lease.trouble.reason, ready_only=True)
+    tell.check("publication", lambda: publication.trouble.reason, ready_only=True)
+    tell.gauge("published_revision", "What /routers/NAME says, as far as we know.", lambda: publication.said)
+    tell.gauge("lease_alive", "Whether the agent's lease was renewed within its time to live.", lambda: lease.alive)
 
 
 def _tell_of_etcd(tell: Telemetry, mirror: Mirror) -> None:

@@ -88,6 +88,7 @@ def agent_spec(settings: Settings, image: str, machines: Sequence[Machine]) -> C
         env={
             "SYSTEM": settings.system,
             "CLUSTER": settings.cluster,
+            "MACHINE_NAME": BALANCER,
             "ETCD_ENDPOINTS": ",".join(f"https://{machine.address}:{port}" for machine in machines),
             "ARGOSY_AGENT": json.dumps(options),
         },
