@@ -3,8 +3,8 @@
     inv bench.propagation [--services 1000] [--samples 200] [--burst 10000] [--flaps 500]
 
 Everything runs on loopback and ends with it: a real etcd, a real HAProxy beside our agent, one more behind the peer,
-and one that stands for all instances. A sample begins before the write to etcd and ends with the first request that the new
-instance has answered; requests follow one another without a pause.
+and one that stands for all instances. A sample begins before the write to etcd and ends with the first request
+that the new instance has answered; requests follow one another without a pause.
 """
 
 from __future__ import annotations
