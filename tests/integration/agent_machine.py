@@ -23,7 +23,7 @@ from waiting import until
 from argosy import pki
 from argosy.agent.__main__ import get
 from argosy.agent.haproxy import Haproxy, Worker
-from argosy.etcd import Etcd
+from argosy.etcd import Delete, Etcd
 from argosy.schema import router_key, router_problems_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,7 +149,10 @@ class AgentMachine:
         return status, body.decode()
 
     def wait_until_ready(self, seconds: float = 20) -> None:
-        until(lambda: self.get("/ready")[0] == 200, seconds)
+        try:
+            until(lambda: self.get("/ready")[0] == 200, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"not ready: {self.get('/ready')[1]}\n{self.log}") from error
 
     def status(self, part: str = "router") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.get("/status")[1])[part]
@@ -184,8 +187,14 @@ class AgentMachine:
         problems: list[dict[str, str]] = json.loads(found.value) if found else []
         return problems
 
-    def wait_until_applied(self, store: Etcd, revision: int, seconds: float = 10) -> None:
-        until(lambda: self.applied(store) >= revision, seconds)
+    def wait_until_applied(self, store: Etcd, revision: int, seconds: float = 20) -> None:
+        """Wait for a revision at which something changed that routers follow: others are never told of."""
+        try:
+            until(lambda: self.applied(store) >= revision, seconds)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{self.applied(store)}, not {revision}: {self.get('/ready')[1]}\n{self.log}"
+            ) from error
 
 
 @contextmanager
@@ -197,6 +206,11 @@ def agent_machine(cluster: EtcdCluster, **options: Any) -> Iterator[AgentMachine
             yield machine
         finally:
             machine.stop()
+
+
+def delete(store: Etcd, key: str) -> int:
+    """Delete `key` and return the revision of that."""
+    return store.transact([], [Delete(key)]).revision
 
 
 def put_service(store: Etcd, name: str, instances: dict[str, object], **attributes: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_machine import AgentMachine, agent_machine, put_service
+from agent_machine import AgentMachine, agent_machine, delete, put_service
 from etcd_cluster import EtcdCluster, binaries
 from haproxy_server import free_ports, requires_haproxy
 from router_backends import Client, HttpBackend, TcpBackend, make_certificate, trusting
@@ -179,12 +179,14 @@ class TestSteadyRequests:
         load = Load(machine)
         load.start()
         key = instance_key("web", "two")
-        for number in range(40):
-            machine.wait_until_applied(store, store.delete(key) and store.health())
-            machine.wait_until_applied(store, store.put(key, str(two.endpoint)))
-            if number % 10 == 0:
-                machine.wait_until_applied(store, put_service(store, f"other-{number}", {"one": one.endpoint}))
-        load.stop()
+        try:
+            for number in range(30):
+                machine.wait_until_applied(store, delete(store, key))
+                machine.wait_until_applied(store, store.put(key, str(two.endpoint)))
+                if number % 10 == 0:
+                    machine.wait_until_applied(store, put_service(store, f"other-{number}", {"one": one.endpoint}))
+        finally:
+            load.stop()
         assert load.failures == []
         assert load.count > 100
 
@@ -199,7 +201,7 @@ class TestRestarts:
         machine.kill_haproxy()
         until(lambda: "HAProxy does not run" in machine.get("/ready")[1])
         assert machine.get("/health")[0] == 200
-        revision = store.delete(instance_key("web", "one")) and store.health()
+        revision = delete(store, instance_key("web", "one"))
         machine.start_haproxy()
         until(lambda: machine.answers("web") == "two")
         machine.wait_until_applied(store, revision)
