@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from argosy.agent import run
 from argosy.agent.configuration import Configuration
 from argosy.agent.journal import Trouble
 from argosy.agent.mirror import Batch
@@ -34,6 +37,22 @@ class TestTrouble:
         trouble = Trouble(logging.getLogger("x"), "over", starting="not yet")
         trouble.set("not yet")
         assert [it.message for it in caplog.records] == ["not yet"]
+
+
+class TestThreads:
+    def test_one_that_fails_ends_the_process(self) -> None:
+        program = """if True:
+            import threading
+            from argosy.agent import journal, run
+            journal.start()
+            threading.excepthook = run._end_with
+            threading.Thread(target=lambda: [][1], name="router").start()
+            threading.Event().wait(20)
+        """
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == run.EXIT_FAILED
+        assert "thread router failed" in done.stderr
+        assert "IndexError" in done.stderr
 
 
 class TestConfiguration:

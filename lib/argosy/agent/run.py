@@ -32,6 +32,7 @@ from argosy.schema import Problem
 
 _log = journal.log("run")
 
+EXIT_FAILED = 70
 STUCK_SECONDS = 60.0
 """A router whose rounds have not moved on for so long does not do its work."""
 
@@ -43,6 +44,7 @@ def run(environment: Mapping[str, str] = os.environ) -> int:
     exit status when it can't even start.
     """
     journal.start()
+    threading.excepthook = _end_with
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -72,6 +74,15 @@ def _credentials_differ(options: Options, known: Credentials) -> bool:
     except ConfigError:
         # They are being replaced, or are gone: those that we have are the best there are.
         return False
+
+
+def _end_with(failure: threading.ExceptHookArgs) -> None:
+    """End the process when one of its threads has failed: its unit starts it anew, whole. Half of an agent would look
+    well and do nothing."""
+    name = failure.thread.name if failure.thread else "?"
+    _log.critical("thread %s failed", name, exc_info=failure.exc_value)
+    sys.stderr.flush()
+    os._exit(EXIT_FAILED)
 
 
 class Part(Protocol):
