@@ -52,8 +52,13 @@ class Lease:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave it to run out in its own time; whoever starts within the TTL goes on with it."""
+        """Leave it to run out in its own time; whoever starts within the TTL goes on with it.
+
+        Waits for a renewal that is under way: the store may be closed afterwards.
+        """
         self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def subscribe(self, callback: Callable[[int], None]) -> None:
         """Call `callback(id)`, from the lease's thread, for each lease from now on; at once if there is one already.

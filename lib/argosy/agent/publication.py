@@ -61,8 +61,11 @@ class Publication:
         self._thread.start()
 
     def stop(self) -> None:
+        """Say no more. Waits for a put that is under way: the store may be closed afterwards."""
         self._stopping.set()
         self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def say(self, revision: int, problems: Iterable[Problem]) -> None:
         """Let everybody know, soon, that all up to `revision` is applied but for `problems`."""
