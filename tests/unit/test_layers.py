@@ -34,6 +34,7 @@ LAYERS: list[set[str]] = [
         "quoting",
         "certificates",
         "cluster_status",
+        "membership",
         "secret_transfer",
         "balancer",
         "schema",
