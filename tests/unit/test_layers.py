@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lib" / "argosy"
 
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"errors", "defaults", "model", "order", "secret"},
+    {"errors", "defaults", "model", "order", "secret", "maintenance"},
     {"settings"},
     {"builtin_services", "dns"},
     {"config"},
