@@ -6,14 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
+from argosy.etcd.changing import Changing
 from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of
 from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
 from argosy.etcd.watch import watched
 from argosy.model import Member
+
+if TYPE_CHECKING:
+    from argosy.etcd.snapshots import Snapshot
 
 T = TypeVar("T")
 
@@ -21,6 +27,9 @@ RETRY_SECONDS = 1.0
 """After a failure a member is left alone for this long, unless it is the only one."""
 POLL_SECONDS = 0.1
 PROBE_SECONDS = 0.5
+CHANGE_SECONDS = 20.0
+"""etcd changes no members in the first five seconds after any of them has come (back)."""
+SNAPSHOT_SECONDS = 600.0
 
 _HANDED_ON = frozenset(
     {
@@ -181,6 +190,56 @@ class Etcd:
         missing = {name: EndpointStatus(name, "", reason=reason) for name, reason in self._unreachable.items()}
         with self._fresh_channels() as channels:
             return missing | ask_statuses(channels, self._timeout_seconds)
+
+    # Changing the members
+
+    def member_add(self, peer_urls: Sequence[str], *, learner: bool = True, seconds: float = CHANGE_SECONDS) -> str:
+        """Return the id of the member with these peer URLs, added as a learner (else a voter) unless there is one.
+
+        Idempotent, as all of these are. Raises EtcdError when etcd refuses, or does not do it within `seconds`.
+        """
+        with self._changing(seconds) as changing:
+            return changing.add(peer_urls, learner)
+
+    def member_promote(self, member: str, *, seconds: float = CHANGE_SECONDS) -> str:
+        """Make a learner a voter. Returns why not yet, as long as it has not caught up; empty when it is one."""
+        with self._changing(seconds) as changing:
+            return changing.promote(member)
+
+    def member_remove(self, member: str, *, seconds: float = CHANGE_SECONDS) -> None:
+        """Remove a member, dead or alive; one that is gone is removed already."""
+        with self._changing(seconds) as changing:
+            changing.remove(member)
+
+    def move_leader(self, member: str, *, seconds: float = CHANGE_SECONDS) -> None:
+        """Let a voter lead, by a hand-over: the cluster takes writes all the time but for a moment."""
+        with self._changing(seconds) as changing:
+            changing.lead(member)
+
+    def snapshot(self, path: Path, *, seconds: float = SNAPSHOT_SECONDS) -> Snapshot:
+        """Write all that etcd holds to `path`, 0600, whole and verified, or leave `path` as it was.
+
+        Taken from the member that is furthest; also without a quorum. Raises EtcdError.
+        """
+        from argosy.etcd import snapshots
+
+        with self._fresh_channels() as channels:
+            statuses = ask_statuses(channels, self._timeout_seconds)
+            there = [it for it in channels if statuses[it.name].reachable and not statuses[it.name].learner]
+            if not there:
+                self._failures.update({it.name: (time.monotonic(), statuses[it.name].reason) for it in channels})
+                raise self._error()
+            best = max(there, key=lambda it: (statuses[it.name].healthy, statuses[it.name].revision))
+            try:
+                made = snapshots.write(path, rpc.snapshot(channels[best], seconds))
+            except rpc.grpc.RpcError as error:
+                raise EtcdError(f"etcd on {best.name} broke off its snapshot: {rpc.failure_of(error)[1]}") from None
+        return replace(made, revision=statuses[best.name].revision, member=best.name)
+
+    @contextmanager
+    def _changing(self, seconds: float) -> Iterator[Changing]:
+        with self._fresh_channels() as channels:
+            yield Changing(self._cluster, channels, self._timeout_seconds, seconds)
 
     @contextmanager
     def _fresh_channels(self) -> Iterator[dict[Endpoint, Any]]:
