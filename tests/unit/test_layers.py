@@ -35,6 +35,8 @@ LAYERS: list[set[str]] = [
         "certificates",
         "cluster_status",
         "membership",
+        "machine_goodbye",
+        "machine_etcd",
         "rollout",
         "rollout_events",
         "rollout_plan",
