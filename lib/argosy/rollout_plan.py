@@ -103,14 +103,22 @@ def begin_rollout(
 
 
 def plan_lines(rollout: Rollout) -> list[PlanStep]:
-    """Return the plan as `--dry-run` prints it: first the images everywhere, then one batch after the other."""
-    steps = [PlanStep(name, f"pull the images of release {rollout.release}") for name in rollout.names]
+    """Return what is left to do, as `--dry-run` prints it: the images everywhere, then one batch after the other."""
+    if rollout.back:
+        return [PlanStep(name, f"put back: {_change(rollout, name)}") for name in reversed(rollout.unfinished)]
+    unprepared = rollout.at(Step.PENDING, Step.PREPARING)
+    steps = [PlanStep(name, f"pull the images of release {rollout.release}") for name in unprepared]
     for number, batch in enumerate(rollout.order, 1):
-        place = f"batch {number} of {len(rollout.order)}"
-        if number > 1 and rollout.options.soak_seconds:
+        left = [name for name in batch if rollout.machines[name].step is not Step.DONE]
+        if left and number > 1 and rollout.options.soak_seconds:
             before = ", ".join(rollout.order[number - 2])
             steps.append(PlanStep(before, f"watch for {rollout.options.soak_seconds:g} s"))
-        for name in batch:
-            change = f"install {rollout.machines[name].origin} -> {rollout.release}"
-            steps.append(PlanStep(name, f"{place}: drain, {change}, check, undrain"))
+        place = f"batch {number} of {len(rollout.order)}"
+        steps += [PlanStep(name, f"{place}: {_change(rollout, name)}") for name in left]
     return steps
+
+
+def _change(rollout: Rollout, name: str) -> str:
+    origin = rollout.machines[name].origin
+    change = f"install {rollout.release} -> {origin}" if rollout.back else f"install {origin} -> {rollout.release}"
+    return f"drain, {change}, check, undrain"

@@ -116,6 +116,22 @@ class Rollout:
         """Return the machines that are at one of `steps`, in their order."""
         return [name for name in self.names if self.machines[name].step in steps]
 
+    @property
+    def unfinished(self) -> list[str]:
+        """The machines that something is left to do at, in their order."""
+        if self.back:
+            return [name for name in self.names if self.machines[name].step not in (Step.PENDING, Step.ROLLED_BACK)]
+        return [name for name in self.names if self.machines[name].step is not Step.DONE]
+
+    @property
+    def drained_only(self) -> list[str]:
+        """The machines that are being drained and are otherwise as they were before."""
+        return [
+            name
+            for name in self.at(Step.DRAINING)
+            if not self.back and Step.INSTALLING not in self.machines[name].seconds
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "id": self.id,

@@ -161,7 +161,11 @@ class ClusterLock:
                 self._last_failure = f" ({error})"
                 if self._clock.elapsed() >= deadline:
                     raise
-                self._lost.wait(RETRY_SECONDS)
+                self.pause()
+
+    def pause(self, seconds: float = RETRY_SECONDS) -> None:
+        """Wait for `seconds`, or until the lock is lost."""
+        self._lost.wait(seconds)
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the lock is lost, from whichever thread finds out, even twice; at once if it is."""

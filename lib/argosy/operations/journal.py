@@ -76,6 +76,11 @@ def read_release(store: Store) -> Release | None:
     return Release(str(found["version"]), str(found["image"]))
 
 
+def release_text(release: Release) -> str:
+    """Return the value of the wanted release's key."""
+    return json.dumps({"version": release.version, "image": release.image})
+
+
 def read_history(store: Store) -> list[HistoryEntry]:
     """Return the audit trail, the newest first; what can't be read is shown as it is."""
     return [_history(entry) for entry in reversed(store.get_prefix(HISTORY).entries)]
@@ -102,7 +107,7 @@ class Journal:
         """
         deeds: list[Put | Delete] = [Put(ROLLOUTS + rollout.id, rollout.text()), Delete(ROLLOUT)]
         if rollout.whole and rollout.state is State.DONE:
-            deeds.append(Put(RELEASE, json.dumps({"version": rollout.release.version, "image": rollout.release.image})))
+            deeds.append(Put(RELEASE, release_text(rollout.release)))
         self._lock.write([*deeds, *self._surplus(ROLLOUTS, KEPT_ROLLOUTS - 1)])
 
     def note(self, now: datetime, what: str, outcome: str) -> None:
