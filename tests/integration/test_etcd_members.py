@@ -14,6 +14,7 @@ from etcd_cluster import EtcdCluster, binaries
 from argosy import etcd
 from argosy.errors import ConfigError, EtcdError
 from argosy.etcd import Etcd, snapshots
+from argosy.etcd.telling import Endpoint
 from argosy.model import Machine, Member
 
 pytestmark = pytest.mark.integration
@@ -95,6 +96,25 @@ def test_a_member_joins_as_a_learner_is_promoted_leads_and_goes(programs: Path, 
             wider.member_remove(added)
             assert [it.id for it in wider.members()] == [first]
         assert store.get("/kept").value == "yes"  # type: ignore[union-attr]
+
+
+def test_a_client_goes_on_with_members_that_joined_when_those_that_it_knew_are_gone(
+    programs: Path, tmp_path: Path
+) -> None:
+    with running(programs, tmp_path, 1) as cluster, connected(cluster) as store:
+        store.put("/kept", "yes")
+        added = store.member_add([peer_url(cluster, NEWCOMER.address)])
+        cluster.start(NEWCOMER.name, initial=[*cluster.machines, NEWCOMER], state="existing")
+        promoted(store, added)
+        joined = Endpoint(NEWCOMER.name, NEWCOMER.address, NEWCOMER.address, cluster.client_port)
+        store.extend([joined])
+        store.extend([joined])
+        store.move_leader(added)
+        store.member_remove(found(store, "air-01").id)
+        cluster.kill("air-01")
+        within_quorum(store, lambda: None)
+        assert store.get("/kept").value == "yes"  # type: ignore[union-attr]
+        assert [it.name for it in store.members()] == ["air-09"]
 
 
 def test_a_dead_member_is_removed_and_one_that_quorum_needs_is_not(programs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Changing who etcd's members are. Each change looks first whether it is done, so an answer that got lost does no harm.
 
-A change is sent to the leader, which alone sees whether all others are connected. What etcd refuses only for the moment
+A change is sent to the leader, which sees best whether all others are connected. What etcd refuses only for the moment
 (it adds nobody in the first seconds of a member's life, nor while one is disconnected) is tried again until time is
 over; what it refuses for good is not.
 """
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
 from argosy.etcd.telling import Endpoint, ask_members, ask_statuses
+from argosy.etcd.values import EndpointStatus
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Changing:
         """Return what `done` says of the members, once that is true of them, else what `change` returns."""
         deadline = time.monotonic() + self.seconds
         while True:
-            member, _ = self._leader()
+            member = self._asked()
             if member is not None:
                 try:
                     return self._once(member, done, change)
@@ -112,14 +113,21 @@ class Changing:
         return found or change(channel) or found
 
     def _leader(self) -> tuple[Endpoint | None, str]:
-        """Return the leader, None when there is none or it is not known to us, and its id."""
+        """Return the leader, None when there is none or we know no way to it, and its id."""
+        statuses = self._statuses()
+        leading = [it for it in self.channels if _leads(statuses[it.name])]
+        return next(iter(leading), None), next((it.leader_id for it in statuses.values() if it.healthy), "")
+
+    def _asked(self) -> Endpoint | None:
+        """Return whom to ask for a change: the leader, or another voter if we know no way to that."""
+        statuses = self._statuses()
+        voters = [it for it in self.channels if statuses[it.name].healthy and not statuses[it.name].learner]
+        return next((it for it in voters if _leads(statuses[it.name])), next(iter(voters), None))
+
+    def _statuses(self) -> dict[str, EndpointStatus]:
         statuses = ask_statuses(self.channels, self.call_seconds)
         self._reasons.update({name: it.reason for name, it in statuses.items() if it.reason})
-        for member in self.channels:
-            status = statuses[member.name]
-            if status.healthy and status.member_id == status.leader_id:
-                return member, status.leader_id
-        return None, next((it.leader_id for it in statuses.values() if it.healthy), "")
+        return statuses
 
     def _note(self, member: Endpoint | None, error: BaseException) -> str:
         words = rpc.failure_of(error)[1]
@@ -131,7 +139,7 @@ class Changing:
         """Wait a moment. Raises EtcdError when time is over."""
         if time.monotonic() >= deadline:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(self._reasons.items()))
-            why = reasons or "its leader is no machine that we know"
+            why = reasons or "there is no way to its leader"
             raise EtcdError(f"etcd of cluster {self.cluster} did not {what} within {self.seconds:g} s ({why})")
         threading.Event().wait(POLL_SECONDS)
 
@@ -142,6 +150,10 @@ class _RefusedForGood(EtcdError):
     def __init__(self, message: str, words: str) -> None:
         self.words = words
         super().__init__(message)
+
+
+def _leads(status: EndpointStatus) -> bool:
+    return status.healthy and status.member_id == status.leader_id
 
 
 def _id(number: int) -> str:

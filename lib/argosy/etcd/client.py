@@ -93,6 +93,17 @@ class Etcd:
         if self._client is not None:
             self._client.close()
 
+    def extend(self, endpoints: Sequence[Endpoint]) -> None:
+        """Use these members, too: they have joined since the client was made. Those that it has stay as they are."""
+        with self._turn:
+            joined = {netloc: it for it in endpoints if (netloc := f"{it.host}:{it.port}") not in self._endpoints}
+            # A new dict, since others may go through the old one just now.
+            self._endpoints = {**self._endpoints, **joined}
+            if self._client is not None:
+                self._client.endpoints.update({netloc: self._connect(it) for netloc, it in joined.items()})
+                for endpoint in self._client.endpoints.values():
+                    endpoint.time_retry = self._retry_seconds
+
     # Reading
 
     def get(self, key: str) -> Entry | None:
@@ -321,6 +332,10 @@ class Etcd:
             client.metadata = (("hasleader", "true"),)
         return client
 
+    @property
+    def _retry_seconds(self) -> float:
+        return RETRY_SECONDS if len(self._endpoints) > 1 else 0
+
     def _connect(self, endpoint: Endpoint, fresh: bool = False) -> Any:
         options: dict[str, int | str] = {**_OPTIONS, "grpc.use_local_subchannel_pool": int(fresh)}
         if endpoint.server_name:
@@ -329,6 +344,6 @@ class Etcd:
             endpoint.host,
             endpoint.port,
             creds=self._credentials,
-            time_retry=RETRY_SECONDS if len(self._endpoints) > 1 else 0,
+            time_retry=self._retry_seconds,
             opts=list(options.items()),
         )
