@@ -81,7 +81,7 @@ free=$(df --block-size=M --output=avail "$folder" | tail -n 1 | tr -dc 0-9)
 
 RESTORE = """\
 set -eu
-system=$1 config=$2 programs=$3 folder=$4 snapshot=$5 name=$6 cluster=$7 token=$8 peer=$9
+config=$1 programs=$2 folder=$3 snapshot=$4 name=$5 cluster=$6 token=$7 peer=$8
 image=$(sed -n 's/^IMAGE=//p' "$config/etcd.env")
 "$programs/pull-image" "$image"
 umask 077
@@ -95,8 +95,8 @@ sync -f "$folder"
 """
 """Makes the data of a new cluster out of a snapshot, in a folder beside the present data.
 
-$1: the system; $2: /etc/S; $3: /opt/S/bin; $4: etcd's folder; $5: the snapshot, whose hash etcdctl checks; $6: the
-machine; $7: NAME=PEER-URL of all members, by commas; $8: a token that no other cluster has; $9: the own peer URL.
+$1: /etc/S; $2: /opt/S/bin; $3: etcd's folder; $4: the snapshot, whose hash etcdctl checks; $5: the machine;
+$6: NAME=PEER-URL of all members, by commas; $7: a token that no other cluster has; $8: the own peer URL.
 https://etcd.io/docs/v3.4/op-guide/recovery/#restoring-a-cluster
 """
 
@@ -169,7 +169,7 @@ def prepare(system: str, megabytes: int) -> Script:
 
 def restore(system: str, name: str, cluster: str, token: str, peer_url: str) -> Script:
     names, folder = Names(system), etcd_folder(system)
-    words = (system, names.config, names.programs, folder, snapshot_path(system), name, cluster, token, peer_url)
+    words = (names.config, names.programs, folder, snapshot_path(system), name, cluster, token, peer_url)
     return Script("restore etcd's data", RESTORE, *words)
 
 

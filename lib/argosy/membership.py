@@ -153,13 +153,14 @@ class Plan:
         return any(step.deed is deed for step in self.steps)
 
 
-def cluster_of(machines: Sequence[Machine], members: Sequence[Member]) -> Cluster:
+def cluster_of(machines: Sequence[Machine], members: Sequence[Member], joining: Sequence[Machine] = ()) -> Cluster:
     """Return the cluster that etcd's answer shows. A member belongs to the machine at the address of its peer URL.
 
+    `joining`: no machines of the cluster, but their members may be there already.
     While any voter has a quorum, healthy means that etcd says so; without one no member can, and being there counts.
     """
     quorum = any(it.healthy and not it.learner for it in members)
-    by_address = {it.address: it.name for it in machines}
+    by_address = {it.address: it.name for it in (*joining, *machines)}
     return Cluster(
         tuple(
             MemberState(
@@ -258,7 +259,7 @@ def _remove(cluster: Cluster, machine: str, before: Count, force: bool) -> Plan:
 
 
 def _remove_client(machine: str, now: Count, force: bool) -> Plan:
-    note = f"{machine} is a client of etcd, no member"
+    note = f"{machine} has no member in etcd"
     if now.spare >= 0:
         return Plan(note=note)
     risk = f"{_no_quorum(now)}: what it holds of {machine} stays there"

@@ -174,7 +174,7 @@ def test_restored_data_takes_the_place_of_the_present_at_the_end(scene: Scene) -
     scene.member("old")
     cluster = "air-01=https://10.0.0.1:2380"
     for _ in range(2):
-        words = ("air", etc, scene.folder / "programs", scene.data, snapshot, "air-01", cluster, "token", "https://p")
+        words = (etc, scene.folder / "programs", scene.data, snapshot, "air-01", cluster, "token", "https://p")
         scene.run(machine_etcd.RESTORE, *words)
         assert (scene.data / "member" / "db").read_text() == "old"
     pulled, ran = scene.calls[:2]
@@ -207,7 +207,6 @@ def test_the_scripts_are_given_the_folders_of_the_system() -> None:
     ]
     assert machine_etcd.write_endpoints("air", "x")[4:] == ["/etc/air/machine.env", "x"]
     assert machine_etcd.restore("air", "n", "c", "t", "p")[4:] == [
-        "air",
         "/etc/air",
         "/opt/air/bin",
         "/var/lib/air/etcd",
