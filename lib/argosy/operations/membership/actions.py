@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from argosy.console import Report
 from argosy.model import Step
@@ -30,6 +31,11 @@ class Planned:
     @property
     def steps(self) -> list[Step]:
         return [*self.before, *(action.step for action in self.actions)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"steps": [{"subject", "action"}], "notes": [TEXT]}`."""
+        steps = [{"subject": step.subject, "action": step.action} for step in self.steps]
+        return {"steps": steps, "notes": list(self.notes)}
 
 
 def action(subject: str, text: str, run: Callable[[], object]) -> Action:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from argosy.config import Settings
 from argosy.console import Report
@@ -44,6 +45,12 @@ class Added:
     cloud_config: Path
     planned: Planned
     next_steps: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"machine", "address", "cloud_config", "steps", "notes", "next_steps"}`."""
+        machine = {"machine": self.machine.name, "address": self.machine.address}
+        file = {"cloud_config": str(self.cloud_config)}
+        return machine | file | self.planned.to_json() | {"next_steps": self.next_steps}
 
 
 def plan(settings: Settings, existing: str, new: str, report: Report, options: Options) -> Added:
