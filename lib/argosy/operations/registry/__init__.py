@@ -10,7 +10,7 @@ trust.py       the local engine's trust in it
 from __future__ import annotations
 
 from argosy.operations.registry.access import current_images, current_release
-from argosy.operations.registry.container import RegistryStatus, plan_start, plan_stop, start, status, stop
+from argosy.operations.registry.container import RegistryStatus, plan_start, plan_stop, renew, start, status, stop
 from argosy.operations.registry.contents import list_images, prune
 from argosy.operations.registry.contents import plan as plan_prune
 from argosy.operations.registry.in_use import releases_in_use
@@ -30,6 +30,7 @@ __all__ = [
     "prune",
     "push",
     "releases_in_use",
+    "renew",
     "start",
     "status",
     "stop",
