@@ -35,7 +35,7 @@ def settings_in(folder: Path) -> Settings:
     section = document["clusters"].pop("local")
     section["registry"] = {"address": f"192.168.58.1:{REGISTRY_PORT}"}
     section["local"]["subnet"] = SUBNET
-    section["local"]["balancer"]["port"] = BALANCER_PORT
+    section["local"]["balancer"] = {"port": BALANCER_PORT}
     document["clusters"] = {CLUSTER: section}
     document["state_dir"] = str(folder / "state")
     document["secrets_dir"] = str(folder / "secrets")

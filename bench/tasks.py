@@ -44,3 +44,37 @@ def local(c: Context, machines: int = 3, runs: int = 1) -> None:  # noqa: ARG001
     from bench.local import main
 
     main(machines, runs)
+
+
+@task(
+    help={
+        "services": "how many services are there already",
+        "samples": "how often an instance comes (and a fourth as often a service)",
+        "burst": "how many writes at once",
+        "flaps": "how often an instance comes and goes under requests",
+        "json": "print JSON, every sample included",
+    }
+)
+def propagation(
+    c: Context,  # noqa: ARG001
+    services: int = 1000,
+    samples: int = 200,
+    burst: int = 10_000,
+    flaps: int = 500,
+    json: bool = False,
+) -> None:
+    """From a write to etcd to the first answer: our agent beside a poll-render-reload loop; bursts; lost requests.
+
+    Real etcd and HAProxy on 127.0.0.0/8, ended with it. Takes about three minutes.
+
+    Examples:
+        inv bench.propagation
+        inv bench.propagation --services 100 --samples 20 --json
+    """
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "integration"))
+    from bench.propagation import Sizes, main
+
+    main(Sizes(services=services, samples=samples, burst=burst, flaps=flaps), as_json=json)

@@ -152,6 +152,33 @@ def status(c: Context, cluster: str = "", json: bool = False) -> None:
 
 
 @task(help={"cluster": CLUSTER, "json": AS_JSON})
+def verify(c: Context, cluster: str = "", json: bool = False) -> None:
+    """Prove, hop by hop, that machines run and reach what the release and etcd say; exit with 32 unless all agrees.
+
+    The hops: release, image digest, container, etcd key, each router's server line, DNS answer. Of each chain the first
+    hop that differs is named. What differs is looked at again, so that a change under way is none.
+
+    Examples:
+        inv cluster.verify
+        inv cluster.verify --json --cluster production
+    """
+    from argosy import console, inventory
+    from argosy.errors import Unhealthy
+    from argosy.host import Hosts
+    from argosy.operations import verify as operation
+
+    settings = settings_of(c, cluster)
+    with Hosts(settings, inventory.select(settings)) as hosts:
+        found = operation.observe(settings, hosts, console.report)
+    if json:
+        console.print_json(found.to_json())
+    else:
+        console.table(*found.table())
+    if found.differing:
+        raise Unhealthy("; ".join(map(str, found.differing)))
+
+
+@task(help={"cluster": CLUSTER, "json": AS_JSON})
 def members(c: Context, cluster: str = "", json: bool = False) -> None:
     """List the members of the cluster's etcd: id, leader, learner, health.
 

@@ -23,7 +23,7 @@ def write(path: Path, content: str, mode: int = 0o644) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     aside.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_if_changed(path: Path, content: str) -> bool:
@@ -36,7 +36,7 @@ def write_if_changed(path: Path, content: str) -> bool:
 
 def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -54,7 +54,8 @@ def single_instance(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Bring what was made, renamed or removed in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

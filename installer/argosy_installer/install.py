@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from argosy_installer import files, joining, pulling, record, settings, units
+from argosy_installer import files, joining, pulling, record, settings, templates, units
 from argosy_installer.docker import Docker
 from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, Failure, TryAgain
 from argosy_installer.etcd import Etcd, mutual_tls
@@ -80,6 +80,7 @@ def install(machine: Machine, release: Release, say: Say) -> None:
             settings.write(etcd, {**release.keys, **wanted_settings}, say)
         finally:
             images.result()  # an image that can't be had ends the wait for etcd too, and is the reason to tell
+    templates.install(machine, release, say)
     changed = units.install(machine, release, say)
     record.write_service_words(machine, release)
     Starter(docker, machine, release, say).start_all(changed)

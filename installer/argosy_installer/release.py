@@ -1,4 +1,4 @@
-"""What the release says: /release/release.json and the units beside it."""
+"""What the release says: /release/release.json the units and the templates beside it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Service:
 @dataclass(frozen=True)
 class Release:
     """`services`: in start order. `marker`: the first line of every unit of ours. `units`: file name -> content.
-    `keys`: what the first machine writes to etcd beside the settings."""
+    `keys`: what the first machine writes to etcd beside the settings. `templates`: path below templates/ -> content."""
 
     system: str
     marker: str
@@ -61,6 +61,7 @@ class Release:
     images: Mapping[str, Image]
     services: tuple[Service, ...]
     units: Mapping[str, str]
+    templates: Mapping[str, bytes]
 
 
 def load(folder: Path) -> Release:
@@ -75,7 +76,14 @@ def load(folder: Path) -> Release:
         images={name: Image(**image) for name, image in document["images"].items()},
         services=tuple(_service(entry) for entry in document["services"]),
         units={path.name: path.read_text() for path in sorted((folder / "units").glob("*.service"))},
+        templates=read_tree(folder / "templates"),
     )
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """Return the files below `folder` by their paths in it; none when there is no such folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def _service(entry: Mapping[str, Any]) -> Service:

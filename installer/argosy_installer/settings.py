@@ -1,4 +1,7 @@
-"""Step 2: the system's settings, in etcd under /settings/, and the release's own keys. What is there stays: an operator may have changed it."""
+"""Step 2: the system's settings, in etcd under /settings/, and the release's own keys.
+
+What is there stays: an operator may have changed it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ PREFIX = "/settings/"
 
 
 def wanted(machine: Machine) -> dict[str, str]:
-    """Return settings.json, overlaid with the settings.json among the secrets, by key in etcd. Raises Failed for a bad value."""
+    """Return settings.json, overlaid with the settings.json among the secrets, by key in etcd.
+
+    Raises Failed for a bad value.
+    """
     settings: dict[str, str] = {}
     for path in (machine.config / "settings.json", machine.secrets / "settings.json"):
         for key, value in read_json(path).items():

@@ -1,4 +1,4 @@
-"""The local balancer's HAProxy configuration, and what its runtime API says. Pure."""
+"""What the local balancer begins with, and what its HAProxy says of the machines. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from argosy.model import Machine
-from argosy.rendering import render
-
-BACKEND = "machines"
-SOCKET = "/run/haproxy/admin.sock"
+from argosy.model import Endpoint, Machine
+from argosy.router_config import MACHINES_BACKEND
+from argosy.routing import RouterOptions, plan_balancer
+from argosy.schema import Directory, MachineRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +25,30 @@ class Server:
         return self.status == "UP"
 
 
-def render_config(
-    *, listen: Sequence[str], port: int, machine_port: int, check_path: str, machines: Sequence[Machine], owner: int
-) -> str:
-    """Return haproxy.cfg: TCP on each address of `listen` to the machines, with PROXY v2 and HTTP health checks.
-
-    `owner`: the uid that may use the runtime socket. Ordered by name, so the same machines give the same text.
-    PROXY protocol: https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt
-    """
-    return render(
-        "haproxy/balancer.cfg.j2",
-        listen=list(listen),
-        port=port,
+def initial_files(
+    machines: Sequence[Machine],
+    *,
+    listen: Sequence[Endpoint],
+    machine_port: int,
+    check_seconds: float,
+    drain_seconds: float,
+) -> dict[str, str]:
+    """Return the configuration for `machines` before etcd can be asked: what the agent renders when all are active."""
+    options = RouterOptions(
+        listen=tuple(map(str, listen)),
         machine_port=machine_port,
-        check_path=check_path,
-        machines=sorted(machines, key=lambda machine: machine.name),
-        backend=BACKEND,
-        socket=SOCKET,
-        owner=owner,
+        check_seconds=check_seconds,
+        hard_stop_seconds=round(drain_seconds),
     )
+    directory = Directory(machines={it.name: MachineRecord(it.name, it.address) for it in machines})
+    return plan_balancer(directory, options).files()
 
 
 def parse_servers(stat: str) -> list[Server]:
     """Return the machines of `show stat` (CSV, https://docs.haproxy.org/2.6/management.html#9.1), in its order."""
     rows = csv.DictReader(stat.removeprefix("# ").splitlines())
     return [
-        Server(row["svname"], row["status"].split(" ")[0], row.get("check_status") or "")
+        Server(row["svname"].partition(":")[0], row["status"].split(" ")[0], row.get("check_status") or "")
         for row in rows
-        if row["pxname"] == BACKEND and row["svname"] not in ("FRONTEND", "BACKEND")
+        if row["pxname"] == MACHINES_BACKEND and row["svname"] not in ("FRONTEND", "BACKEND")
     ]

@@ -7,10 +7,12 @@ The router runs apart from the agent that tells it what to do: it serves on whil
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
+from argosy import dns
 from argosy.settings import (
     CheckSettings,
-    ImageSettings,
     ServiceSettings,
     Settings,
     StopSettings,
@@ -19,20 +21,20 @@ from argosy.settings import (
 )
 
 AGENT, ROUTER, DNS = "agent", "router", "dns"
-IMAGES = {
-    "python": ImageSettings(context="images/python", push=False),
-    "etcd": ImageSettings(context="images/etcd"),
-    "haproxy": ImageSettings(context="images/haproxy"),
-    "dnsmasq": ImageSettings(context="images/dnsmasq"),
-    "agent": ImageSettings(
-        context="images/agent",
-        needs={"PYTHON_IMAGE": "python"},
-        wheels="images/agent/requirements.txt",
-        wheels_python="3.11",
-        agent=True,
-    ),
+IMAGES: dict[str, dict[str, object]] = {
+    "python": {"context": "images/python", "push": False},
+    "etcd": {"context": "images/etcd"},
+    "haproxy": {"context": "images/haproxy"},
+    "dnsmasq": {"context": "images/dnsmasq"},
+    "agent": {
+        "context": "images/agent",
+        "needs": {"PYTHON_IMAGE": "python"},
+        "wheels": "images/agent/requirements.txt",
+        "wheels_python": "3.11",
+        "agent": True,
+    },
 }
-"""The images that Argosy brings along for its own services, unless `images:` has one of the same name."""
+"""The images that Argosy brings along for its own services, as they would stand under `images:`."""
 
 RUN, STATE = "/run/router", "/var/lib/router"
 AGENT_RUN, AGENT_STATE = "/run/agent", "/var/lib/agent"
@@ -40,13 +42,19 @@ AGENT_RUN, AGENT_STATE = "/run/agent", "/var/lib/agent"
 
 
 def with_builtin_services(settings: Settings) -> Settings:
-    """Return `settings` with the built-in services, and the images that they run, beside the user's own."""
+    """Return `settings` with the built-in services beside the user's own."""
     if not settings.discovery.enabled:
         return settings
-    services = {ROUTER: _router(settings), AGENT: _agent(settings)}
-    return settings.model_copy(
-        update={"services": {**services, **settings.services}, "images": {**IMAGES, **settings.images}}
-    )
+    services = {ROUTER: _router(settings), AGENT: _agent(settings), DNS: _dns(settings)}
+    return settings.model_copy(update={"services": {**services, **settings.services}})
+
+
+def with_builtin_images(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration, not validated yet, with our own images beneath the user's where discovery is on."""
+    discovery, images = document.get("discovery"), document.get("images")
+    if not isinstance(images, Mapping) or (isinstance(discovery, Mapping) and discovery.get("enabled") is False):
+        return dict(document)
+    return {**document, "images": {**IMAGES, **images}}
 
 
 def agent_options(settings: Settings) -> dict[str, object]:
@@ -97,6 +105,19 @@ def _agent(settings: Settings) -> ServiceSettings:
         env_files=[f"/etc/{system}/machine.env"],
         volumes=[*_router_folders(settings), *own],
         check=CheckSettings(command=["python3", "-m", "argosy.agent", "health"]),
+    )
+
+
+def _dns(settings: Settings) -> ServiceSettings:
+    system, domain = settings.system, settings.discovery.domain
+    return ServiceSettings(
+        image=settings.discovery.dns_image,
+        network="host",
+        command=dns.container_arguments(domain=domain),
+        env_files=[f"/etc/{system}/machine.env"],
+        volumes=[_volume(f"/run/{system}/dns", dns.UPSTREAM_FOLDER, read_only=True)],
+        capabilities=list(dns.CAPABILITIES),
+        check=CheckSettings(command=dns.check_command(domain)),
     )
 
 

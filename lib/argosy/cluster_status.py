@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from argosy.builtin_services import AGENT
+from argosy.discovery_report import DiscoveryReport
 from argosy.model import Machine, MachineState, Member
 
 Rows = list[list[object]]
@@ -81,12 +83,13 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Store:
     """What etcd says. `reason`: why it does not take changes, empty when all is well; the rest is what is known still.
-    `member_reasons`: by machine, why its member is not healthy."""
+    `member_reasons`: by machine, why its member is not healthy; `discovery`: None when that is off or not known."""
 
     members: Sequence[Member] = ()
     records: Mapping[str, MachineRecord] = field(default_factory=dict)
     reason: str = ""
     member_reasons: Mapping[str, str] = field(default_factory=dict)
+    discovery: DiscoveryReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,11 @@ class MachineStatus:
     services: tuple[ServiceStatus, ...] = ()
     member: Member | None = None
     member_reason: str = ""
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether its release brings the agent."""
+        return any(service.name == AGENT for service in self.services)
 
     def problems(self) -> list[str]:
         """Return what is wrong with it, a line each."""
@@ -125,6 +133,7 @@ class ClusterStatus:
     machines: tuple[MachineStatus, ...]
     strays: tuple[Member, ...] = ()
     etcd_reason: str = ""
+    discovery: DiscoveryReport | None = None
 
     @property
     def healthy(self) -> bool:
@@ -141,9 +150,19 @@ class ClusterStatus:
         if self.etcd_reason:
             lines.append(self.etcd_reason)
         lines += [f"etcd member {it.name or it.id} belongs to no known machine" for it in self.strays]
+        lines += self._router_problems()
         if len(self.releases) > 1:
             lines.append(f"the machines are on different releases: {', '.join(self.releases)}")
         return lines
+
+    def _router_problems(self) -> list[str]:
+        """Return what is wrong with the routers of machines that should have one. Bad data of a service is not: it
+        costs nothing but that, and stands in the section `discovery`."""
+        if self.discovery is None:
+            return []
+        states = (MachineState.ACTIVE, MachineState.DRAINING)
+        up = [it.name for it in self.machines if it.has_agent and it.state in states]
+        return [f"{name}: {reason}" for name in up if (reason := self.discovery.router_fault(name))]
 
     def to_json(self) -> dict[str, Any]:
         """Return the shape that `cluster.status --json` prints; keys are only ever added to it:
@@ -151,10 +170,11 @@ class ClusterStatus:
             {"cluster": "local", "system": "air", "healthy": true, "releases": ["0.1.3"], "problems": [],
              "etcd": {"healthy": true, "reason": "", "strays": [MEMBER]},
              "machines": [{"name": "air-01", "address": "10.0.0.1", "state": "active", "release": "0.1.3", "reason": "",
-                           "missing_secrets": [], "services": [SERVICE], "member": MEMBER or null}]}
+                           "missing_secrets": [], "services": [SERVICE], "member": MEMBER or null}],
+             "discovery": {"services": 3, "instances": 9, "problems": ["..."], "routers": {"air-01": 812 or null}}}
 
         SERVICE: {"name", "unit", "check", "reason", "version", "digest", "since"};
-        MEMBER: {"id", "name", "leader", "learner", "healthy", "version"}.
+        MEMBER: {"id", "name", "leader", "learner", "healthy", "version"}; "discovery": null when off or unknown.
         """
         return {
             "cluster": self.cluster,
@@ -168,6 +188,7 @@ class ClusterStatus:
                 "strays": [member_json(it) for it in self.strays],
             },
             "machines": [_machine_json(machine) for machine in self.machines],
+            "discovery": self.discovery.section() if self.discovery else None,
         }
 
     def tables(self) -> list[tuple[list[str], Rows]]:
@@ -191,6 +212,8 @@ class ClusterStatus:
         shown = [(["machine", "address", "state", "release", "member", "etcd", "healthy", "reason"], machines)]
         if services:
             shown.append((["machine", "service", "unit", "check", "version", "digest", "since"], services))
+        if self.discovery:
+            shown.append((["discovery", ""], self.discovery.section_rows()))
         return shown
 
 
@@ -207,6 +230,7 @@ def cluster_status(
         tuple(_machine_status(it, seen[it.name], members.get(it.name), store) for it in known),
         tuple(member for member in store.members if id(member) not in owners),
         store.reason,
+        store.discovery,
     )
 
 

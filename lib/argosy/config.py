@@ -13,7 +13,7 @@ from typing import Any
 from invoke.config import Config as InvokeConfig
 from pydantic import BaseModel, ValidationError
 
-from argosy.builtin_services import with_builtin_services
+from argosy.builtin_services import with_builtin_images, with_builtin_services
 from argosy.defaults import DEFAULTS
 from argosy.errors import ConfigError, nearest
 from argosy.settings import (
@@ -72,7 +72,7 @@ def load(config: Mapping[str, Any] | InvokeConfig, cluster: str = "", root: Path
     document["cluster"] = cluster
     document["root"] = root or _project_root(config)
     try:
-        return with_builtin_services(Settings.model_validate(document))
+        return with_builtin_services(Settings.model_validate(with_builtin_images(document)))
     except ValidationError as error:
         raise _config_error(error, section, cluster) from None
 

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "version_file": "VERSION",
     "state_dir": ".argosy",
     "secrets_dir": "secrets",
+    "templates": "",
     "ssh": {
         "user": "core",
         "key": "",
@@ -86,7 +87,7 @@ DEFAULTS: dict[str, Any] = {
         "max_machines": 5,
         "registry_image": "registry",
         "boot_deadline_seconds": 180,
-        "balancer": {"image": "haproxy", "port": 8080, "machine_port": 0, "check_path": ""},
+        "balancer": {"port": 8080},
         "dependencies": {},
     },
     "clusters": {},

@@ -124,11 +124,14 @@ def plan_register(
     after: list[KeyValue] = [*(entry for key, entry in present.items() if key not in put), *planned]
     problems = parse_directory(after).problems
     claims = set(conflicts(after)) - set(conflicts(list(present.values())))
-    refused = sorted({str(it) for it in (*claims, *(it for it in problems if it.key in wanted))})
+    # What becomes of a scheme may depend on what is still to come, such as ssl_support; it takes nothing from anybody.
+    scheme = service_key(registration.service, "scheme")
+    refused = [*(it for it in claims if it.key != scheme), *(it for it in problems if it.key in wanted)]
     if refused:
-        raise Refused(f"{'; '.join(refused)}: nothing was written")
-    warnings = [str(it) for it in problems if it.service == registration.service]
-    return KeyChange(put, relied=tuple(key for key in wanted if key not in put), warnings=tuple(warnings))
+        raise Refused(f"{'; '.join(sorted(map(str, refused)))}: nothing was written")
+    own = {it for it in problems if it.service == registration.service} | claims
+    relied = tuple(key for key in wanted if key not in put)
+    return KeyChange(put, relied=relied, warnings=tuple(sorted(map(str, own))))
 
 
 def plan_deregister(service: str, ids: Sequence[str], entries: Iterable[KeyValue], *, force: bool = False) -> KeyChange:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.model import MachineState
+from argosy.router_config import backend_name, server_name
+from argosy.routing_changes import ActualServer
 from argosy.schema import (
     FOLLOWED,
     ROUTERS,
@@ -23,7 +25,11 @@ from argosy.schema import (
 from argosy.service_changes import attributes, plain
 
 Rows = list[list[object]]
+Servers = Mapping[str, Mapping[str, ActualServer]]
+"""By backend and name."""
+Health = Mapping[tuple[str, str], Mapping[str, str]]
 BY_HAND = "by hand"
+UP, DOWN, ABSENT = "up", "down", "absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,14 @@ class RouterState:
 @dataclass(frozen=True, slots=True)
 class DiscoveryReport:
     """`revision`: the newest one among what routers follow. `services`: sorted by name; `routers`: by machine's name,
-    those of all live machines and others that told of themselves (a balancer)."""
+    those of all live machines and others that told of themselves. `health`: by service and instance, what each router
+    that was asked says of it: up, down or absent."""
 
     revision: int
     services: tuple[Service, ...]
     problems: tuple[Problem, ...]
     routers: Mapping[str, RouterState]
+    health: Health = field(default_factory=dict)
 
     @property
     def instances(self) -> int:
@@ -59,12 +67,13 @@ class DiscoveryReport:
              "routers": {"air-01": {"revision": 812 or null, "behind": false, "problems": [PROBLEM]}}}
 
         SERVICE: {"name", "scheme", "host_port", "private", "sni": [], "check", "instances": [{"id", "endpoint",
-        "weight", "draining", "registered_by": a machine's name or "by hand", "leased"}]};
+        "weight", "draining", "registered_by": a machine's name or "by hand", "leased", "health": {"air-01": "up"}}]},
+        health being empty unless the routers were asked;
         PROBLEM: {"service", "key", "reason"}.
         """
         return {
             "revision": self.revision,
-            "services": [_service_json(service) for service in self.services],
+            "services": [_service_json(service, self.health) for service in self.services],
             "problems": [problem_json(it) for it in self.problems],
             "routers": {
                 name: {
@@ -78,13 +87,41 @@ class DiscoveryReport:
 
     def tables(self) -> list[tuple[list[str], Rows]]:
         """Return the tables that `discovery.list` prints: (columns, rows)."""
-        services: Rows = [row for service in self.services for row in _service_rows(service)]
+        services: Rows = [row for service in self.services for row in _service_rows(service, self.health)]
         routers: Rows = [[name, it.revision, self._router_word(it)] for name, it in self.routers.items()]
         problems: Rows = [["", plain(str(it))] for it in self.problems]
         problems += [[name, plain(str(it))] for name, router in self.routers.items() for it in router.problems]
         columns = ["service", "scheme", "reached by", "check", "instance", "endpoint", "weight", "registered", "state"]
         shown = [(columns, services), (["router", "has applied", ""], routers), (["on", "problem"], problems)]
         return [(titles, rows) for titles, rows in shown if rows]
+
+    def router_fault(self, machine: str) -> str:
+        """Return what is wrong with the router of a machine that should have one, empty for nothing."""
+        router = self.routers.get(machine, RouterState())
+        if router.revision is None:
+            return "its router tells nothing: is its agent running?"
+        if router.behind(self.revision):
+            return f"its router is behind: it has applied {router.revision}, {self.revision} is wanted"
+        return ""
+
+    def section(self) -> dict[str, Any]:
+        """Return the section `discovery` of `cluster.status --json` (see there)."""
+        return {
+            "services": len(self.services),
+            "instances": self.instances,
+            "problems": self._problem_lines(),
+            "routers": {name: it.revision for name, it in self.routers.items()},
+        }
+
+    def section_rows(self) -> Rows:
+        """Return the same as rows of two cells."""
+        rows: Rows = [["services", len(self.services)], ["instances", self.instances]]
+        rows += [[f"router of {name}", self._router_word(it)] for name, it in self.routers.items()]
+        return rows + [["problem", line] for line in self._problem_lines()]
+
+    def _problem_lines(self) -> list[str]:
+        local = [f"{name}: {problem}" for name, router in self.routers.items() for problem in router.problems]
+        return [plain(line) for line in [*map(str, self.problems), *local]]
 
     def _router_word(self, router: RouterState) -> str:
         if router.revision is None:
@@ -108,6 +145,25 @@ def discovery_report(
         problems=tuple(it for it in problems if not names or it.service in names),
         routers=router_states(directory, listed),
     )
+
+
+def instance_health(services: Iterable[Service], servers: Mapping[str, Servers]) -> Health:
+    """Return what each router says of each instance. `servers`: by machine, what its HAProxy has."""
+    return {
+        (service.name, it.id): {
+            machine: _health(found.get(backend_name(service.name), {}).get(server_name(it.id, it.endpoint)))
+            for machine, found in servers.items()
+        }
+        for service in services
+        if service.scheme is not None
+        for it in service.instances
+    }
+
+
+def _health(server: ActualServer | None) -> str:
+    if server is None:
+        return ABSENT
+    return UP if server.up and not server.maintenance else DOWN
 
 
 def newest_revision(entries: Iterable[KeyValue]) -> int:
@@ -165,18 +221,18 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else -1
 
 
-def _service_json(service: Service) -> dict[str, Any]:
+def _service_json(service: Service, health: Health) -> dict[str, Any]:
     return {
         "name": service.name,
         **attributes(service),
         "host_port": service.host_port,
         "private": service.private,
         "sni": list(service.sni),
-        "instances": [_instance_json(it) for it in service.instances],
+        "instances": [_instance_json(it, health.get((service.name, it.id), {})) for it in service.instances],
     }
 
 
-def _instance_json(instance: Instance) -> dict[str, Any]:
+def _instance_json(instance: Instance, health: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": instance.id,
         "endpoint": str(instance.endpoint),
@@ -184,10 +240,11 @@ def _instance_json(instance: Instance) -> dict[str, Any]:
         "draining": instance.draining,
         "registered_by": registered_by(instance.id) or BY_HAND,
         "leased": bool(instance.lease),
+        "health": dict(health),
     }
 
 
-def _service_rows(service: Service) -> Rows:
+def _service_rows(service: Service, health: Health) -> Rows:
     """Return a row for each instance; what is said of the service stands in the first one."""
     known = attributes(service)
     first: list[object] = [service.name, known["scheme"] or "(none)", _reached_by(service), known["check"]]
@@ -198,11 +255,19 @@ def _service_rows(service: Service) -> Rows:
             str(it.endpoint),
             it.weight,
             f"{registered_by(it.id) or BY_HAND}{', leased' if it.lease else ''}",
-            "draining" if it.draining else "",
+            _state(it, health.get((service.name, it.id), {})),
         ]
         for number, it in enumerate(service.instances)
     ]
     return rows or [[*first, "(none)", "", "", "", ""]]
+
+
+def _state(instance: Instance, health: Mapping[str, str]) -> str:
+    """Return how an instance is, in words; nothing to say of one whose routers were not asked."""
+    words = ["draining"] if instance.draining else []
+    words += [f"{said} on {router}" for router, said in health.items() if said != UP]
+    up = sum(said == UP for said in health.values())
+    return ", ".join([*words, *([f"up on {up} of {len(health)}"] if health else [])])
 
 
 def _reached_by(service: Service) -> str:

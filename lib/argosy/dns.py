@@ -24,7 +24,7 @@ BRIDGE = "@BRIDGE_ADDRESS@"
 """Replaced in the container by its variable BRIDGE_ADDRESS: a release is the same for machines with other bridges."""
 
 CAPABILITIES = ("NET_BIND_SERVICE", "SETGID", "SETUID")
-"""Port 53 (bound again whenever the bridge comes back), and becoming the user dnsmasq; it keeps only the first."""
+"""Port 53, and becoming the user dnsmasq, who has none of them."""
 
 REVERSE_NAME = "router"
 
@@ -62,8 +62,9 @@ def container_arguments(
         "--group=nogroup",
         f"--listen-address={LOOPBACK_ADDRESS}",
         f"--listen-address={bridge_address}",
-        # Binds these addresses alone, and the bridge's as soon as it is there and whenever it comes back.
-        "--bind-dynamic",
+        # Not --bind-dynamic: that refuses TCP to 127.0.0.42, which is no interface's own address. The sockets outlive a
+        # bridge that goes and comes back. Docker has made it before this container runs; else the unit tries again.
+        "--bind-interfaces",
         f"--address=/{domain}/{bridge_address}",
         # Other types than A: no data, at once. Without this they would be asked upstream.
         f"--local=/{domain}/",

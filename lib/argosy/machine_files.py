@@ -105,7 +105,8 @@ def files(
         ),
     }
     if registry_ca:
-        contents[f"/etc/docker/certs.d/{settings.registry.address}/ca.crt"] = registry_ca
+        for registry in filter(None, (settings.registry.address, settings.discovered_registry)):
+            contents[f"/etc/docker/certs.d/{registry}/ca.crt"] = registry_ca
     made = [File(path, content) for path, content in contents.items()]
     return tuple(sorted([*made, *programs(settings, names)], key=lambda file: file.path))
 

@@ -2,6 +2,7 @@
 
     release.json      the services in start order, the digest of each image, how the installer shall behave
     units/X.service   one systemd unit for each service
+    templates/        the system's own template resources: conf.d/*.toml and templates/ (docs/templates.md)
 
 It names neither a registry nor its own version: both come to a machine from its machine.env and release.env. So a
 release is the same bytes in every registry, and building it again without a change makes no new version.
@@ -25,13 +26,16 @@ LOOPBACK = "127.0.0.1"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def render_release(settings: Settings, images: Mapping[str, Image]) -> dict[str, bytes]:
+def render_release(
+    settings: Settings, images: Mapping[str, Image], templates: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
     """Return the files of the release by their paths below /release.
 
     `images`: the image of each service (others are ignored), with the digest that the registry knows it by.
+    `templates`: the files of the folder `templates:`, by their paths in it.
     Raises Refused when an image has no digest, ConfigError when services require each other in a circle.
     """
-    files: dict[str, bytes] = {}
+    files = {f"templates/{path}": content for path, content in sorted((templates or {}).items())}
     services: list[dict[str, Any]] = []
     for name in start_order({name: entry.requires for name, entry in settings.services.items()}):
         image = _pinned(images, name, settings.services[name].image)

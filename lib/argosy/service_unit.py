@@ -82,6 +82,9 @@ def run_argv(settings: Settings, service: str, image: Image, revision: str) -> l
     argv += _environment(system, service, entry, image)
     if entry.memory_megabytes:
         argv += ["--memory", f"{entry.memory_megabytes}m"]
+    if entry.capabilities is not None:
+        argv += ["--cap-drop", "ALL"]
+        argv += [word for name in entry.capabilities for word in ("--cap-add", name)]
     if entry.network != "bridge":
         argv += ["--network", entry.network]
     for port in entry.ports:

@@ -283,7 +283,8 @@ class EndpointSettings(Section):
 class ServiceSettings(ContainerSettings):
     """A system service: one instance on every machine, as the unit SYSTEM-NAME.service.
 
-    `env_files`: files on the machine with NAME=VALUE lines. `discovery`: register its instances; without it they are
+    `env_files`: files on the machine with NAME=VALUE lines. `capabilities`: the only ones that its container has
+    (capabilities(7), without CAP_); left out, Docker's own. `discovery`: register its instances; without it they are
     known to systemd alone."""
 
     requires: list[Name] = []
@@ -292,6 +293,7 @@ class ServiceSettings(ContainerSettings):
     console: list[Line] = []
     shell: list[Line] = ["/bin/sh"]
     env_files: list[Annotated[str, Field(pattern=r"^/[^\s,]+$")]] = []
+    capabilities: list[Annotated[str, Field(pattern=r"^[A-Z_]+$")]] | None = None
     discovery: EndpointSettings | None = None
     memory_megabytes: Annotated[int, Field(ge=0)] = 0
 
@@ -370,14 +372,9 @@ class MachineEntry(Section):
 
 
 class BalancerSettings(Section):
-    """`port`: where the local balancer listens (loopback and the host's address on the machines' network);
-    `machine_port`: where each machine takes requests, with the PROXY protocol; `check_path`: asked for its health. Both
-    are the built-in router's when left out."""
+    """`port`: where the local balancer listens, on loopback and the host's address on the machines' network."""
 
-    image: ImageName
     port: Port
-    machine_port: Annotated[int, Field(ge=0, le=65535)]
-    check_path: Annotated[Line, Field(pattern=r"^(/[^\s\"']*)?$")]
 
 
 class LocalSettings(Section):
@@ -403,7 +400,8 @@ class HookSettings(Section):
 
 class Settings(Section):
     """One cluster's settings: what `load` returns. `root` is the folder that relative paths start from.
-    `provider`: where the machines come from; `static` means that they are there already."""
+    `provider`: where the machines come from; `static` means that they are there already.
+    `templates`: the folder of the system's template resources; empty for none."""
 
     root: Path
     cluster: Name
@@ -412,6 +410,7 @@ class Settings(Section):
     version_file: str
     state_dir: str
     secrets_dir: str
+    templates: str
     ssh: SshSettings
     registry: RegistrySettings
     docker: DockerSettings
@@ -436,6 +435,13 @@ class Settings(Section):
         return brought if brought.exists() and not own.exists() else own
 
     @property
+    def discovered_registry(self) -> str:
+        """HOST:PORT by which machines reach the registry once it is registered as a service (scheme tcp, with this
+        host's name as its sni); empty without discovery."""
+        discovery = self.discovery
+        return f"registry.{discovery.domain}:{discovery.ports.tls}" if discovery.enabled else ""
+
+    @property
     def state_path(self) -> Path:
         """What we remember of this cluster: machines.json, known_hosts, the cloud-config files."""
         return self.root / self.state_dir / self.cluster
@@ -449,6 +455,11 @@ class Settings(Section):
     def config_path(self) -> PurePosixPath:
         """The system's folder on a machine, such as /etc/air."""
         return PurePosixPath("/etc") / self.system
+
+    @property
+    def files_path(self) -> PurePosixPath:
+        """Where the agent keeps the files that it makes of `templates`, such as /var/lib/air/files."""
+        return PurePosixPath("/var/lib") / self.system / "files"
 
     @model_validator(mode="after")
     def _references(self) -> Self:

@@ -1,4 +1,4 @@
-"""Argosy's `@task`: Invoke's own, plus positional words and an orderly Ctrl-C.
+"""Argosy's `@task`: Invoke's own, plus positional words, one line for a number that is none, and an orderly Ctrl-C.
 
 Invoke fills a fixed number of positional arguments, one word each, and none that has a default. Addresses come in any
 number (`inv cluster.cloud-config IP...`) and `inv local.start [N]` takes a word or none, so a parameter named in
@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from invoke.exceptions import Exit
 from invoke.parser import parser as invoke_parser
@@ -23,12 +23,14 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task as InvokeTask
 from invoke.tasks import task as invoke_task
 
-from argosy.errors import Interrupted
+from argosy.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
     from argosy.config import Settings
+
+A = TypeVar("A", bound=Argument)
 
 _UNLIMITED = 1_000_000
 BROKEN_PIPE = 141
@@ -42,6 +44,17 @@ class Words(Argument):
 
     def accepts_word(self) -> bool:
         return len(self.value) < self.limit
+
+
+class Number(Argument):
+    """A number; what is none is refused in one line, where Invoke lets Python's ValueError through."""
+
+    def set_value(self, value: Any, cast: bool = True) -> None:
+        try:
+            super().set_value(value, cast)
+        except ValueError:
+            flag = self.names[0].replace("_", "-")
+            raise ConfigError(f"{value!r} is no {'whole ' if self.kind is int else ''}number", f"--{flag}") from None
 
 
 class Task(InvokeTask):  # type: ignore[type-arg]
@@ -59,20 +72,16 @@ class Task(InvokeTask):  # type: ignore[type-arg]
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         arguments = super().get_arguments(ignore_unknown_help)
-        return [self._with_words(argument) for argument in arguments]
+        return [self._of_our_kind(argument) for argument in arguments]
 
-    def _with_words(self, argument: Argument) -> Argument:
-        if argument.name != self.words:
-            return argument
-        words = Words(
-            names=argument.names,
-            kind=list,
-            default=argument.default,
-            help=argument.help,
-            attr_name=argument.attr_name,
-        )
-        words.limit = self.words_max
-        return words
+    def _of_our_kind(self, argument: Argument) -> Argument:
+        if argument.name == self.words:
+            words = _as(Words, argument, list)
+            words.limit = self.words_max
+            return words
+        if argument.kind in (int, float) and not argument.incrementable and not argument.positional:
+            return _as(Number, argument, argument.kind)
+        return argument
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -83,6 +92,17 @@ class Task(InvokeTask):  # type: ignore[type-arg]
             # Whoever read our output (`| head`) has had enough. Python would complain of it once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=BROKEN_PIPE) from None
+
+
+def _as(made: type[A], argument: Argument, kind: type) -> A:
+    return made(
+        names=argument.names,
+        kind=kind,
+        default=argument.default,
+        help=argument.help,
+        optional=argument.optional,
+        attr_name=argument.attr_name,
+    )
 
 
 def task(*args: Any, **kwargs: Any) -> Callable[..., Any]:

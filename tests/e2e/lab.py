@@ -139,11 +139,12 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = SYSTEM
+    document["services"]["frontend"]["volumes"][0]["source"] = f"/var/lib/{SYSTEM}/files/frontend"
     document["secrets"]["database-password"]["file"] = f"secrets/{cluster}/database-password"
     section = document["clusters"].pop("local")
     section["registry"] = {"address": f"{lab.host}:{lab.registry_port}"}
     section["local"]["subnet"] = f"192.168.{third}.0/24"
-    section["local"]["balancer"]["port"] = lab.balancer_port
+    section["local"]["balancer"] = {"port": lab.balancer_port}
     document["clusters"] = {cluster: section}
     (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return lab

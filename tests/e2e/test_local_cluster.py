@@ -85,7 +85,7 @@ def test_another_count_is_refused(cluster: Lab) -> None:
 def test_local_status_shows_machines_and_host(cluster: Lab) -> None:
     observed = cluster.json("local.status")
     states = {part["name"]: part["state"] for part in observed["host"]}
-    assert set(states) == {*MACHINES, "balancer", "registry", "postgres"}
+    assert set(states) == {*MACHINES, "balancer", "balancer-agent", "registry", "postgres"}
     assert set(states.values()) == {"running"}
 
 

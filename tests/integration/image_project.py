@@ -35,9 +35,19 @@ class Project:
     said: list[str] = field(default_factory=list)
 
     @property
+    def document(self) -> dict[str, Any]:
+        """The configuration: of the project's own images alone."""
+        return {
+            "system": self.system,
+            "images": self.images,
+            "discovery": {"enabled": False},
+            "clusters": {self.system: {}},
+            **self.options,
+        }
+
+    @property
     def settings(self) -> Settings:
-        document = {"system": self.system, "images": self.images, "clusters": {self.system: {}}, **self.options}
-        return load(document, root=self.root)
+        return load(self.document, root=self.root)
 
     def report(self, subject: str, message: str) -> None:
         self.said.append(f"{subject}: {message}")

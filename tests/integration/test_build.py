@@ -162,10 +162,9 @@ class TestFailures:
     def test_ctrl_c_ends_the_build_in_the_engine_too(self, project: Project) -> None:
         mark = f"sleep 3600.{os.getpid()}"
         project.write("slow", f"FROM {BASE}\nRUN {mark}\n")
-        document = {"system": project.system, "images": project.images, "clusters": {project.system: {}}}
         program = (
             "from pathlib import Path; from argosy.config import load; from argosy.operations import build\n"
-            f"build.build_images(load({document!r}, root=Path({str(project.root)!r})), print)\n"
+            f"build.build_images(load({project.document!r}, root=Path({str(project.root)!r})), print)\n"
         )
         running = subprocess.Popen(
             [sys.executable, "-c", program],

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import tenacity
 from ssh_server import free_port
+from waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -25,6 +26,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "example"
 
 class Frontend:
     def __init__(self, folder: Path) -> None:
+        self.backends = folder / "backends.json"
         self.port = free_port()
         self.log = folder / "log"
         named = {"SERVICE": "frontend", "MACHINE": "air-01", "VERSION": "0.1.3", "ADDRESS": "10.0.0.1"}
@@ -35,6 +37,7 @@ class Frontend:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PORT": str(self.port),
             "BACKEND_URL": "http://127.0.0.1:1",
+            "BACKENDS_FILE": str(self.backends),
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -49,6 +52,9 @@ class Frontend:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == event]
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -106,6 +112,31 @@ def test_stopped_politely_it_finishes_the_requests_that_have_begun(frontend: Fro
         assert slow.result()[0] == 200
     assert frontend.process.wait(timeout=10) == 0
     assert frontend.lines()[-1] == {"event": "stopped"}
+
+
+def test_it_shows_the_backends_of_its_file_as_it_was_at_the_last_sighup(frontend: Frontend) -> None:
+    def shown() -> tuple[str, list[str]]:
+        body = frontend.ask("/frontend/backends")[1]
+        return body["banner"], body["backends"]
+
+    def hang_up() -> None:
+        told = len(frontend.events("backends"))
+        frontend.process.send_signal(signal.SIGHUP)
+        until(lambda: len(frontend.events("backends")) > told)
+
+    assert shown() == ("", []), "without the file it works, too"
+    frontend.backends.write_text('{"banner": "Hi", "backends": ["10.0.0.2:8081"]}')
+    assert shown() == ("", [])
+    hang_up()
+    assert shown() == ("Hi", ["10.0.0.2:8081"])
+    for bad in ("{", "[]", '{"banner": "x"}', '{"banner": "x", "backends": 1}'):
+        frontend.backends.write_text(bad)
+        hang_up()
+        assert shown() == ("Hi", ["10.0.0.2:8081"]), bad
+    assert "error" in frontend.events("backends")[-1]
+    frontend.backends.unlink()
+    hang_up()
+    assert frontend.ask("/health")[0] == 200
 
 
 def _connections(port: int) -> int:

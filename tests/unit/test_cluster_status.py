@@ -18,7 +18,9 @@ from argosy.cluster_status import (
     parse_record,
     parse_report,
 )
-from argosy.model import Machine, MachineState, Member
+from argosy.discovery_report import DiscoveryReport, RouterState
+from argosy.model import Endpoint, Machine, MachineState, Member
+from argosy.schema import Instance, Problem, Service
 
 MACHINES = [Machine(f"air-0{number}", f"10.0.0.{number}") for number in (1, 2, 3)]
 SERVICE = ServiceStatus(
@@ -53,7 +55,9 @@ def test_a_healthy_cluster_has_no_problems() -> None:
 def test_the_json_is_the_documented_one() -> None:
     shown = status().to_json()
     assert json.loads(json.dumps(shown)) == shown
-    assert list(shown) == ["cluster", "system", "healthy", "releases", "problems", "etcd", "machines"]
+    keys = ["cluster", "system", "healthy", "releases", "problems", "etcd", "machines", "discovery"]
+    assert list(shown) == keys
+    assert shown["discovery"] is None
     assert shown["machines"][0] == {
         "name": "air-01",
         "address": "10.0.0.1",
@@ -187,3 +191,65 @@ def test_a_report_that_makes_no_sense_is_an_error_of_one_line(text: str) -> None
 def test_a_record_of_the_installer_is_read() -> None:
     text = '{"address": "10.0.0.1", "role": "client", "release": "0.1.3", "state": "active", "metadata": {"tier": "x"}}'
     assert parse_record(text) == MachineRecord(role="client", release="0.1.3", state="active")
+
+
+# Discovery
+
+AGENT = ServiceStatus(name="agent", unit="active", check="passing")
+DISCOVERY = DiscoveryReport(
+    revision=812,
+    services=(Service("web", None, (Instance("a", Endpoint("10.0.0.1", 80)),)),),
+    problems=(Problem("web", "/services/web/scheme", "not set"),),
+    routers={"air-01": RouterState(812), "air-02": RouterState(900), "balancer": RouterState(3)},
+)
+
+
+def with_agents(discovery: DiscoveryReport | None, **seen: Seen) -> ClusterStatus:
+    agents = {it.name.replace("-", "_"): report(services=[AGENT.model_dump()]) for it in MACHINES}
+    return status(replace(STORE, discovery=discovery), **(agents | seen))
+
+
+def routers(**changes: RouterState | None) -> DiscoveryReport:
+    """Return DISCOVERY with a router on every machine but for what is given."""
+    known: dict[str, RouterState | None] = {it.name: RouterState(812) for it in MACHINES}
+    known |= {name.replace("_", "-"): it for name, it in changes.items()}
+    return replace(DISCOVERY, routers={name: it for name, it in known.items() if it})
+
+
+def test_the_section_of_discovery_says_what_is_there_and_what_is_wrong_with_it() -> None:
+    shown = with_agents(DISCOVERY)
+    assert shown.to_json()["discovery"] == {
+        "services": 1,
+        "instances": 1,
+        "problems": ["/services/web/scheme: not set"],
+        "routers": {"air-01": 812, "air-02": 900, "balancer": 3},
+    }
+    columns, rows = shown.tables()[-1]
+    assert columns[0] == "discovery"
+    assert ["services", 1] in rows
+    assert ["router of balancer", "behind: 812 is wanted"] in rows
+    assert ["problem", "/services/web/scheme: not set"] in rows
+
+
+def test_bad_data_of_a_service_leaves_a_cluster_healthy() -> None:
+    assert with_agents(routers()).problems() == []
+
+
+@pytest.mark.parametrize(
+    ("router", "problem"),
+    [
+        (None, "air-02: its router tells nothing: is its agent running?"),
+        (RouterState(), "air-02: its router tells nothing: is its agent running?"),
+        (RouterState(811), "air-02: its router is behind: it has applied 811, 812 is wanted"),
+    ],
+)
+def test_a_router_that_is_missing_or_behind_makes_it_unhealthy(router: RouterState | None, problem: str) -> None:
+    assert with_agents(routers(air_02=router)).problems() == [problem]
+
+
+def test_a_router_is_wanted_only_of_machines_that_are_up_and_whose_release_has_one() -> None:
+    without = report(services=[SERVICE.model_dump()])
+    assert with_agents(routers(air_02=None), air_02=without).problems() == []
+    waiting = report("waiting", missing_secrets=["token"], services=[AGENT.model_dump()])
+    assert len(with_agents(routers(air_02=None), air_02=waiting).problems()) == 1
+    assert with_agents(None).problems() == []

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
-from argosy.discovery_report import applied_revisions, discovery_report, newest_revision, registered_by
+from argosy.discovery_report import (
+    applied_revisions,
+    discovery_report,
+    instance_health,
+    newest_revision,
+    registered_by,
+)
 from argosy.etcd.values import Entry
+from argosy.model import Endpoint
+from argosy.router_config import server_name
+from argosy.routing_changes import ActualServer
 from argosy.schema import Problem
 
 KEYS = {
@@ -60,6 +70,7 @@ def test_the_json_is_the_documented_one() -> None:
                 "draining": False,
                 "registered_by": "by hand",
                 "leased": False,
+                "health": {},
             }
         ],
     }
@@ -92,6 +103,24 @@ def test_the_tables_say_the_same() -> None:
         ["air-02", None, "tells nothing: its agent is not there"],
         ["balancer", 3, "behind: 15 is wanted"],
     ]
+
+
+def test_what_routers_say_of_instances_stands_beside_them() -> None:
+    report = discovery_report(entries())
+    there = Endpoint("10.0.0.1", 8080)
+    name = server_name("air-01:air-web", there)
+    servers = {
+        "air-01": {"service-web": {name: ActualServer(name, there, 50)}},
+        "air-02": {"service-web": {name: ActualServer(name, there, 50, up=False)}},
+        "air-03": {"service-web": {name: ActualServer(name, there, 50, maintenance=True)}},
+    }
+    shown = replace(report, health=instance_health(report.services, servers))
+    first, second = shown.to_json()["services"][1]["instances"]
+    assert first["health"] == {"air-01": "up", "air-02": "down", "air-03": "down"}
+    assert set(second["health"].values()) == {"absent"}
+    (_, rows), *_ = shown.tables()
+    assert rows[1][-1] == "down on air-02, down on air-03, up on 1 of 3"
+    assert rows[2][-1] == "draining, absent on air-01, absent on air-02, absent on air-03, up on 0 of 3"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_dnsmasq_s_options() -> None:
         "--listen-address=127.0.0.42",
         "--listen-address=10.0.0.1",
     ]
-    assert {"--address=/cluster/10.0.0.1", "--local=/cluster/", "--bind-dynamic"} <= set(options)
+    assert {"--address=/cluster/10.0.0.1", "--local=/cluster/", "--bind-interfaces"} <= set(options)
     assert {"--resolv-file=/run/dns/upstream.conf", "--dns-loop-detect", "--user=dnsmasq"} <= set(options)
     assert not any("dhcp" in option for option in options)
 
@@ -95,18 +95,14 @@ def stand_in(folder: Path, name: str, script: str) -> None:
 
 
 class Place:
-    """The machine's files below `root`. `systemctl` notes what it is told; resolved runs when `resolved` exists."""
+    """The machine's files below `root`. `systemctl` notes what it is told."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "bin").mkdir()
         (root / "etc").mkdir()
-        stand_in(
-            root / "bin",
-            "systemctl",
-            f'if [ "$1" = is-active ]; then [ -e {root}/resolved ]; exit; fi\necho "$@" >> {root}/systemctl.log',
-        )
-        stand_in(root / "bin", "resolvectl", f"cat {root}/resolvectl")
+        stand_in(root / "bin", "systemctl", f'echo "$@" >> {root}/systemctl.log')
+        stand_in(root / "bin", "systemd-analyze", f"cat {root}/resolved.conf")
         text = content(config(), f"{Names('air').programs}/use-dns")
         for folder in ("/etc/resolv.conf", "/etc/systemd", "/run/air", "/run/systemd"):
             text = text.replace(folder, f"{root}{folder}")
@@ -121,12 +117,12 @@ class Place:
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
 
-    def resolved(self, *servers: str, global_servers: str = "") -> None:
-        """Let systemd-resolved run, with `servers` for its interfaces and resolv.conf its own."""
-        self.write("resolved", "")
-        self.write("resolvectl", f"Global: {global_servers}\nLink 2 (eth0): {' '.join(servers)}\n")
+    def resolved(self, *servers: str, settings: str = "") -> None:
+        """Give resolv.conf to systemd-resolved. `servers`: its interfaces'; `settings`: all of its resolved.conf."""
+        self.write("resolved.conf", f"# /etc/systemd/resolved.conf\n[Resolve]\n#DNS=\n{settings}")
         self.write("run/systemd/resolve/resolv.conf", "".join(f"nameserver {it}\n" for it in servers))
         self.write("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\n")
+        (self.root / RESOLV_CONF).unlink(missing_ok=True)
         (self.root / RESOLV_CONF).symlink_to("../run/systemd/resolve/stub-resolv.conf")
 
     def told_systemctl(self) -> list[str]:
@@ -251,13 +247,13 @@ def test_systemd_resolved_is_asked_to_ask_us_for_the_domain_alone(place: Place) 
     place.resolved("10.0.0.2", "fe80::1%eth0")
     place.succeed()
     assert place.read(DROP_IN).split("\n", 1)[1] == "[Resolve]\nDNS=127.0.0.42\nDomains=~local\n"
-    assert place.told_systemctl() == ["restart systemd-resolved.service"]
+    assert place.told_systemctl() == ["try-restart systemd-resolved.service"]
     assert place.read(UPSTREAM) == "nameserver 10.0.0.2\nnameserver fe80::1%eth0\n"
     assert "127.0.0.42" not in place.read(RESOLV_CONF)
 
 
 def test_systemd_resolved_lists_us_among_its_servers(place: Place) -> None:
-    place.resolved("127.0.0.42", "10.0.0.2", global_servers="127.0.0.42")
+    place.resolved("127.0.0.42", "10.0.0.2", settings="DNS=127.0.0.42\n")
     place.succeed()
     assert place.read(UPSTREAM) == "nameserver 10.0.0.2\n"
 
@@ -270,32 +266,48 @@ def test_systemd_resolved_is_left_as_it_was(place: Place) -> None:
     assert place.told_systemctl()[-1] == "try-restart systemd-resolved.service"
 
 
-def test_servers_for_all_of_systemd_resolved_would_be_asked_for_the_domain(place: Place) -> None:
-    place.resolved("10.0.0.2", global_servers="8.8.8.8 127.0.0.42")
+@pytest.mark.parametrize("mine", ["DNS=8.8.8.8\nDNS=127.0.0.42\n", "DNS=127.0.0.42 8.8.8.8\n", "DNS=\nDNS=8.8.8.8\n"])
+def test_servers_for_all_of_systemd_resolved_would_be_asked_for_the_domain(place: Place, mine: str) -> None:
+    place.resolved("10.0.0.2", settings=mine)
     place.write(DROP_IN, "")
     done = place.run()
     assert done.returncode == 1
-    assert "DNS=8.8.8.8" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "(DNS=8.8.8.8)" in done.stderr
     assert not (place.root / DROP_IN).exists()
 
 
-def test_systemd_resolved_that_nobody_asks_is_left_alone(place: Place) -> None:
-    place.write("resolved", "")
-    place.write(RESOLV_CONF, DHCP)
+def test_servers_that_were_taken_back_do_not_matter(place: Place) -> None:
+    place.resolved("10.0.0.2", settings="DNS=8.8.8.8 9.9.9.9\nDNS=\nDNS=127.0.0.42\n")
     place.succeed()
-    assert place.read(RESOLV_CONF).endswith(OURS + DHCP)
-    assert not (place.root / DROP_IN).exists()
+
+
+def test_a_file_that_names_systemd_resolved_s_address_is_as_good_as_its_link(place: Place) -> None:
+    place.resolved("10.0.0.2")
+    (place.root / RESOLV_CONF).unlink()
+    place.write(RESOLV_CONF, "nameserver 127.0.0.53\n")
+    place.succeed()
+    assert (place.root / DROP_IN).exists()
+    assert place.read(RESOLV_CONF) == "nameserver 127.0.0.53\n"
+
+
+def test_what_systemd_resolved_writes_stays_as_it_is_whichever_of_its_files_is_used(place: Place) -> None:
+    """Flatcar's resolv.conf leads to the file with the servers themselves."""
+    place.resolved("10.0.0.2")
+    (place.root / RESOLV_CONF).unlink()
+    (place.root / RESOLV_CONF).symlink_to("../run/systemd/resolve/resolv.conf")
+    place.succeed()
+    assert place.read(RESOLV_CONF) == "nameserver 10.0.0.2\n"
+    assert (place.root / DROP_IN).exists()
 
 
 def test_a_machine_that_changes_to_systemd_resolved_keeps_one_way_only(place: Place) -> None:
     place.write(RESOLV_CONF, DHCP)
     place.succeed()
-    (place.root / RESOLV_CONF).unlink()
     place.resolved("10.0.0.2")
     place.succeed()
     assert (place.root / DROP_IN).exists()
     (place.root / RESOLV_CONF).unlink()
-    (place.root / "resolved").unlink()
     place.write(RESOLV_CONF, DHCP)
     place.succeed()
     assert not (place.root / DROP_IN).exists()

@@ -60,12 +60,17 @@ def test_every_task_has_a_summary_an_example_and_help_for_each_flag() -> None:
 def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     changing = {"build.images", "build.all", "registry.push", "registry.prune", "local.start", "local.stop"}
     changing |= {"cluster.cloud-config", "cluster.upload-secrets", "cluster.setup"}
+    changing |= {"discovery.register", "discovery.deregister", "discovery.drain", "discovery.undrain"}
     reading = {
         "build.versions",
         "registry.list",
         "registry.status",
         "cluster.status",
         "cluster.members",
+        "cluster.verify",
+        "discovery.list",
+        "discovery.watch",
+        "discovery.render",
         "local.status",
     }
     flags = {

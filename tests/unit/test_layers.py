@@ -48,6 +48,8 @@ LAYERS: list[set[str]] = [
         "balancer",
         "schema",
         "routing",
+        "routing_claims",
+        "routing_plan",
         "routing_changes",
         "router_config",
         "rendering",
@@ -62,6 +64,7 @@ LAYERS: list[set[str]] = [
         "service_changes",
         "discovery_report",
         "discovery_changes",
+        "machine_facts",
         "verification",
     },
     {"atomic", "console"},
@@ -92,6 +95,8 @@ LAYERS: list[set[str]] = [
     {"task_reference"},
     {"tasks"},
 ]
+# What decides within the agent; the rest of it acts.
+AGENT_PURE = {"holdings", "inspection", "labels", "news", "registrations", "roster", "verdicts"}
 IMPURE_IMPORTS = {
     "fabric",
     "paramiko",
@@ -167,6 +172,14 @@ def test_pure_modules_touch_nothing_outside(part: str) -> None:
     for path in (PACKAGE / f"{part}.py", *(PACKAGE / part).rglob("*.py")):
         if path.exists():
             assert not {name.split(".")[0] for name in imports(path)} & IMPURE_IMPORTS
+
+
+@pytest.mark.parametrize("part", sorted(AGENT_PURE))
+def test_what_decides_within_the_agent_is_pure(part: str) -> None:
+    found = list(imports(PACKAGE / "agent" / f"{part}.py"))
+    assert not {name.split(".")[0] for name in found} & (IMPURE_IMPORTS | {"threading"})
+    agent = {name.split(".")[2] for name in found if name.startswith("argosy.agent.")}
+    assert agent <= AGENT_PURE
 
 
 def test_fabric_is_imported_by_the_host_module_alone() -> None:

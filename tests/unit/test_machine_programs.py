@@ -309,7 +309,8 @@ esac"""
 )
 def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: str, code: int, message: str) -> None:
     login = base64.b64encode('argosy:pa"ss\\wörd'.encode()).decode()
-    place.write("/etc/air/secrets/registry/config.json", json.dumps({"auths": {"r": {"auth": login}}}, indent=2))
+    auths = {name: {"auth": login} for name in ("r", "registry.local:8443")}
+    place.write("/etc/air/secrets/registry/config.json", json.dumps({"auths": auths}, indent=2))
     place.stand_in("docker", PULL)
     place.stand_in("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf {status}')
     result = place.run("installer", "install")

@@ -85,8 +85,8 @@ def test_rendering_twice_gives_the_same_bytes() -> None:
 
 def test_services_stand_in_start_order_and_only_their_images_are_pinned() -> None:
     release = document(everything())
-    assert [service["name"] for service in release["services"]] == ["router", "agent", "worker", "web"]
-    assert sorted(release["images"]) == ["agent", "haproxy", "web", "worker"]
+    assert [service["name"] for service in release["services"]] == ["router", "agent", "dns", "worker", "web"]
+    assert sorted(release["images"]) == ["agent", "dnsmasq", "haproxy", "web", "worker"]
 
 
 def test_the_revision_changes_with_anything_that_the_unit_says() -> None:

@@ -26,13 +26,18 @@ def grow(c: Context, existing: str, new: str) -> None:
     print(json.dumps(["grow", existing, new]))
 
 
+@task(words="names")
+def wait_for(c: Context, names: list[str], times: int = 1, seconds: float = 2.0) -> None:
+    print(json.dumps(["wait_for", times, seconds, names]))
+
+
 @task
 def stopped(c: Context) -> None:
     raise KeyboardInterrupt
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> list[Any]:
-    program = Program(namespace=Collection(write, start, grow, stopped))
+    program = Program(namespace=Collection(write, start, grow, wait_for, stopped))
     program.run(["inv", *argv], exit=False)
     output = capsys.readouterr()
     assert output.err == ""
@@ -40,7 +45,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> list[Any]:
 
 
 def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    program = Program(namespace=Collection(write, start, grow, stopped))
+    program = Program(namespace=Collection(write, start, grow, wait_for, stopped))
     with pytest.raises(SystemExit) as caught:
         program.run(["inv", *argv])
     assert caught.value.code
@@ -78,6 +83,20 @@ def test_one_word_too_many_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_word_that_no_task_takes_is_still_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "No idea what 'nonsense' is" in error(capsys, "nonsense")
     assert "did not receive" in error(capsys, "grow", "a")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "kind"), [("--times", "many", "whole number"), ("--seconds", "1s", "number")]
+)
+def test_a_number_that_is_none_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str, kind: str
+) -> None:
+    assert error(capsys, "wait-for", flag, value) == f"10 {flag}: {value!r} is no {kind}"
+
+
+def test_numbers_arrive_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "wait-for", "--times", "3", "--seconds", "1.5", "a") == [["wait_for", 3, 1.5, ["a"]]]
+    assert run(capsys, "wait-for") == [["wait_for", 1, 2.0, []]]
 
 
 def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) -> None:

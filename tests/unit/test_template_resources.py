@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import json
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.agent.template_functions import ResourceTemplate, check_templates
+from argosy.agent.template_loading import read_files
 from argosy.agent.template_resources import Resource, is_resource, parse_resource, parse_set
 from argosy.errors import ConfigError
 from argosy.etcd.values import Entry
@@ -181,6 +183,25 @@ def test_a_dest_never_leaves_the_folder(dest: str) -> None:
 def test_any_bytes_are_a_resource_or_a_problem(content: bytes) -> None:
     found = parse_set({"conf.d/a.toml": content, "templates/a": content}, [FILES])
     assert len(found.resources) + len(found.problems) == 1
+
+
+# The example's own
+
+
+@pytest.mark.parametrize("system", ["air", "shop"])
+def test_the_example_s_file_is_json_with_every_backend_and_goes_to_any_system(system: str) -> None:
+    files = read_files(Path(__file__).resolve().parents[2] / "example/templates")
+    found = parse_set(files, [PurePosixPath("/var/lib", system, "files")])
+    check_templates(found.sources)
+    assert found.problems == ()
+    ((resource),) = found.resources
+    assert str(resource.dest) == f"/var/lib/{system}/files/frontend/backends.json"
+    template = ResourceTemplate(resource, found.sources, {})
+    assert json.loads(template.render({})) == {"banner": "", "backends": []}
+    held = entries(settings__banner='<"Hi">', services__backend__scheme="http")
+    held |= entries(services__backend__hosts__b="10.0.0.2:8081", services__backend__hosts__a="10.0.0.1:8081")
+    wanted = {"banner": '<"Hi">', "backends": ["10.0.0.1:8081", "10.0.0.2:8081"]}
+    assert json.loads(template.render(held)) == wanted
 
 
 # The template

@@ -8,7 +8,6 @@ no other is free, the one that has rested longest being taken first: some router
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from argosy import atomic
 from argosy.agent.journal import log
+from argosy.agent.ports import taken_ports
 from argosy.model import Endpoint
 from argosy.schema import parse_endpoint
 
@@ -31,20 +31,9 @@ class Forward:
     target: Endpoint | None
 
 
-def can_listen(address: str) -> Callable[[int], bool]:
-    """Return a function that tells whether a port of `address` is free to listen on."""
-
-    def free(port: int) -> bool:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((address, port))
-            except OSError:
-                return False
-        return True
-
-    return free
+def is_free(port: int) -> bool:
+    """Return whether nothing on this machine listens on `port`."""
+    return not taken_ports([port])
 
 
 def choose_port(
@@ -66,7 +55,7 @@ def choose_port(
 class Forwards:
     """May be used by several threads. Callbacks are called by the one that changes it; they must be quick."""
 
-    def __init__(self, path: Path, ports: tuple[int, int], free: Callable[[int], bool] = lambda _port: True) -> None:
+    def __init__(self, path: Path, ports: tuple[int, int], free: Callable[[int], bool] = is_free) -> None:
         """`path`: where it is remembered, 0600, its folder must exist: JSON, in the order of their release,
         [{"container": "web", "port": 20000, "target": "172.17.0.2:80" or null, "applied": true}, ...].
 
@@ -101,7 +90,7 @@ class Forwards:
             self._changed()
 
     def ensure(self, container: str, target: Endpoint) -> int:
-        """Return the port that leads to `target`, 0 when all are taken. The router may not know it yet."""
+        """Return the port that shall lead to `target`, 0 when all are taken. The router may not know it yet."""
         with self._turn:
             before = self._forwards.get(container)
             if before is not None and before.target == target:
@@ -112,11 +101,13 @@ class Forwards:
                 self._changed()
             return port
 
-    def is_applied(self, container: str) -> bool:
-        """Return whether the container's port leads to it already."""
+    def applied_port(self, container: str, target: Endpoint) -> int:
+        """Return the port that leads to `target` already, 0 for none."""
         with self._turn:
             found = self._forwards.get(container)
-            return found is not None and found.target is not None and self._applied.get(found.port) == found.target
+            if found is None or found.target != target or self._applied.get(found.port) != target:
+                return 0
+            return found.port
 
     def rename(self, old: str, new: str) -> None:
         """Keep the port of a container that has another name now."""

@@ -63,7 +63,7 @@ class Mirror:
         self._stopping.set()
 
     def subscribe(self, callback: Callable[[Batch], None]) -> None:
-        """Call `callback` in the mirror's thread after each change, and at once with all there is, if there is anything.
+        """Call `callback` in the mirror's thread after each change, and at once with all there is, if anything is.
 
         It must be quick (note and wake somebody): while it runs, nothing moves. Nothing is ever told twice or left out.
         """

@@ -38,6 +38,10 @@ class Paths:
         return self.root / "var/lib/router"
 
     @property
+    def docker_socket(self) -> Path:
+        return self.root / "var/run/docker.sock"
+
+    @property
     def agent_socket(self) -> Path:
         return self.root / "run/agent/agent.sock"
 
@@ -59,6 +63,11 @@ class Paths:
     def templates(self) -> Path:
         return self.root / "var/lib" / self.system / "templates"
 
+    @property
+    def files(self) -> Path:
+        """What the templates role makes, and services mount."""
+        return self.root / "var/lib" / self.system / "files"
+
 
 @dataclass(frozen=True, slots=True)
 class Tunables:
@@ -66,8 +75,8 @@ class Tunables:
 
     `ttl_seconds`: of the agent's lease; `check_seconds`: between a router's checks of one server; `drain_seconds`: how
     long old connections may last; `etcd_seconds`: bounds one call of etcd; `tick_seconds`: between two looks whether
-    all is still as it shall be. `listen`, `machine_port`: only the balancer's, ADDRESS:PORT each and the machines'
-    port that takes the PROXY protocol.
+    all is still as it shall be; `bind_address`: where the router listens, empty for all of the machine. `listen`,
+    `machine_port`: only the balancer's, ADDRESS:PORT each and the machines' port that takes the PROXY protocol.
     """
 
     role: str = MACHINE
@@ -85,6 +94,7 @@ class Tunables:
     templates: str = ""
     listen: tuple[str, ...] = ()
     machine_port: int = 81
+    bind_address: str = ""
     etcd_seconds: float = 3
     tick_seconds: float = 5
     root: str = "/"
@@ -92,8 +102,8 @@ class Tunables:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything that the agent is told. `endpoints`: (host, port) of each etcd member; `machine`, `address`: our own,
-    empty for the balancer, which is no machine."""
+    """Everything that the agent is told. `endpoints`: (host, port) of each etcd member; `machine`, `address`: our own;
+    the balancer, which is no machine, has the name that stands under /routers/, and no address."""
 
     system: str
     cluster: str
@@ -121,14 +131,14 @@ def parse_options(environment: Mapping[str, str]) -> Options:
     SYSTEM, CLUSTER, MACHINE_NAME, MACHINE_ADDRESS, and ETCD_ENDPOINTS as https://HOST:PORT,... Raises ConfigError.
     """
     tunables = _tunables(environment.get(VARIABLE) or "{}")
-    machine = () if tunables.role == BALANCER else ("MACHINE_NAME", "MACHINE_ADDRESS")
-    for name in ("SYSTEM", "CLUSTER", "ETCD_ENDPOINTS", *machine):
+    machine = () if tunables.role == BALANCER else ("MACHINE_ADDRESS",)
+    for name in ("SYSTEM", "CLUSTER", "ETCD_ENDPOINTS", "MACHINE_NAME", *machine):
         if not environment.get(name):
             raise ConfigError("not set: it comes from the machine's /etc/SYSTEM/machine.env", name)
     return Options(
         system=environment["SYSTEM"],
         cluster=environment["CLUSTER"],
-        machine=environment.get("MACHINE_NAME", ""),
+        machine=environment["MACHINE_NAME"],
         address=environment.get("MACHINE_ADDRESS", ""),
         endpoints=tuple(_endpoint(it) for it in environment["ETCD_ENDPOINTS"].split(",")),
         tunables=tunables,

@@ -1,7 +1,7 @@
 """What the agent tells of itself: HTTP on a unix socket, for its unit's check, `cluster.status`, Prometheus and people.
 
-    GET /health   200 when it does its work, 503 and the reasons when not
-    GET /ready    200 when the machine's router is as etcd wants it, 503 and the reasons when not
+    GET /health   200 when it does its work, else 503; what is wrong is told in either case, a line each
+    GET /ready    200 when nothing is wrong: the machine's router is as etcd wants it
     GET /metrics  Prometheus text (https://prometheus.io/docs/instrumenting/exposition_formats/)
     GET /status   JSON: what the parts of the agent say
 
@@ -16,7 +16,7 @@ import resource
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ class Telemetry:
         self._health: dict[str, Callable[[], str]] = {}
         self._ready: dict[str, Callable[[], str]] = {}
         self._status: dict[str, Callable[[], Any]] = {}
-        self.route("GET", "/health", lambda *_: _verdict(self._health))
-        self.route("GET", "/ready", lambda *_: _verdict(self._health | self._ready))
+        self.route("GET", "/health", lambda *_: _verdict(_reasons(self._health), _reasons(self._ready)))
+        self.route("GET", "/ready", lambda *_: _verdict([*_reasons(self._health), *_reasons(self._ready)], []))
         self.route("GET", "/metrics", lambda *_: (200, METRICS, self.metrics().encode()))
         self.route("GET", "/status", lambda *_: json_answer({name: told() for name, told in self._status.items()}))
         self._add_process_metrics()
@@ -70,10 +70,14 @@ class Telemetry:
         """Add a metric `argosy_NAME` that `function` tells when it is asked for."""
         self._metrics[f"argosy_{name}"] = ("gauge", help, function)
 
+    def total(self, name: str, help: str, function: Callable[[], float]) -> None:
+        """Add a counter `argosy_NAME_total` that `function` tells when it is asked for."""
+        self._metrics[f"argosy_{name}_total"] = ("counter", help, function)
+
     def counter(self, name: str, help: str) -> Counter:
         """Add a metric `argosy_NAME_total` and return what to count with."""
         made = Counter()
-        self._metrics[f"argosy_{name}_total"] = ("counter", help, lambda: made.value)
+        self.total(name, help, lambda: made.value)
         return made
 
     def route(self, method: str, prefix: str, handler: Handler) -> None:
@@ -81,7 +85,8 @@ class Telemetry:
         self._routes[method, prefix] = handler
 
     def check(self, name: str, function: Callable[[], str], *, ready_only: bool = False) -> None:
-        """Let `function` say why the agent is not healthy (so not ready), or only not ready; empty when it is."""
+        """Let `function` say why the agent does not do its work, or only (`ready_only`) why it is not ready; empty when
+        all is well."""
         (self._ready if ready_only else self._health)[name] = function
 
     def status(self, name: str, function: Callable[[], Any]) -> None:
@@ -125,7 +130,7 @@ class Telemetry:
         started = time.time()
         self.gauge("start_time_seconds", "When the agent was started, since 1970.", lambda: started)
         self.gauge("resident_memory_bytes", "The agent's resident memory.", resident_bytes)
-        self.gauge("cpu_seconds", "Processor time that the agent used.", _cpu_seconds)
+        self.total("cpu_seconds", "Processor time that the agent used.", _cpu_seconds)
         self.gauge("threads", "Threads of the agent.", threading.active_count)
 
 
@@ -148,9 +153,14 @@ def _below(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(f"{prefix.rstrip('/')}/")
 
 
-def _verdict(checks: Mapping[str, Callable[[], str]]) -> Answer:
-    reasons = [f"{name}: {reason}" for name, reason in ((name, it()) for name, it in checks.items()) if reason]
-    return (503 if reasons else 200), TEXT, ("\n".join(reasons or ["ok"]) + "\n").encode()
+def _reasons(checks: Mapping[str, Callable[[], str]]) -> list[str]:
+    told = [(name, function()) for name, function in checks.items()]
+    return [f"{name}: {reason}" for name, reason in told if reason]
+
+
+def _verdict(reasons: Sequence[str], notes: Sequence[str]) -> Answer:
+    """Return the answer: `reasons` are why it is no, `notes` are told beside a yes."""
+    return (503 if reasons else 200), TEXT, ("\n".join([*reasons, *notes] or ["ok"]) + "\n").encode()
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

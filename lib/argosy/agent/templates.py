@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from argosy.agent.journal import Trouble, log
+from argosy.agent.options import Options
 from argosy.agent.template_functions import ResourceTemplate
 from argosy.agent.template_keeping import Keeper, Outcome
 from argosy.agent.template_loading import Loaded, fingerprint, load
@@ -56,6 +57,26 @@ class Timing:
     def wait_after(self, failures: int) -> float:
         """Return how long to leave a file alone after `failures` failures in a row, if nothing changes meanwhile."""
         return min(self.retry * 2.0 ** min(failures - 1, 16), self.longest_retry) if failures else self.again
+
+
+def facts(options: Options) -> dict[str, str]:
+    """Return the variables of every template."""
+    return {
+        "system": options.system,
+        "cluster": options.cluster,
+        "machine_name": options.machine,
+        "machine_address": options.address,
+    }
+
+
+def folders(options: Options) -> list[PurePosixPath]:
+    """Return where files may be: what the agent's container shares with its machine for them."""
+    return [PurePosixPath(options.paths.files)]
+
+
+def from_options(options: Options, mirror: Mirror) -> Templates:
+    """Return the agent's templates role, to be started."""
+    return Templates(options.templates, mirror, Keeper(options.paths.state), facts(options), folders(options))
 
 
 def render_once(loaded: Loaded, keeper: Keeper, entries: Mapping[str, Entry]) -> dict[str, Outcome]:

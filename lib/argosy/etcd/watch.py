@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import tenacity
@@ -34,7 +35,9 @@ def watched(
             # The stream broke: what it has not delivered comes from the next one, which starts at `wanted`.
             continue
         finally:
-            cancel()
+            # Where the connection is gone, the watch went with it, and there is nobody to tell.
+            with suppress(rpc.Etcd3Exception, rpc.grpc.RpcError):
+                cancel()
 
 
 def changes_of(events: list[Any]) -> Iterator[Change]:

@@ -237,7 +237,8 @@ def _registry_login(settings: Settings, password: Secret) -> Secret:
     """Return Docker's config.json (https://docs.docker.com/reference/cli/docker/login/)."""
     secret = password.reveal().removesuffix(b"\n")  # a file often ends with a line break; the registry is told the same
     login = base64.b64encode(f"{settings.registry.user}:".encode() + secret).decode()
-    return Secret(json.dumps({"auths": {settings.registry.address: {"auth": login}}}, indent=2).encode())
+    registries = filter(None, (settings.registry.address, settings.discovered_registry))
+    return Secret(json.dumps({"auths": {name: {"auth": login} for name in registries}}, indent=2).encode())
 
 
 def _router_keys(settings: Settings) -> dict[str, Secret]:

@@ -9,15 +9,20 @@ from functools import partial
 from argosy import etcd
 from argosy.cluster_status import ClusterStatus, MachineRecord, Seen, Store, cluster_status, parse_record, parse_report
 from argosy.config import Settings
+from argosy.discovery_report import discovery_report, newest_revision
 from argosy.errors import ArgosyError, HostUnreachable
+from argosy.etcd import Entry
 from argosy.fanout import Outcome
 from argosy.host import Host, Hosts
 from argosy.machine_files import Names
 from argosy.model import Machine
+from argosy.operations.discovery import keys
+from argosy.operations.discovery.rendering import conflicts
+from argosy.operations.discovery.routers import follow_up
+from argosy.schema import MACHINES, ROUTERS
 
 STATUS_SECONDS = 30.0
 """How long a machine may take to tell: its checks have deadlines of their own, mostly of 5 s."""
-RECORDS = "/machines/"
 
 
 def observe(settings: Settings, hosts: Hosts) -> ClusterStatus:
@@ -37,12 +42,12 @@ def observe_store(settings: Settings, machines: Sequence[Machine], hosts: Hosts 
     """Return what etcd says: as much as can be had, and why it is not all."""
     try:
         with etcd.connect(settings, machines, hosts) as store:
-            return _observe_store(store)
+            return _observe_store(settings, store)
     except ArgosyError as error:
         return Store(reason=str(error))
 
 
-def _observe_store(store: etcd.Etcd) -> Store:
+def _observe_store(settings: Settings, store: etcd.Etcd) -> Store:
     statuses = store.statuses()
     reasons = {name: status.reason for name, status in statuses.items() if status.reason}
     if not any(status.reachable for status in statuses.values()):
@@ -50,10 +55,22 @@ def _observe_store(store: etcd.Etcd) -> Store:
         return Store(reason=f"etcd does not answer on any machine ({told})", member_reasons=reasons)
     members = store.members()
     try:
-        records = {entry.key.removeprefix(RECORDS): _record(entry.value) for entry in store.get_prefix(RECORDS).entries}
+        entries = _entries(settings, store)
     except ArgosyError as error:
         return Store(members, reason=str(error), member_reasons=reasons)
-    return Store(members, {name: it for name, it in records.items() if it}, member_reasons=reasons)
+    records = {it.key.removeprefix(MACHINES): _record(it.value) for it in entries if it.key.startswith(MACHINES)}
+    found = discovery_report(entries, (), conflicts(settings, entries)) if settings.discovery.enabled else None
+    return Store(members, {name: it for name, it in records.items() if it}, member_reasons=reasons, discovery=found)
+
+
+def _entries(settings: Settings, store: etcd.Etcd) -> list[Entry]:
+    """Return the entries that a status is made of; routers that are about to apply them are waited for."""
+    if not settings.discovery.enabled:
+        return keys.read(store, (MACHINES,))
+    entries = keys.read(store)
+    follow_up(store, newest_revision(entries))
+    routers = keys.read(store, (ROUTERS,))
+    return [it for it in entries if not it.key.startswith(ROUTERS)] + routers
 
 
 def _record(value: str) -> MachineRecord | None:

@@ -77,7 +77,7 @@ class Catalog:
         if key.startswith(SERVICES):
             name = service_of(key)
             held = self._entries.setdefault(name, {})
-            if _same(held.get(key), entry):
+            if entry is not None and _same(held.get(key), entry):
                 return
             touched.add(name)
             _set(held, key, entry)
@@ -97,15 +97,16 @@ class Catalog:
         service, problems = parse_service(name, entries.values()) if entries else (None, ())
         if not entries:
             del self._entries[name]
+        if service == self._services.get(name):
+            # The very object stays, so that nobody does its work again.
+            service = self._services.get(name)
         _set(self._services, name, service)
         _set(self._problems, service_key(name, ""), problems or None)
 
 
-def _same(old: KeyValue | None, new: KeyValue | None) -> bool:
+def _same(old: KeyValue | None, new: KeyValue) -> bool:
     """Say whether a re-listing brought what we have."""
-    if old is None or new is None:
-        return old is new and old is not None
-    return (old.mod_revision, old.value, old.lease) == (new.mod_revision, new.value, new.lease)
+    return old is not None and (old.mod_revision, old.value, old.lease) == (new.mod_revision, new.value, new.lease)
 
 
 def _set(mapping: dict[str, T], key: str, value: T | None) -> None:

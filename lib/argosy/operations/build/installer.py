@@ -13,6 +13,7 @@ from argosy.engine_images import RELEASE_LABEL, render_pins, stored_images
 from argosy.errors import ConfigError, Refused
 from argosy.model import Image, Step
 from argosy.operations.build.images import image_context
+from argosy.operations.build.templates import read_templates
 from argosy.operations.build.versioning import (
     Built,
     build_version,
@@ -31,6 +32,7 @@ RELEASE_FOLDER = "release"
 def plan_installer(settings: Settings) -> list[Step]:
     """Return what `build_installer` would do, changing nothing."""
     read_series(settings)
+    read_templates(settings)
     here = _built_here(settings)
     pushes = plan_push(settings, here) if here else []
     return [*pushes, Step(INSTALLER, f"build the release of {', '.join(pinned_names(settings))}")]
@@ -40,14 +42,17 @@ def build_installer(settings: Settings, report: Report) -> Built:
     """Build and version the installer image. Idempotent: the same release gets no new version.
 
     A digest exists only in a registry, so first the images that it pins are pushed where the registry lacks them. It
-    pins the newest version of each that the registry then has. Raises Refused when an image has no version at all.
+    pins the newest version of each that the registry then has. Raises Refused when an image has no version at all,
+    ConfigError when the system's templates are not right.
     """
     read_series(settings)
+    templates = read_templates(settings)
     here = _built_here(settings)
     if here:
         push(settings, report, only=here)
     pins = _pins(settings)
-    release = {f"{RELEASE_FOLDER}/{path}": content for path, content in render_release(settings, pins).items()}
+    rendered = render_release(settings, pins, templates)
+    release = {f"{RELEASE_FOLDER}/{path}": content for path, content in rendered.items()}
     image = installer_image(settings.images)
     context = image_context(settings, INSTALLER, image)
     with connect() as client, building(settings, client):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from argosy.config import Settings
 from argosy.discovery_changes import KeyChange, Target, plan_instance_drain, plan_machine_drain
-from argosy.discovery_report import newest_revision
+from argosy.discovery_report import newest_revision, registered_by
+from argosy.errors import DeadlineExceeded
 from argosy.etcd import Entry, Etcd
+from argosy.etcd.values import EventKind
 from argosy.operations.discovery import keys
-from argosy.operations.discovery.routers import Applied, wait_until_applied
-from argosy.schema import FOLLOWED, MACHINES, SERVICES, machine_key
+from argosy.operations.discovery.routers import POLL_SECONDS, Applied, wait_until_applied
+from argosy.schema import FOLLOWED, MACHINES, SERVICES, instance_key, machine_key, service_of
+from argosy.service_changes import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,55 @@ def plan(store: Etcd, target: Target, *, drain: bool) -> KeyChange:
 def set_draining(store: Etcd, target: Target, *, drain: bool, deadline_seconds: float) -> Drained:
     """Begin (or end) the draining of `target` and wait until every live router has applied it. Idempotent.
 
-    An instance: the key /services/NAME/drain/ID. A machine: the state in its record, `draining` or `active`.
-    Raises Refused for a target that there is none of, DeadlineExceeded when a router does not follow: it stays drained.
+    An instance: the key /services/NAME/drain/ID. A machine: the state in its record, `draining` or `active`; its agent
+    then deregisters its instances, which is waited for, too.
+    Raises Refused for a target that there is none of, DeadlineExceeded when an agent or a router does not follow: it
+    stays drained.
     """
+    started = time.monotonic()
+    deadline = started + deadline_seconds
     done = keys.change(store, _prefix(target), lambda entries: _plan(target, entries, drain))
-    revision = done.revision or newest_revision(keys.read(store, FOLLOWED))
-    return Drained(not done.revision, wait_until_applied(store, revision, deadline_seconds))
+    left = 0
+    if drain and not target.instance:
+        left = _wait_until_left(store, target.name, deadline)
+    revision = max(left, done.revision or newest_revision(keys.read(store, FOLLOWED)))
+    applied = wait_until_applied(store, revision, max(0.0, deadline - time.monotonic()))
+    return Drained(not done.revision, replace(applied, seconds=time.monotonic() - started))
+
+
+def _wait_until_left(store: Etcd, machine: str, deadline: float) -> int:
+    """Wait until the machine's agent has deregistered its instances, and return the revision at which the last one
+    went; 0 when there are none. What has no lease is somebody else's, and stays."""
+    listing = store.get_prefix(SERVICES)
+    present = leaving = _own_instances(listing.entries, machine)
+    pause = threading.Event()
+    while present:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            shown = ", ".join(sorted(map(plain, present)))
+            raise DeadlineExceeded(
+                f"{machine} drains, but its agent has not yet deregistered {shown}; see inv cluster.logs agent"
+            )
+        pause.wait(min(POLL_SECONDS, left))
+        present = _own_instances(store.get_prefix(SERVICES).entries, machine)
+    return _deleted_at(store, leaving, listing.revision) if leaving else 0
+
+
+def _deleted_at(store: Etcd, gone: Collection[str], since: int) -> int:
+    """Return the revision at which the last of these keys went, all of which did after `since`."""
+    pending = set(gone)
+    with store.watch(SERVICES, since + 1) as changes:
+        for change in changes:
+            pending -= {it.entry.key for it in change.events if it.kind is EventKind.DELETE}
+            if not pending:
+                return change.revision
+    return since
+
+
+def _own_instances(entries: Iterable[Entry], machine: str) -> frozenset[str]:
+    prefixes = {entry.key: instance_key(service_of(entry.key), "") for entry in entries if entry.lease}
+    hosts = {key: key.removeprefix(prefix) for key, prefix in prefixes.items() if key.startswith(prefix)}
+    return frozenset(key for key, instance in hosts.items() if registered_by(instance) == machine)
 
 
 def _plan(target: Target, entries: Sequence[Entry], drain: bool) -> KeyChange:

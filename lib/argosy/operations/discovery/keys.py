@@ -1,4 +1,4 @@
-"""The keys of discovery in the cluster's etcd: read, and changed as one transaction that was decided on what was read."""
+"""The keys of discovery in etcd: read, and changed as one transaction, decided on what was read."""
 
 from __future__ import annotations
 
@@ -38,16 +38,21 @@ def read(store: Etcd, prefixes: Sequence[str] = (*FOLLOWED, ROUTERS)) -> list[En
 
 
 def change(
-    store: Etcd, prefix: str, plan: Callable[[Sequence[Entry]], KeyChange], *, exclusive: bool = False
+    store: Etcd,
+    prefix: str,
+    plan: Callable[[Sequence[Entry]], KeyChange],
+    *,
+    beside: Sequence[str] = (),
+    exclusive: bool = False,
 ) -> Changed:
     """Make the change that `plan` decides on all entries under `prefix`, if they still are what it decided on.
 
-    `exclusive`: it also depends on what nobody has put there. Plans anew when somebody was faster; raises StalePlan
-    when that happens again and again. Writes nothing when the plan has nothing.
+    `beside`: it is shown these prefixes, too. `exclusive`: it depends on what nobody has put there. Plans anew when
+    somebody was faster; raises StalePlan when that happens again and again. Writes nothing when the plan has nothing.
     """
     for _ in range(ATTEMPTS):
         listing = store.get_prefix(prefix)
-        planned = plan(listing.entries)
+        planned = plan([*listing.entries, *read(store, beside)])
         if planned.nothing:
             return Changed(planned)
         done = store.transact(

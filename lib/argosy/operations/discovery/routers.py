@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from argosy.discovery_report import applied_revisions, live_machines
@@ -14,6 +13,8 @@ from argosy.operations.discovery import keys
 from argosy.schema import MACHINES, ROUTERS, parse_directory
 
 POLL_SECONDS = 0.1
+FOLLOW_UP_SECONDS = 3.0
+"""How far behind etcd a router may be before that is a fault; it takes milliseconds when all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +42,32 @@ def wait_until_applied(store: Etcd, revision: int, deadline_seconds: float) -> A
     Raises DeadlineExceeded naming those that are behind.
     """
     started = time.monotonic()
+    entries, behind = _wait(store, revision, deadline_seconds)
+    if behind:
+        late = ", ".join(f"{name} (at {at})" for name, at in behind.items())
+        raise DeadlineExceeded(
+            f"not applied in the time given by the router of {late}; {revision} is wanted. What was changed stays so: "
+            "see inv cluster.logs agent"
+        )
+    routers = applied_revisions(entries)
+    silent = [name for name in live_machines(parse_directory(entries)) if name not in routers]
+    return Applied(revision, tuple(routers), tuple(silent), time.monotonic() - started)
+
+
+def follow_up(store: Etcd, revision: int) -> None:
+    """Give the live routers FOLLOW_UP_SECONDS to apply `revision`: who looks at them now may find a change under way.
+    Which of them are behind still, the look itself tells."""
+    _wait(store, revision, FOLLOW_UP_SECONDS)
+
+
+def _wait(store: Etcd, revision: int, seconds: float) -> tuple[list[Entry], dict[str, int]]:
+    """Wait until no live router is behind, or time is over; return what was read last, and who is behind, and where."""
+    deadline = time.monotonic() + seconds
     pause = threading.Event()
     while True:
         entries = keys.read(store, (MACHINES, ROUTERS))
         behind = {name: at for name, at in applied_revisions(entries).items() if at < revision}
-        seconds = time.monotonic() - started
-        if not behind:
-            return _applied(entries, revision, seconds)
-        if seconds >= deadline_seconds:
-            late = ", ".join(f"{name} (at {at})" for name, at in behind.items())
-            raise DeadlineExceeded(
-                f"not applied within {deadline_seconds:g} s by the router of {late}; {revision} is wanted, and it "
-                "stays so: see inv cluster.logs agent"
-            )
-        pause.wait(min(POLL_SECONDS, deadline_seconds - seconds))
-
-
-def _applied(entries: Iterable[Entry], revision: int, seconds: float) -> Applied:
-    listed = list(entries)
-    routers = applied_revisions(listed)
-    silent = [name for name in live_machines(parse_directory(listed)) if name not in routers]
-    return Applied(revision, tuple(routers), tuple(silent), seconds)
+        left = deadline - time.monotonic()
+        if not behind or left <= 0:
+            return entries, behind
+        pause.wait(min(POLL_SECONDS, left))

@@ -1,8 +1,12 @@
-"""The local balancer: HAProxy in a container of the host, before the machines' routers."""
+"""The local balancer, before the machines' routers: HAProxy, and our agent that keeps it up to date from etcd.
+
+Two containers of the host, as on a machine: HAProxy serves on while its agent is replaced. The agent follows
+/machines/*: a machine that drains or is gone gets no new connection.
+"""
 
 from __future__ import annotations
 
-import os
+import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +14,21 @@ from pathlib import Path
 import docker
 import httpx
 
-from argosy import atomic
+from argosy import atomic, pki
 from argosy.addressing import host_address
-from argosy.balancer import Server, parse_servers, render_config
+from argosy.balancer import Server, initial_files, parse_servers
+from argosy.builtin_services import AGENT_RUN, AGENT_STATE, RUN, STATE
 from argosy.config import Settings, VolumeSettings
-from argosy.engine import ContainerSpec, ensure_container, find_container
+from argosy.engine import ContainerSpec, Outcome, ensure_container, find_container
 from argosy.engine_connection import refusals
-from argosy.errors import EngineError
 from argosy.local_names import container_name, labels_of
-from argosy.model import Machine
+from argosy.machine_files import Names
+from argosy.model import Endpoint, Machine
 from argosy.operations.local.facts import Listener
+from argosy.routing import HEALTH_PATH
 
 LOOPBACK = "127.0.0.1"
-CONFIG_FOLDER = "/etc/haproxy"
-RUN_FOLDER = "/run/haproxy"
-CONFIG = "haproxy.cfg"
-CANDIDATE = "candidate.cfg"
-SOCKET = "admin.sock"
+BALANCER, AGENT = "balancer", "balancer-agent"
 REQUEST_SECONDS = 5
 
 
@@ -35,81 +37,115 @@ def address(settings: Settings) -> str:
     return f"http://{LOOPBACK}:{settings.local.balancer.port}"
 
 
+def images(settings: Settings) -> tuple[str, str]:
+    """Return the images of HAProxy and of the agent."""
+    return settings.discovery.router_image, settings.discovery.agent_image
+
+
+def parts(settings: Settings) -> tuple[str, ...]:
+    """Return the names of its containers, less the cluster's."""
+    return (BALANCER, AGENT) if settings.discovery.enabled else ()
+
+
 def listeners(settings: Settings) -> list[Listener]:
-    name, port = container_name(settings, "balancer"), settings.local.balancer.port
-    return [Listener("local.balancer.port", name, where, port) for where in (LOOPBACK, host_address(settings))]
+    """Return where it listens; nowhere when the machines have no routers."""
+    if not settings.discovery.enabled:
+        return []
+    name, port = container_name(settings, BALANCER), settings.local.balancer.port
+    return [Listener("local.balancer.port", name, where, port) for where in _addresses(settings)]
 
 
-def config_of(settings: Settings, machines: Sequence[Machine]) -> str:
-    """Return the HAProxy configuration for these machines."""
-    balancer = settings.local.balancer
-    return render_config(
-        listen=[LOOPBACK, host_address(settings)],
-        port=balancer.port,
-        machine_port=balancer.machine_port,
-        check_path=balancer.check_path,
-        machines=machines,
-        owner=os.getuid(),
-    )
-
-
-def spec(settings: Settings, image: str) -> ContainerSpec:
+def router_spec(settings: Settings, image: str) -> ContainerSpec:
     """On the host's network, so that it sees the clients' own addresses and hands them on."""
-    folder = _folder(settings)
     return ContainerSpec(
-        name=container_name(settings, "balancer"),
+        name=container_name(settings, BALANCER),
         image=image,
         labels=labels_of(settings, "balancer"),
         network="host",
-        volumes=[
-            VolumeSettings(source=str(folder / "config"), target=CONFIG_FOLDER, read_only=True),
-            VolumeSettings(source=str(folder / "run"), target=RUN_FOLDER),
-        ],
+        volumes=_shared_folders(settings),
         stop_signal="SIGTERM",
         stop_seconds=5,
     )
 
 
-def ensure(settings: Settings, client: docker.DockerClient, image: str, machines: Sequence[Machine]) -> str:
-    """Run the balancer with exactly these machines; return what it took: created, started, reloaded, unchanged...
+def agent_spec(settings: Settings, image: str, machines: Sequence[Machine]) -> ContainerSpec:
+    """It has the operator's certificate for etcd, and no Docker: it registers nothing."""
+    folder, secrets = _folder(settings), Names(settings.system).secrets
+    operator = pki.ensure_operator_certificate(settings.secrets_path)
+    port = settings.etcd.client_port
+    options = {
+        "role": "balancer",
+        "listen": [str(Endpoint(where, settings.local.balancer.port)) for where in _addresses(settings)],
+        "machine_port": settings.discovery.ports.http_proxy,
+        "check_seconds": settings.discovery.check_seconds,
+        "drain_seconds": settings.discovery.drain_seconds,
+        "ttl_seconds": settings.discovery.ttl_seconds,
+    }
+    return ContainerSpec(
+        name=container_name(settings, AGENT),
+        image=image,
+        labels=labels_of(settings, "balancer"),
+        env={
+            "SYSTEM": settings.system,
+            "CLUSTER": settings.cluster,
+            "MACHINE_NAME": BALANCER,
+            "ETCD_ENDPOINTS": ",".join(f"https://{machine.address}:{port}" for machine in machines),
+            "ARGOSY_AGENT": json.dumps(options),
+        },
+        network="host",
+        volumes=[
+            *_shared_folders(settings),
+            VolumeSettings(source=str(folder / "agent-run"), target=AGENT_RUN),
+            VolumeSettings(source=str(folder / "agent"), target=AGENT_STATE),
+        ],
+        files={
+            f"{secrets}/ca.crt": pki.authority_path(settings.secrets_path),
+            f"{secrets}/etcd-client.crt": operator.certificate,
+            f"{secrets}/etcd-client.key": operator.key,
+        },
+        stop_seconds=5,
+    )
 
-    A changed configuration is checked by the running HAProxy, then taken over by a new worker without closing a
-    connection (SIGUSR2 to the master). One that HAProxy refuses is never put in place.
+
+def ensure(
+    settings: Settings, client: docker.DockerClient, router: str, agent: str, machines: Sequence[Machine]
+) -> Outcome:
+    """Run the balancer before `machines`; return what it took. `router`, `agent`: the images.
+
+    Before there is an etcd that the agent could ask, HAProxy gets a configuration with all of the machines, and its
+    checks find those that serve. From then on the agent writes it.
     """
     folder = _folder(settings)
-    for part in ("config", "run"):
+    for part in ("run", "state", "agent-run", "agent"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    text = config_of(settings, machines).encode()
-    current = folder / "config" / CONFIG
-    running = is_running(settings, client)
-    changed = not current.exists() or current.read_bytes() != text
-    if changed and running:
-        _check(settings, client, text)
-    atomic.write_if_changed(current, text)
-    outcome = ensure_container(client, spec(settings, image), ready=lambda: _not_listening(settings))
-    if changed and outcome == "unchanged":
-        _reload(settings, client)
-        return "reloaded"
-    return outcome
+    if not (folder / "state" / "haproxy.cfg").exists():
+        _write_initial(settings, folder / "state", machines)
+    outcomes = [
+        ensure_container(client, router_spec(settings, router), ready=lambda: _not_listening(settings)),
+        ensure_container(client, agent_spec(settings, agent, machines)),
+    ]
+    return next((outcome for outcome in outcomes if outcome != "unchanged"), "unchanged")
+
+
+def servers(settings: Settings, client: docker.DockerClient) -> list[Server]:
+    """Return the machines as the balancer sees them; none when one of its containers does not run."""
+    with refusals(BALANCER):
+        agent = find_container(client, container_name(settings, AGENT))
+        if agent is None or agent.status != "running" or not is_running(settings, client):
+            return []
+        code, output = agent.exec_run(["python3", "-m", "argosy.agent", "haproxy", "show", "stat"])
+    return parse_servers(bytes(output).decode()) if code == 0 else []  # type: ignore[arg-type]
 
 
 def is_running(settings: Settings, client: docker.DockerClient) -> bool:
-    with refusals("balancer"):
-        container = find_container(client, container_name(settings, "balancer"))
+    with refusals(BALANCER):
+        container = find_container(client, container_name(settings, BALANCER))
     return container is not None and container.status == "running"
-
-
-def servers(settings: Settings) -> list[Server]:
-    """Return the machines as the balancer sees them; none when it does not answer."""
-    try:
-        return parse_servers(_ask(settings, "show stat"))
-    except OSError:
-        return []
 
 
 def request(settings: Settings) -> str:
     """Send one request through the balancer; return why it did not succeed, or an empty string."""
-    url = f"{address(settings)}{settings.local.balancer.check_path}"
+    url = f"{address(settings)}{HEALTH_PATH}"
     try:
         # trust_env off: a proxy of the environment is no way to loopback.
         response = httpx.get(url, timeout=REQUEST_SECONDS, trust_env=False)
@@ -118,19 +154,20 @@ def request(settings: Settings) -> str:
     return "" if response.status_code < 400 else f"{url} answers {response.status_code}"
 
 
-def _check(settings: Settings, client: docker.DockerClient, text: bytes) -> None:
-    atomic.write(_folder(settings) / "config" / CANDIDATE, text)
-    command = ["haproxy", "-c", "-q", "-f", f"{CONFIG_FOLDER}/{CANDIDATE}"]
-    with refusals("balancer"):
-        code, output = client.containers.get(container_name(settings, "balancer")).exec_run(command)
-    if code != 0:
-        reason = " ".join(bytes(output).decode(errors="replace").split())  # type: ignore[arg-type]
-        raise EngineError(f"balancer: HAProxy refuses its new configuration, the old one stays: {reason}")
-
-
-def _reload(settings: Settings, client: docker.DockerClient) -> None:
-    with refusals("balancer"):
-        client.containers.get(container_name(settings, "balancer")).kill(signal="SIGUSR2")
+def _write_initial(settings: Settings, folder: Path, machines: Sequence[Machine]) -> None:
+    listen = [Endpoint(where, settings.local.balancer.port) for where in _addresses(settings)]
+    discovery = settings.discovery
+    files = initial_files(
+        machines,
+        listen=listen,
+        machine_port=discovery.ports.http_proxy,
+        check_seconds=discovery.check_seconds,
+        drain_seconds=discovery.drain_seconds,
+    )
+    # haproxy.cfg last: it names the others.
+    for name in sorted(files, key=lambda name: name == "haproxy.cfg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        atomic.write(folder / name, files[name].encode())
 
 
 def _not_listening(settings: Settings) -> str:
@@ -141,18 +178,16 @@ def _not_listening(settings: Settings) -> str:
         return f"{LOOPBACK}:{settings.local.balancer.port}: {error.strerror or error}"
 
 
-def _ask(settings: Settings, command: str) -> str:
-    """Send one command to HAProxy's runtime socket and return its answer."""
-    folder = os.open(_folder(settings) / "run", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(REQUEST_SECONDS)
-            # A socket's path has room for 107 characters only; a project's folder may be deeper.
-            connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
-            connection.sendall(f"{command}\n".encode())
-            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-    finally:
-        os.close(folder)
+def _addresses(settings: Settings) -> list[str]:
+    return [LOOPBACK, host_address(settings)]
+
+
+def _shared_folders(settings: Settings) -> list[VolumeSettings]:
+    folder = _folder(settings)
+    return [
+        VolumeSettings(source=str(folder / "run"), target=RUN),
+        VolumeSettings(source=str(folder / "state"), target=STATE),
+    ]
 
 
 def _folder(settings: Settings) -> Path:

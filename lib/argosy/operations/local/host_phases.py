@@ -128,11 +128,13 @@ class Balancer(Phase[Work]):
     title = "balancer"
 
     def plan(self, work: Work) -> list[Step]:
+        if not work.settings.discovery.enabled:
+            return []
         names = ", ".join(machine.name for machine in work.machines)
         return [Step("balancer", f"run it on {balancer.address(work.settings)} before {names}")]
 
     def run(self, work: Work) -> bool:
-        image = work.image(work.settings.local.balancer.image)
-        outcome = balancer.ensure(work.settings, work.client, image, work.machines)
+        router, agent = (work.image(it) for it in balancer.images(work.settings))
+        outcome = balancer.ensure(work.settings, work.client, router, agent, work.machines)
         work.report("balancer", f"{outcome}: {balancer.address(work.settings)}")
         return outcome != "unchanged"

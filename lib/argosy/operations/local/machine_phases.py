@@ -173,6 +173,9 @@ class Gate(Phase[Work]):
 
     def _problems(self, work: Work, hosts: Hosts) -> list[str]:
         problems = list(status.observe(work.settings, hosts).problems())
-        down = {server.name for server in balancer.servers(work.settings) if not server.up}
-        problems += [f"{name}: the balancer finds it down" for name in sorted(down)]
+        if not work.settings.discovery.enabled:
+            return problems
+        up = {server.name for server in balancer.servers(work.settings, work.client) if server.up}
+        down = [machine.name for machine in work.machines if machine.name not in up]
+        problems += [f"{name}: the balancer does not find it up" for name in down]
         return problems or [reason for reason in [balancer.request(work.settings)] if reason]

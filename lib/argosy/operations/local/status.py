@@ -46,14 +46,14 @@ def observe(settings: Settings) -> list[Part]:
         machines = inventory.load(settings)
         provider = provider_of(settings, client, facts.engine_facts(info, remote=False))
         states = provider.states(machines) if machines else {}
-        seen = {server.name: server.status for server in balancer.servers(settings)}
+        seen = {server.name: server.status for server in balancer.servers(settings, client)}
         parts = [
             Part(machine.name, "machine", states[machine.name], machine.address, seen.get(machine.name, ""))
             for machine in machines
         ]
         host = host_address(settings)
         others = [
-            ("balancer", container_name(settings, "balancer"), balancer.address(settings)),
+            *((part, container_name(settings, part), balancer.address(settings)) for part in balancer.parts(settings)),
             ("registry", container_name(settings, "registry"), settings.registry.address),
             *((name, container_name(settings, name), host) for name in settings.local.dependencies),
         ]

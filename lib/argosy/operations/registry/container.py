@@ -172,7 +172,8 @@ def renew(settings: Settings, report: Report) -> bool:
 def ensure_files(settings: Settings, addresses: list[str]) -> dict[str, Path]:
     """Make the files that the registry's container mounts, where they lack or don't fit any more; return them."""
     secrets.registry_password(settings)  # made here when it is ours to make
-    pair = pki.ensure_registry_certificate(settings.secrets_path, [*addresses, host_of(settings)])
+    names = [host_of(settings), *filter(None, [settings.discovered_registry.partition(":")[0]])]
+    pair = pki.ensure_registry_certificate(settings.secrets_path, [*addresses, *names])
     return {"tls.crt": pair.certificate, "tls.key": pair.key, "htpasswd": ensure_htpasswd(settings)}
 
 

@@ -1,0 +1,84 @@
+"""What stands in etcd of this machine's instances, by the mirror and by what we have written ourselves since. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from argosy.agent.registrations import Deed, is_own
+from argosy.etcd.values import Entry, Put
+from argosy.model import MachineState
+from argosy.schema import MachineRecord, machine_key, parse_machine
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Keys as the mirror has them at `revision`; None: not there. `full`: there are no others of ours."""
+
+    revision: int
+    entries: Mapping[str, Entry | None]
+    full: bool = False
+
+
+def seen(machine: str, revision: int, keys: Iterable[str], entries: Mapping[str, Entry], full: bool) -> Seen | None:
+    """Return what matters to `machine` of a batch of changed keys, None for nothing.
+
+    `full`: look at all of them; the mirror tells only what it did not know itself.
+    """
+    state = machine_key(machine)
+    keys = [*entries, state] if full else keys
+    found = {key: entries.get(key) for key in keys if key == state or is_own(key, machine)}
+    return Seen(revision, found, full) if found or full else None
+
+
+@dataclass(slots=True)
+class Holdings:
+    """`known`: whether the mirror has told anything; `active`: whether this machine may have instances at all."""
+
+    machine: str
+    known: bool = False
+    active: bool = True
+    present: dict[str, Entry] = field(default_factory=dict)
+    _written: dict[str, int] = field(default_factory=dict)
+    _revision: int = 0
+
+    def take(self, told: Seen) -> None:
+        """Take in what the mirror has, except where we know better."""
+        self.known = True
+        if told.revision < self._revision:
+            self._written = {}  # of an etcd that was made anew since, and counts from 1
+        self._revision = told.revision
+        if told.full:
+            self.present = {key: it for key, it in self.present.items() if key in self._newer(told.revision)}
+        for key, entry in told.entries.items():
+            if key == machine_key(self.machine):
+                self.active = is_active(entry)
+            elif self._written.get(key, 0) > told.revision:
+                continue
+            elif entry is None:
+                self.present.pop(key, None)
+            else:
+                self.present[key] = entry
+        self._written = {key: self._written[key] for key in self._newer(told.revision)}
+
+    def wrote(self, deeds: Iterable[Deed], revision: int) -> None:
+        """Take in what we have written; the mirror will tell a moment later."""
+        for deed in deeds:
+            self._written[deed.key] = revision
+            if not isinstance(deed, Put):
+                self.present.pop(deed.key, None)
+            elif is_own(deed.key, self.machine):
+                self.present[deed.key] = Entry(deed.key, deed.value, revision, revision, lease=deed.lease)
+
+    def has_written(self, key: str) -> bool:
+        """Return whether we have put a key that the mirror may not have yet."""
+        return key in self._written
+
+    def _newer(self, revision: int) -> set[str]:
+        return {key for key, written in self._written.items() if written > revision}
+
+
+def is_active(entry: Entry | None) -> bool:
+    """Return whether a machine's record lets it have instances; one that is missing or unreadable does."""
+    found = parse_machine(entry) if entry is not None else None
+    return not isinstance(found, MachineRecord) or found.state == MachineState.ACTIVE
