@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
 from argosy.etcd.changing import Changing
-from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of
+from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of, voters_of
 from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
 from argosy.etcd.watch import watched
 from argosy.model import Member
@@ -104,6 +104,37 @@ class Etcd:
                 for endpoint in self._client.endpoints.values():
                     endpoint.time_retry = self._retry_seconds
 
+    def follow_members(self) -> bool:
+        """Use the members that etcd lists now, instead of those of before, and return whether these were others.
+
+        For who is on the members' own network: they are reached at their client URLs. A learner, or one that has not
+        started, answers no reads and is left out. Raises EtcdError when nobody answers.
+        """
+        with self._fresh_channels() as channels:
+            listed = self._listed(ask_members(channels, self._timeout_seconds))
+        wanted = {f"{it.host}:{it.port}": it for it in voters_of(listed)}
+        with self._turn:
+            known = self._endpoints
+            if not wanted or wanted.keys() == known.keys():
+                return False
+            self.extend([it for netloc, it in wanted.items() if netloc not in known])
+            self._endpoints = {netloc: known.get(netloc, it) for netloc, it in wanted.items()}
+            for netloc in known.keys() - wanted.keys():
+                self._drop(netloc)
+        return True
+
+    def _drop(self, netloc: str) -> None:
+        dropped = self._client.endpoints.pop(netloc)
+        if self._client._current_endpoint_label == netloc:
+            # As at the start: there is no public way to it.
+            self._client._current_endpoint_label = next(iter(self._client.endpoints))
+        dropped.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the members that it uses."""
+        return sorted(it.name for it in self._endpoints.values())
+
     # Reading
 
     def get(self, key: str) -> Entry | None:
@@ -189,12 +220,16 @@ class Etcd:
         """Return the members with what they tell of themselves, sorted by name (one that never started has none)."""
         with self._fresh_channels() as channels:
             statuses = ask_statuses(channels, self._timeout_seconds)
-            listed = ask_members(channels, self._timeout_seconds)
-        if isinstance(listed, dict):
-            for member, error in listed.items():
+            listed = self._listed(ask_members(channels, self._timeout_seconds))
+        return members_of(listed, statuses.values())
+
+    def _listed(self, answer: Any) -> Any:
+        """Return the list of members. Raises EtcdError for an answer that is everybody's failure."""
+        if isinstance(answer, dict):
+            for member, error in answer.items():
                 self._note(member, error)
             raise self._error()
-        return members_of(listed, statuses.values())
+        return answer
 
     def statuses(self) -> dict[str, EndpointStatus]:
         """Return what each member that we know of tells of itself, by machine, asked all at once. Never raises."""
