@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from argosy import etcd, inventory, pki
@@ -19,9 +19,19 @@ from argosy.operations.clock import SystemClock
 from argosy.operations.cluster_lock import ClusterLock, held
 from argosy.operations.journal import Journal, new_id
 from argosy.operations.rotation import here
-from argosy.operations.rotation.driver import run_phase
+from argosy.operations.rotation.driver import Lock, Machines, run_phase
 from argosy.operations.rotation.machines import RemoteMachines, look_at_uses, uses
 from argosy.rotation import AUTHORITY_FILE, MEANING, NEXT, Enter, Finish, Phase, Record, Seen, Wish, begin, work
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What a phase changes outside of the secrets folder. `machines`: asked once the phase has begun here, when the
+    files are what they shall be; `refresh`: lets what runs on this host use them."""
+
+    machines: Callable[[], Machines]
+    refresh: Callable[[], None]
+
 
 TASK = "secrets.rotate"
 _CERTIFICATES = ("etcd-client.crt", "etcd-peer.crt", "etcd-server.crt")
@@ -82,32 +92,42 @@ def rotate(settings: Settings, wish: Wish, report: Report) -> None:
             first = False
 
 
-def _phase(
-    settings: Settings, hosts: Hosts, store: Etcd, lock: ClusterLock, record: Record, report: Report
+def go_through(
+    settings: Settings, record: Record, seams: Seams, lock: Lock, note: Callable[[str, str], None], report: Report
 ) -> Enter | Finish:
-    """Go through the record's phase; return what follows, recorded."""
+    """Go through the record's phase; return what follows, recorded. `note`: adds to the audit trail."""
     here.write_record(settings, record)
     record = here.begin_phase(settings, record, report)
     if record.changes_authority:
         report(here.HERE, f"phase {record.phase}: {MEANING[record.phase]}")
-    machines = [host.machine for host in hosts]
-    journal, what = Journal(store, lock), _what(record)
-    # What runs here follows the machines where it shows them something new, and goes before them never: they trust all
-    # that it may show before it does.
-    remote = RemoteMachines(settings, hosts, store, secrets.gather(settings, machines, report), report)
     try:
-        action = run_phase(record.phase, remote, lock, uses(settings), report)
+        action = run_phase(record.phase, seams.machines(), lock, uses(settings), report)
     except Unhealthy as error:
-        journal.note(SystemClock().now(), what, f"stopped: {error}")
+        note(_what(record), f"stopped: {error}")
         raise
-    here.refresh(settings, report)
+    # What runs on this host comes last: the machines trust by now whatever it may show them.
+    seams.refresh()
     lock.check()
-    journal.note(SystemClock().now(), what, "done")
+    note(_what(record), "done")
     if isinstance(action, Enter):
         here.write_record(settings, replace(record, phase=action.phase))
     else:
         here.remove_record(settings)
     return action
+
+
+def _phase(
+    settings: Settings, hosts: Hosts, store: Etcd, lock: ClusterLock, record: Record, report: Report
+) -> Enter | Finish:
+    machines = [host.machine for host in hosts]
+    seams = Seams(
+        lambda: RemoteMachines(settings, hosts, store, secrets.gather(settings, machines, report), report),
+        lambda: here.refresh(settings, report),
+    )
+    journal, clock = Journal(store, lock), SystemClock()
+    return go_through(
+        settings, record, seams, lock, lambda what, outcome: journal.note(clock.now(), what, outcome), report
+    )
 
 
 def _what(record: Record) -> str:
