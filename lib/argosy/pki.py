@@ -189,6 +189,10 @@ def read_pairs(pairs: Mapping[str, Pair]) -> dict[str, bytes]:
     return files
 
 
+def pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
 def pair_matches(certificate: Path, key: Path) -> bool:
     """Return whether two files are a certificate and its key."""
     found = _read_certificate(certificate)
@@ -218,8 +222,7 @@ def _next_key_path(folder: Path) -> Path:
 
 
 def _write_authorities(folder: Path, certificates: Iterable[x509.Certificate]) -> None:
-    pem = b"".join(it.public_bytes(serialization.Encoding.PEM) for it in certificates)
-    atomic.write(authority_path(folder), pem)
+    atomic.write(authority_path(folder), b"".join(map(pem, certificates)))
 
 
 def _ensure_pair(where: Path, name: str, request: Request, authority: Authority, now: datetime) -> Pair:
