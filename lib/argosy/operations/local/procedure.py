@@ -27,7 +27,7 @@ class Phase(ABC, Generic[Work]):
     def plan(self, work: Work, /) -> list[Step]:
         """Return what `run` would do, as `--dry-run` prints it; nothing when there is nothing to do."""
 
-    def should_run(self, work: Work) -> bool:
+    def should_run(self, work: Work, /) -> bool:
         return bool(self.plan(work))
 
     @abstractmethod

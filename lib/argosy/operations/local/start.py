@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from argosy import inventory
-from argosy.addressing import choose_bip, host_address, machines_wanted
+from argosy.addressing import machines_wanted
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.engine_connection import connect
-from argosy.local_names import container_name, network_name
 from argosy.local_settings import localized
 from argosy.model import Machine, Step
 from argosy.operations.local import (
     balancer,
-    dependencies,
-    facts,
+    choice,
     host_phases,
     lock,
     machine_phases,
     preflight,
-    record,
+    preparing,
     retry,
 )
 from argosy.operations.local.procedure import Phase, Timing, run_phases
-from argosy.operations.local.work import Work, provider_of
+from argosy.operations.local.work import Work
 from argosy.providers.vagrant import refuse_without_vagrant
 
 DEFAULT_COUNT = 3
@@ -121,33 +119,15 @@ def _prepared(settings: Settings, count: int, report: Report) -> Iterator[Work]:
     settings = localized(settings)
     machines = machines_wanted(settings, count)
     with connect() as client:
-        observed = facts.observe(settings, client, _listeners(settings))
         known = inventory.load(settings)
-        states = provider_of(settings, client, observed.engine).states(
-            list({machine.name: machine for machine in [*known, *machines]}.values())
-        )
-        preflight.refuse_other_count(machines, known, states)
-        work = Work(settings, machines, client, observed, states, record.load(settings), report)
+        work = preparing.look(settings, client, [*known, *machines], report)
+        choice.refuse_half_done(work.record)
+        work.machines = choice.machines_of_start(settings, count, known, work.states)
+        preflight.refuse_other_count(work.machines, known, work.states)
         if work.down:
             refuse_without_vagrant()
-        preflight.refuse_unfit_host(settings, observed, work.absent)
-        if work.absent and len(work.absent) < len(machines):
+        preflight.refuse_unfit_host(settings, work.facts, work.absent)
+        if work.absent and len(work.absent) < len(work.machines):
             preflight.refuse_lost_machines(work.absent, retry.tried(work))
-        _complete(work)
+        preparing.complete(work)
         yield work
-
-
-def _complete(work: Work) -> None:
-    """Choose the range of the machines' own engines once: it stays as long as the cluster."""
-    taken = [*work.facts.others(network_name(work.settings)), work.settings.local.subnet]
-    bip = work.record.bip or choose_bip(work.settings.docker.bip, taken)
-    work.record = replace(work.record, bip=bip)
-    work.settings = localized(work.settings, bip)
-
-
-def _listeners(settings: Settings) -> list[facts.Listener]:
-    port = int(settings.registry.address.rpartition(":")[2])
-    name = container_name(settings, "registry")
-    addresses = settings.registry.bind or [balancer.LOOPBACK, host_address(settings)]
-    own = [facts.Listener("registry.address", name, address, port) for address in addresses]
-    return [*own, *balancer.listeners(settings), *dependencies.listeners(settings)]

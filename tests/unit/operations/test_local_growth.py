@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from argosy import inventory
+from argosy.addressing import machine_numbered, machines_wanted
+from argosy.config import Settings, load
+from argosy.errors import ConfigError, Refused
+from argosy.model import Machine
+from argosy.operations.local import choice, growth, record
+from argosy.operations.local.record import Record
+from argosy.providers.base import ABSENT, RUNNING, Boot
+from argosy.providers.vagrant import VagrantMachines
+
+
+def settings(root: Path = Path("/nowhere"), **section: Any) -> Settings:
+    return load({"clusters": {"here": {"provider": "vagrant", **section}}}, root=root)
+
+
+def numbered(*numbers: int) -> list[Machine]:
+    return [machine_numbered(settings(), number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("known", "joining", "expected"),
+    [
+        ([1], "", "air-02"),
+        ([1, 2, 3], "", "air-04"),
+        ([1, 3], "", "air-02"),
+        ([2, 3], "", "air-01"),
+        ([1, 3, 4], "air-04", "air-04"),
+        ([1, 3], "air-04", "air-04"),
+    ],
+    ids=["next", "next of three", "lowest free", "first", "half-made and known", "half-made and not known yet"],
+)
+def test_the_newcomer_is_one_half_made_or_the_lowest_free_number(known: list[int], joining: str, expected: str) -> None:
+    new = choice.newcomer(settings(), numbered(*known), Record(joining=joining))
+    assert new.name == expected
+    assert new.address == f"192.168.55.{100 + int(expected[-2:])}"
+
+
+def test_an_address_that_another_name_has_is_not_given_twice() -> None:
+    known = [*numbered(1), Machine("other", "192.168.55.102")]
+    assert choice.newcomer(settings(), known, Record()).name == "air-03"
+
+
+def test_beyond_the_most_machines_the_next_step_is_named() -> None:
+    with pytest.raises(Refused, match=r"at most 5; raise local\.max_machines.*local\.remove-machine"):
+        choice.newcomer(settings(), numbered(1, 2, 3, 4, 5), Record())
+
+
+def test_nobody_comes_to_no_cluster_or_while_somebody_leaves() -> None:
+    with pytest.raises(Refused, match=r"inv local\.start"):
+        choice.newcomer(settings(), [], Record())
+    with pytest.raises(Refused, match=r"air-03 is half-way out: `inv local\.remove-machine`"):
+        choice.newcomer(settings(), numbered(1, 2), Record(leaving="air-03"))
+
+
+@pytest.mark.parametrize(
+    ("known", "record", "word", "expected"),
+    [
+        ([1, 2, 3], Record(), "", "air-03"),
+        ([1, 2, 10], Record(), "", "air-10"),
+        ([1, 2, 3], Record(), "air-01", "air-01"),
+        ([1, 2, 3], Record(), "192.168.55.102", "air-02"),
+        ([1, 3], Record(joining="air-02"), "", "air-02"),
+        ([1, 2, 3], Record(joining="air-02"), "air-03", "air-03"),
+        ([1, 3], Record(leaving="air-02"), "", "air-02"),
+        ([1, 3], Record(leaving="air-02"), "air-02", "air-02"),
+        ([1, 2, 3], Record(joining="air-03", leaving="air-02"), "", "air-02"),
+    ],
+)
+def test_who_leaves(known: list[int], record: Record, word: str, expected: str) -> None:
+    assert choice.leaver(settings(), numbered(*known), record, word).name == expected
+
+
+def test_one_leaves_at_a_time_and_nobody_unknown() -> None:
+    with pytest.raises(Refused, match="air-02 is half-way out"):
+        choice.leaver(settings(), numbered(1, 3), Record(leaving="air-02"), "air-03")
+    with pytest.raises(ConfigError, match="no such machine"):
+        choice.leaver(settings(), numbered(1, 3), Record(), "air-04")
+    with pytest.raises(Refused, match="nothing to remove"):
+        choice.leaver(settings(), [], Record())
+
+
+def test_start_goes_on_with_as_many_machines_as_exist_whatever_their_numbers() -> None:
+    known = numbered(1, 3)
+    running = dict.fromkeys(("air-01", "air-03"), RUNNING)
+    assert choice.machines_of_start(settings(), 2, known, running) == known
+    assert choice.machines_of_start(settings(), 3, known, running) == machines_wanted(settings(), 3)
+    gone = dict.fromkeys(("air-01", "air-03"), ABSENT)
+    assert choice.machines_of_start(settings(), 2, known, gone) == machines_wanted(settings(), 2)
+    assert choice.machines_of_start(settings(), 2, [], {}) == machines_wanted(settings(), 2)
+
+
+def test_start_waits_for_whoever_is_half_way() -> None:
+    choice.refuse_half_done(Record())
+    with pytest.raises(Refused, match=r"half-way in: `inv local\.add-machine` completes.*remove-machine` takes"):
+        choice.refuse_half_done(Record(joining="air-04"))
+    with pytest.raises(Refused, match="half-way out"):
+        choice.refuse_half_done(Record(leaving="air-04"))
+
+
+def test_the_last_machine_is_the_end_of_the_cluster(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    inventory.save(chosen, numbered(1, 2))
+    assert growth.choose_leaver(chosen) == growth.Leaver(numbered(2)[0], last=False)
+    inventory.save(chosen, numbered(1))
+    assert growth.choose_leaver(chosen) == growth.Leaver(numbered(1)[0], last=True)
+    record.save(chosen, Record(leaving="air-02"))
+    assert growth.choose_leaver(chosen) == growth.Leaver(numbered(2)[0], last=False)
+
+
+class Told:
+    """Vagrant, which notes what it is told and keeps its machines."""
+
+    def __init__(self, *machines: str) -> None:
+        self.machines = set(machines)
+        self.calls: list[str] = []
+
+    def up(self, vm_name: str | None, provider: str) -> None:
+        self.calls.append(f"up {vm_name} {provider}")
+
+    def destroy(self, vm_name: str | None = None) -> None:
+        self.calls.append(f"destroy {vm_name}")
+        self.machines.discard(str(vm_name))
+
+    def status(self) -> list[Any]:
+        class Status:
+            def __init__(self, name: str) -> None:
+                self.name, self.state = name, "running"
+
+        return [Status(name) for name in self.machines]
+
+
+def asked_for(provider: VagrantMachines) -> list[str]:
+    request = json.loads((provider.folder / "request.json").read_text())
+    return [machine["name"] for machine in request["machines"]]
+
+
+def test_one_machine_is_made_and_destroyed_beside_others(tmp_path: Path) -> None:
+    provider = VagrantMachines(settings(tmp_path, local={"provider": "libvirt"}), tmp_path / "key")
+    told = Told("air-01", "air-02", "air-03")
+    provider.__dict__["_vagrant"] = told
+    machines = numbered(1, 2, 3)
+    boots = [Boot(machine, tmp_path / machine.name) for machine in machines]
+    provider.up(boots, [machines[2]])
+    assert asked_for(provider) == ["air-01", "air-02", "air-03"]
+    assert provider.remove(machines[1])
+    assert asked_for(provider) == ["air-01", "air-03"]
+    assert not provider.remove(machines[1])
+    provider.up(boots[:1])
+    assert told.calls == ["up air-03 libvirt", "destroy air-02", "up None libvirt"]
