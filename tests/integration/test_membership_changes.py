@@ -10,7 +10,8 @@ import pytest
 from etcd_cluster import binaries
 from member_lab import Lab
 
-from argosy.errors import Interrupted, LockHeld, LockLost, QuorumAtRisk, Refused
+from argosy import inventory
+from argosy.errors import ConfigError, Interrupted, LockHeld, LockLost, QuorumAtRisk, Refused
 from argosy.operations import cluster_lock
 from argosy.operations.membership import adding, removing
 from argosy.operations.membership.actions import Planned
@@ -154,6 +155,18 @@ class TestAdding:
         with pytest.raises(Refused, match="etcd has no quorum: 1 of 3 members is healthy, and 2 are needed"):
             add(lab, "air-04=127.0.8.4")
         assert lab.known() == ["air-01", "air-02", "air-03"]
+
+    def test_a_word_that_means_no_machine_of_the_cluster_is_refused(self, make: Make) -> None:
+        lab = make(1)
+        with pytest.raises(ConfigError, match=r"^127\.0\.8\.77: no machine of this cluster, which has air-01"):
+            add(lab, newcomer(lab, 2), existing="127.0.8.77")
+
+    def test_a_host_that_does_not_know_the_cluster_learns_it_from_etcd(self, make: Make) -> None:
+        lab = make(2)
+        inventory.forget(lab.settings, lab.known())
+        add(lab, newcomer(lab, 3), existing="127.0.8.2")
+        assert lab.voters() == ["air-01", "air-02", "air-03"]
+        assert {it.endpoints for it in lab.machines.values()} == {lab.urls("air-01", "air-02", "air-03")}
 
     def test_data_of_an_earlier_membership_is_out_of_the_way_first(self, make: Make) -> None:
         lab = make(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from argosy import inventory, known_hosts, machine_etcd
@@ -37,11 +38,14 @@ class Joiner:
         self.plan = plan
         self.install = install
         self.format = format
-        self.release = release_for(work)
         present, record = work.seen.cluster.member(machine.name), work.seen.records.get(machine.name)
         self.as_member = present is not None or plan.has(Deed.ADD_LEARNER)
         self.votes = present is not None and not present.learner and present.started
         self.serves = record is not None and record.state == MachineState.ACTIVE and self.votes == self.as_member
+
+    @cached_property
+    def release(self) -> Image:
+        return release_for(self.work)
 
     @property
     def cloud_config(self) -> Path:
@@ -163,6 +167,7 @@ class Joiner:
         self._host.run(machine_etcd.start(settings.system), sudo=True)
         install.follow_install(work.hosts, settings, [self.machine], work.report, settings.install.deadline_seconds)
         if self.as_member:
+            # Those that we know may go, as when this one comes in the place of the only one.
             work.reach(self.machine)
 
     def _set_aside(self) -> None:

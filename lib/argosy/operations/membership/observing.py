@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from argosy import etcd, inventory
 from argosy.config import Settings
 from argosy.console import Report
-from argosy.errors import EtcdError
+from argosy.errors import ConfigError, EtcdError
 from argosy.etcd import Etcd
 from argosy.etcd.connection import reaching
 from argosy.host import Hosts
@@ -78,9 +78,9 @@ class Work:
         self.seen = observe(self.store, self.known, [self.new] if self.new else [])
         return self.seen
 
-    def reach(self, machine: Machine) -> None:
-        """Use the etcd of a machine that has joined, too: those that we know may go."""
-        self.stack.enter_context(reaching(self.store, self.settings, [machine], self.hosts))
+    def reach(self, *machines: Machine) -> None:
+        """Use the etcd of these machines, too."""
+        self.stack.enter_context(reaching(self.store, self.settings, machines, self.hosts))
 
 
 def observe(store: Etcd, known: Sequence[Machine], joining: Sequence[Machine] = ()) -> Seen:
@@ -105,6 +105,14 @@ def merged(known: Sequence[Machine], records: Mapping[str, MachineRecord]) -> tu
     return (*known, *sorted(told, key=lambda machine: machine.name))
 
 
+def _only(known: Sequence[Machine], seen: Seen, first: Machine, word: str) -> list[Machine]:
+    """Return the one machine of a cluster of which nothing else is known. Raises ConfigError when something is."""
+    if known or seen.records:
+        names = ", ".join(it.name for it in seen.machines)
+        raise ConfigError(f"no machine of this cluster, which has {names}", word)
+    return [first]
+
+
 @contextmanager
 def opened(settings: Settings, existing: str, report: Report, *, new: str = "", force: bool = False) -> Iterator[Work]:
     """Give the cluster of the machine `existing`, and the connections to its machines.
@@ -113,15 +121,20 @@ def opened(settings: Settings, existing: str, report: Report, *, new: str = "", 
     as NAME, ADDRESS or NAME=ADDRESS. Raises ConfigError, EtcdError.
     """
     known, first = inventory.load(settings), inventory.resolve(settings, [existing])[0]
-    asked = {it.address: it for it in (*known, first)}
+    # Under its address, for its name is not known yet, and must not be taken for that of another.
+    asked = {first.address: Machine(first.address, first.address)} | {it.address: it for it in known}
     with etcd.connect(settings, list(asked.values())) as store:
         seen = observe(store, known)
         if first.address not in {it.address for it in seen.machines}:
-            known = [*known, first]
-            seen = observe(store, known)
+            seen = observe(store, known := _only(known, seen, first, existing))
         joining = inventory.resolve(settings, [new], beside=seen.machines) if new else []
         seen = replace(seen, joining=tuple(joining))
         machines = {it.name: it for it in (*seen.machines, *joining)}
         with Hosts(settings, machines.values()) as hosts, ExitStack() as stack:
             newcomer = joining[0] if joining else None
-            yield Work(settings, store, tuple(known), hosts, seen, report, newcomer, force, stack=stack)
+            work = Work(settings, store, tuple(known), hosts, seen, report, newcomer, force, stack=stack)
+            strangers = [it for it in seen.machines if it.address not in asked]
+            if strangers:
+                work.reach(*strangers)
+                work.look()
+            yield work
