@@ -72,6 +72,72 @@ def stop(c: Context, all: bool = False, cluster: str = "", dry_run: bool = False
     console.say(f"cluster {settings.cluster}: {'stopped' if done else 'nothing to stop'}")
 
 
+@task(help={"cluster": CLUSTER, "dry_run": DRY_RUN})
+def add_machine(c: Context, cluster: str = "", dry_run: bool = False) -> None:
+    """Make ONE MORE machine, which joins the cluster and installs what the others run, while they serve.
+
+    It gets the lowest number that is free, up to local.max_machines. A machine that a killed run left half-way in is
+    completed first, instead; when that is done, the same again makes another one.
+
+    Examples:
+        inv local.add-machine --dry-run
+        inv local.add-machine
+    """
+    from argosy import console
+    from argosy.operations.local import growth as operation
+
+    settings = settings_of(c, cluster)
+    if dry_run:
+        console.print_steps(operation.plan_add(settings))
+        return
+    added = operation.add(settings, console.report)
+    console.table(("phase", "seconds", ""), added.rows())
+    for line in added.lines("added"):
+        console.say(line)
+
+
+@task(
+    words="machine",
+    words_max=1,
+    help={
+        "machine": "its name or address; the last by number when left out",
+        "force": "do what risks etcd's quorum all the same, and say what was risked",
+        "yes": "don't ask, when it is the last machine",
+        "cluster": CLUSTER,
+        "dry_run": DRY_RUN,
+    },
+)
+def remove_machine(
+    c: Context, machine: list[str], force: bool = False, yes: bool = False, cluster: str = "", dry_run: bool = False
+) -> None:
+    """Take a machine out of the cluster while the others serve, and destroy it with its disk; dead ones, too.
+
+    With the last one the cluster ends, as by local.stop: that asks first. What is half-way out, or in, goes first.
+
+    Examples:
+        inv local.remove-machine
+        inv local.remove-machine air-02 --dry-run
+    """
+    from argosy import console
+    from argosy.operations.local import growth as operation
+
+    settings = settings_of(c, cluster)
+    leaver = operation.choose_leaver(settings, machine[0] if machine else "")
+    if dry_run:
+        console.print_steps(operation.plan_remove(settings, leaver, force=force))
+        return
+    if leaver.last:
+        question = f"{leaver.machine.name} is the last machine: end cluster {settings.cluster} with all its data?"
+        console.confirm(question, yes)
+    removed = operation.remove(settings, leaver, console.report, force=force)
+    if leaver.last:
+        console.say(f"{leaver.machine.name} is removed: cluster {settings.cluster} has ended")
+        return
+    console.table(("phase", "seconds", ""), removed.rows())
+    for line in removed.lines("removed"):
+        console.say(line)
+
+
 @task(help={"cluster": CLUSTER, "json": AS_JSON})
 def status(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show what this host carries for the cluster, then what cluster.status shows; exit with 32 unless all is well.
