@@ -5,6 +5,7 @@ The record is secrets/CLUSTER/rotation.json, beside the CA that it is about: onl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,13 @@ from pathlib import Path
 from argosy import atomic, pki
 from argosy.config import Settings
 from argosy.console import Report
+from argosy.engine import find_container
+from argosy.engine_connection import connect, refusals
 from argosy.errors import ConfigError, EngineError
+from argosy.local_names import container_name
+from argosy.model import Machine
 from argosy.operations import registry, secret_sources
+from argosy.operations.local import balancer
 from argosy.rotation import Phase, Record, parse_record
 
 HERE = "here"
@@ -79,10 +85,18 @@ def begin_phase(settings: Settings, record: Record, report: Report) -> Record:
     return record
 
 
-def refresh(settings: Settings, report: Report) -> None:
-    """Let what runs on this host use the present certificates: the registry, and the engine's trust in it."""
+def refresh(settings: Settings, machines: Sequence[Machine], report: Report) -> None:
+    """Let what runs on this host use the present certificates: the registry, the engine's trust in it, the agent of the
+    local balancer. Nothing that does not run is started."""
     try:
-        registry.renew(settings, report)
+        with connect():
+            pass
     except EngineError:
-        # No Docker here: then the registry is elsewhere, and nobody pushes to it from here.
+        report(HERE, "there is no Docker engine here, so nothing that runs here has certificates")
         return
+    registry.renew(settings, report)
+    with connect() as client:
+        with refusals(balancer.AGENT):
+            there = find_container(client, container_name(settings, balancer.AGENT))
+        if there and balancer.follow(settings, client, "", machines) != "unchanged":
+            report(balancer.BALANCER, "its agent has other certificates")

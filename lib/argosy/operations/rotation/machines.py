@@ -111,7 +111,7 @@ class RemoteMachines:
 
 def registries(settings: Settings) -> list[str]:
     """Return the names by which machines know the cluster's registry."""
-    return [settings.registry.address]
+    return [name for name in (settings.registry.address, settings.discovered_registry) if name]
 
 
 def uses(settings: Settings) -> dict[str, list[str]]:

@@ -122,7 +122,7 @@ def _phase(
     machines = [host.machine for host in hosts]
     seams = Seams(
         lambda: RemoteMachines(settings, hosts, store, secrets.gather(settings, machines, report), report),
-        lambda: here.refresh(settings, report),
+        lambda: here.refresh(settings, machines, report),
     )
     journal, clock = Journal(store, lock), SystemClock()
     return go_through(
