@@ -222,11 +222,13 @@ def _next_back(rollout: Rollout, facts: Facts | None) -> Action:
 
 
 def _gated(batch: tuple[str, ...], facts: Facts) -> Action:
-    """Begin with `batch`, unless that would take a machine out while another one is out already."""
-    others = [f"{name}: {reason}" for name, reason in sorted(facts.troubles.items()) if name not in batch]
-    if others and any(name not in facts.troubles for name in batch):
-        return Stop(f"{', '.join(batch)} can't be spared, since others are not well: {'; '.join(others)}")
-    return Begin(tuple((name, Step.DRAINING) for name in batch))
+    """Begin with those of `batch` that are out of service, which takes nothing from anybody; with the rest when all are
+    well."""
+    out = [name for name in batch if name in facts.troubles]
+    if not out and facts.troubles:
+        others = "; ".join(f"{name}: {reason}" for name, reason in sorted(facts.troubles.items()))
+        return Stop(f"{', '.join(batch)} can't be spared, since others are not well: {others}")
+    return Begin(tuple((name, Step.DRAINING) for name in out or batch))
 
 
 def advance(rollout: Rollout, event: Event, now: datetime) -> Rollout:
@@ -298,12 +300,14 @@ def _turned_back(rollout: Rollout, by: str, now: datetime) -> Rollout:
     """Those out of service go first, and at once; those in service, which are DONE, wait for their turn."""
     if rollout.back:
         return _resumed(rollout, by, now)
-    steps = {
-        name: Step.DRAINING if it.touched else Step.PENDING
-        for name, it in rollout.machines.items()
-        if it.step is not Step.DONE
-    }
+    steps = {name: _way_back(it) for name, it in rollout.machines.items() if it.step is not Step.DONE}
     return replace(_moved(rollout, steps, now), state=State.ROLLING_BACK, back=True, reason="", by=by)
+
+
+def _way_back(progress: Progress) -> Step:
+    if not progress.touched:
+        return Step.PENDING
+    return Step.DRAINING if progress.installed else Step.UNDRAINING
 
 
 def _dropped(rollout: Rollout, machines: Collection[str]) -> Rollout:

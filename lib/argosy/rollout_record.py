@@ -85,6 +85,13 @@ class Progress:
     reason: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def installed(self) -> bool:
+        """Whether an install has begun; until then the machine is as it was, at most drained."""
+        return self.step in (Step.INSTALLING, Step.CHECKING, Step.UNDRAINING, Step.DONE) or (
+            Step.INSTALLING in self.seconds
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -126,11 +133,7 @@ class Rollout:
     @property
     def drained_only(self) -> list[str]:
         """The machines that are being drained and are otherwise as they were before."""
-        return [
-            name
-            for name in self.at(Step.DRAINING)
-            if not self.back and Step.INSTALLING not in self.machines[name].seconds
-        ]
+        return [name for name in self.at(Step.DRAINING) if not self.machines[name].installed]
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -188,6 +188,14 @@ class TestForward:
         troubles = Facts({"air-01": "it is draining", "air-03": "it is draining"})
         assert next_step(ready, NOW, (), troubles) == Begin((("air-01", Step.DRAINING),))
 
+    def test_of_a_batch_those_that_are_out_come_first(self) -> None:
+        ready = prepared(rollout(3, batch="2"))
+        first = next_step(ready, NOW, (), Facts({"air-02": "its router is gone", "air-03": "it is draining"}))
+        assert first == Begin((("air-02", Step.DRAINING),))
+        at = upgraded(ready, "air-02")
+        assert next_step(at, NOW) == Survey(("air-01",))
+        assert next_step(at, NOW, (), WELL) == Begin((("air-01", Step.DRAINING),))
+
     def test_one_step_follows_the_other(self) -> None:
         at = after(prepared(rollout(1)), Began((("air-01", Step.DRAINING),)))
         seen = []
@@ -283,6 +291,14 @@ class TestBack:
     def test_a_touched_machine_that_was_to_be_tried_again_goes_back_too(self) -> None:
         at = after(self.broken(), Stopped("x"), Resumed("y"), TurnedBack("z"))
         assert next_step(at, NOW) == Begin((("air-02", Step.DRAINING),))
+
+    def test_a_machine_that_was_only_drained_just_goes_back_into_service(self) -> None:
+        at = after(prepared(rollout(2)), Began((("air-01", Step.DRAINING),)))
+        assert at.drained_only == ["air-01"]
+        for failed in (at, after(at, Failed("air-01", "no")), after(at, Failed("air-01", "no"), Resumed("x"))):
+            back = after(failed, TurnedBack("x"))
+            assert next_step(back, NOW) == Begin((("air-01", Step.UNDRAINING),))
+            assert next_step(after(back, Ended("air-01")), NOW) == Finish()
 
     def test_with_nothing_touched_there_is_nothing_to_put_back(self) -> None:
         at = after(rollout(2), Began((("air-01", Step.PREPARING),)), Failed("air-01", "no"), TurnedBack("x"))

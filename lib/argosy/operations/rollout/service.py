@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from argosy.discovery_report import newest_revision
-from argosy.errors import EtcdError, Refused
+from argosy.errors import ArgosyError, EtcdError, Refused
 from argosy.etcd import Delete, Put, unchanged
 from argosy.model import MachineState
 from argosy.operations.cluster_lock import ClusterLock
@@ -69,6 +69,24 @@ def set_state(store: Store, lock: ClusterLock, name: str, state: MachineState) -
         if done.succeeded:
             return Changed(done.revision, record.get("state") == state)
     raise EtcdError(f"{key} in etcd is written all the time by somebody else")
+
+
+def take_out(store: Store, lock: ClusterLock, name: str, wait_until_quiet: Callable[[int], None]) -> bool:
+    """Take the machine out of service, unless nobody would be left, and return whether it is out.
+
+    `wait_until_quiet`: called with the revision that routers must have applied; when it fails, a machine that was in
+    service before is put back.
+    """
+    if is_needed(store, name):
+        return False
+    changed = set_state(store, lock, name, MachineState.DRAINING)
+    try:
+        wait_until_quiet(changed.revision)
+    except ArgosyError:
+        if not changed.already:
+            set_state(store, lock, name, MachineState.ACTIVE)
+        raise
+    return True
 
 
 def _instance_deeds(store: Store, machine: str, *, drain: bool) -> Iterator[Put | Delete]:
