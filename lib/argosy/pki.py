@@ -97,10 +97,10 @@ def switch_authority(folder: Path) -> None:
         atomic.sync_folder(folder / "pki")
 
 
-def drop_authorities(folder: Path) -> None:
+def drop_authorities(folder: Path, *, now: datetime | None = None) -> None:
     """Trust the CA that signs alone. Idempotent."""
     with _locked(folder):
-        present = _ensure_ca(folder, _now())
+        present = _ensure_ca(folder, now or _now())
         if len(_read_certificates(authority_path(folder))) > 1:
             _write_authorities(folder, [present.certificate])
 
