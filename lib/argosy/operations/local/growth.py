@@ -71,7 +71,7 @@ class Leaver:
 def plan_add(settings: Settings) -> list[Step]:
     """Return what `add` would do. Raises what its preflight raises; changes nothing."""
     with _joining(settings, _silent) as (work, new):
-        return [step for phase in _add_phases(new) for step in phase.plan(work)]
+        return [step for phase in _add_phases(work, new) for step in phase.plan(work)]
 
 
 def add(settings: Settings, report: Report) -> Changed:
@@ -83,7 +83,7 @@ def add(settings: Settings, report: Report) -> Changed:
     """
     preflight.refuse_other_provider(settings)
     with lock.held(settings, ADD), _joining(settings, report) as (work, new):
-        timings = run_phases(_add_phases(new), work, report, ADD)
+        timings = run_phases(_add_phases(work, new), work, report, ADD)
         return Changed(new, work.machines, balancer.address(work.settings), timings)
 
 
@@ -100,7 +100,7 @@ def plan_remove(settings: Settings, leaver: Leaver, *, force: bool = False) -> l
     if leaver.last:
         return stop.plan_stop(settings, everything=False)
     with _leaving(settings, leaver, _silent) as work:
-        return [step for phase in _remove_phases(leaver.machine, force) for step in phase.plan(work)]
+        return [step for phase in _remove_phases(work, leaver.machine, force) for step in phase.plan(work)]
 
 
 def remove(settings: Settings, leaver: Leaver, report: Report, *, force: bool = False) -> Changed:
@@ -114,27 +114,36 @@ def remove(settings: Settings, leaver: Leaver, report: Report, *, force: bool = 
         return Changed(leaver.machine, (), balancer.address(settings), ())
     task = f"{REMOVE} {leaver.machine.name}"
     with lock.held(settings, task), _leaving(settings, leaver, report) as work:
-        timings = run_phases(_remove_phases(leaver.machine, force), work, report, task)
+        timings = run_phases(_remove_phases(work, leaver.machine, force), work, report, task)
         return Changed(leaver.machine, work.machines, balancer.address(work.settings), timings)
 
 
-def _add_phases(new: Machine) -> Sequence[Phase[Work]]:
+def _add_phases(work: Work, new: Machine) -> Sequence[Phase[Work]]:
+    resumed = work.record.joining == new.name
     return (
         NoteJoining(new),
         MachineImage(),
         Wake(new),
-        Enlist(new),
+        Enlist(new, resumed),
         Make(new),
         machine_phases.Ssh(),
-        Join(new),
+        Join(new, resumed),
         Follow(),
         Gate(),
         Settled(new),
     )
 
 
-def _remove_phases(leaver: Machine, force: bool) -> Sequence[Phase[Work]]:
-    return (NoteLeaving(leaver, force), Leave(leaver, force), Follow(), Destroy(leaver), Settled(leaver), Gate())
+def _remove_phases(work: Work, leaver: Machine, force: bool) -> Sequence[Phase[Work]]:
+    resumed = leaver.name in (work.record.leaving, work.record.joining)
+    return (
+        NoteLeaving(leaver, force),
+        Leave(leaver, force, resumed),
+        Follow(),
+        Destroy(leaver),
+        Settled(leaver),
+        Gate(),
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from argosy.errors import DeadlineExceeded, Refused
 from argosy.host import Hosts, joined
 from argosy.model import Machine, Step
 from argosy.operations import build, cloudconfig, status
-from argosy.operations.local import balancer, machine_phases, record
+from argosy.operations.local import balancer, machine_phases, patience, record
 from argosy.operations.local.procedure import Phase
 from argosy.operations.local.work import Work
 from argosy.operations.membership import adding, removing
@@ -104,8 +104,9 @@ class Enlist(Always):
 
     title = "etcd"
 
-    def __init__(self, new: Machine) -> None:
+    def __init__(self, new: Machine, resumed: bool) -> None:
         self._new = new
+        self._resumed = resumed
 
     def plan(self, work: Work) -> list[Step]:
         return _adding_steps(work, self._new, install=False)
@@ -115,7 +116,7 @@ class Enlist(Always):
         if work.states[self._new.name] == ABSENT:
             # Of an earlier machine at that address, whose data nobody has to look for.
             known_hosts.forget(settings.state_path / "known_hosts", self._new.address, settings.ssh.port)
-        return bool(_add(work, self._new, install=False).planned.steps)
+        return bool(_add(work, self._new, resumed=self._resumed, install=False).planned.steps)
 
 
 class Make(Phase[Work]):
@@ -139,15 +140,16 @@ class Join(Always):
 
     title = "install"
 
-    def __init__(self, new: Machine) -> None:
+    def __init__(self, new: Machine, resumed: bool) -> None:
         self._new = new
+        self._resumed = resumed
 
     def plan(self, work: Work) -> list[Step]:
         before = _adding_steps(work, self._new, install=False)
         return [step for step in _adding_steps(work, self._new, install=True) if step not in before]
 
     def run(self, work: Work) -> bool:
-        return bool(_add(work, self._new, install=True).planned.steps)
+        return bool(_add(work, self._new, resumed=self._resumed, install=True).planned.steps)
 
 
 class Follow(Phase[Work]):
@@ -196,16 +198,21 @@ class Leave(Always):
 
     title = "leave"
 
-    def __init__(self, leaver: Machine, force: bool) -> None:
+    def __init__(self, leaver: Machine, force: bool, resumed: bool) -> None:
         self._leaver = leaver
         self._force = force
+        self._resumed = resumed
 
     def plan(self, work: Work) -> list[Step]:
         return _removing_plan(work, self._leaver, self._force).steps
 
     def run(self, work: Work) -> bool:
         existing, word = _existing(work, self._leaver).address, self._leaver.address
-        return bool(removing.remove(work.settings, existing, word, work.report, force=self._force).steps)
+
+        def act() -> Planned:
+            return removing.remove(work.settings, existing, word, work.report, force=self._force)
+
+        return bool((patience.once_free(work.settings, work.report, act) if self._resumed else act()).steps)
 
 
 class Destroy(Phase[Work]):
@@ -255,9 +262,13 @@ def _members_away(work: Work, machines: Sequence[Machine]) -> str:
     return "; ".join([seen.reason] if seen.reason else seen.member_reasons.values())
 
 
-def _add(work: Work, new: Machine, *, install: bool) -> adding.Added:
+def _add(work: Work, new: Machine, *, resumed: bool, install: bool) -> adding.Added:
     existing, options = _existing(work, new).address, adding.Options(install=install)
-    return adding.add(work.settings, existing, f"{new.name}={new.address}", work.report, options)
+
+    def act() -> adding.Added:
+        return adding.add(work.settings, existing, f"{new.name}={new.address}", work.report, options)
+
+    return patience.once_free(work.settings, work.report, act) if resumed else act()
 
 
 def _adding_steps(work: Work, new: Machine, *, install: bool) -> list[Step]:

@@ -175,6 +175,7 @@ class Gate(Phase[Work]):
 
     def _problems(self, work: Work, hosts: Hosts) -> list[str]:
         seen = status.observe(work.settings, hosts)
+        work.releases = seen.releases
         mixed = seen.differences() if self.takes_mixed_releases else []
         problems = [problem for problem in seen.problems() if problem not in mixed]
         if not work.settings.discovery.enabled:

@@ -21,7 +21,9 @@ from argosy.operations.local import (
     machine_phases,
     preflight,
     preparing,
+    record,
     retry,
+    upgrading,
 )
 from argosy.operations.local.procedure import Phase, Timing, run_phases
 from argosy.operations.local.work import Work
@@ -101,7 +103,10 @@ def start(settings: Settings, count: int, report: Report) -> Started:
     preflight.refuse_other_provider(settings)
     with lock.held(settings, "local.start"), _prepared(settings, count, report) as work:
         timings = run_phases(PHASES, work, report, f"local.start {count}")
-        release = work.record.release or work.newest_release
+        for version in work.releases:
+            # After a rollout that was not ours, as by cluster.rolling-upgrade.
+            upgrading.remember_release(work.settings, version)
+        release = record.load(settings).release or work.newest_release
         return Started(
             machines=work.machines,
             balancer=balancer.address(work.settings),
