@@ -107,7 +107,8 @@ def rotate(
         raise ConfigError("the CA is changed by itself; its certificates are all new then", "ca")
     wish = Wish(tuple(only), certificates, ca)
     steps = rotation.plan(settings, wish)
-    if dry_run:
+    # One that was begun and is only to be waited for has no steps left, either.
+    if dry_run or (not steps and rotation.read_record(settings) is None):
         console.print_steps(steps)
         return
     for step in steps:
