@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from argosy import inventory
 from argosy.addressing import machine_numbered, machines_wanted
 from argosy.config import Settings, load
-from argosy.errors import ConfigError, Refused
+from argosy.errors import ConfigError, LockHeld, Refused
 from argosy.model import Machine
-from argosy.operations.local import choice, growth, record
+from argosy.operations.local import choice, growth, patience, record
+from argosy.operations.local.facts import HostFacts
+from argosy.operations.local.growth_phases import NoteJoining, Settled
 from argosy.operations.local.record import Record
-from argosy.providers.base import ABSENT, RUNNING, Boot
+from argosy.operations.local.work import Work
+from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
+from argosy.providers.container import EngineFacts
 from argosy.providers.vagrant import VagrantMachines
 
 
@@ -113,6 +117,70 @@ def test_the_last_machine_is_the_end_of_the_cluster(tmp_path: Path) -> None:
     assert growth.choose_leaver(chosen) == growth.Leaver(numbered(1)[0], last=True)
     record.save(chosen, Record(leaving="air-02"))
     assert growth.choose_leaver(chosen) == growth.Leaver(numbered(2)[0], last=False)
+
+
+class Gone:
+    """A provider that notes what it is told to destroy."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def remove(self, machine: Machine) -> bool:
+        self.log.append(f"destroy {machine.name}")
+        return True
+
+
+def work_on(root: Path, known: Record, **states: str) -> Work:
+    """Return what the phases work with, without a host behind it."""
+    chosen = settings(root)
+    record.save(chosen, known)
+    observed = HostFacts(EngineFacts(1), {}, [], [])
+    named = {name.replace("_", "-"): state for name, state in states.items()}
+    return Work(chosen, numbered(1, 2), cast(Any, None), observed, named, known, lambda _subject, _message: None)
+
+
+def test_what_an_earlier_machine_left_goes_before_its_name_is_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(Work, "provider", lambda *_: Gone(log))
+    work = work_on(tmp_path, Record(bip="172.18.42.1/16"), air_01=RUNNING, air_02=STOPPED)
+    phase = NoteJoining(numbered(2)[0])
+    assert phase.run(work)
+    assert log == ["destroy air-02"]
+    assert work.states["air-02"] == ABSENT
+    assert record.load(work.settings) == Record(bip="172.18.42.1/16", joining="air-02")
+    # From here on what is there is a newcomer that is half-way in.
+    again = work_on(tmp_path, record.load(work.settings), air_01=RUNNING, air_02=RUNNING)
+    assert not phase.should_run(again)
+
+
+def test_only_the_machine_that_is_through_is_settled(tmp_path: Path) -> None:
+    work = work_on(tmp_path, Record(joining="air-04", leaving="air-02"))
+    assert Settled(numbered(2)[0]).run(work)
+    assert record.load(work.settings) == Record(joining="air-04")
+    assert not Settled(numbered(2)[0]).run(work)
+
+
+def test_the_lock_of_a_killed_run_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "SPARE_SECONDS", -29.8)
+    told: list[str] = []
+    left = [1, 2, 3]
+
+    def act() -> str:
+        if left:
+            left.pop()
+            raise LockHeld("the cluster is being changed by somebody", "somebody")
+        return "done"
+
+    def stubborn() -> str:
+        raise LockHeld("the cluster is being changed by somebody", "somebody")
+
+    assert patience.once_free(settings(), lambda subject, _message: told.append(subject), act) == "done"
+    assert told == ["lock"]
+    with pytest.raises(LockHeld):
+        patience.once_free(settings(), lambda _subject, _message: None, stubborn)
 
 
 class Told:

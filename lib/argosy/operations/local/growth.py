@@ -29,7 +29,7 @@ from argosy.operations.local.growth_phases import (
     Settled,
     Wake,
 )
-from argosy.operations.local.procedure import Phase, Timing, run_phases
+from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
 from argosy.operations.local.work import Work
 from argosy.providers.base import ABSENT
 from argosy.providers.vagrant import refuse_without_vagrant
@@ -48,7 +48,7 @@ class Changed:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return phase, seconds and what it did, for a table."""
-        return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in self.timings]
+        return rows_of(self.timings)
 
     def lines(self, outcome: str) -> list[str]:
         """Return what a person wants to know in the end. `outcome`: what became of the machine."""

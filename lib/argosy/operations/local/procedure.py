@@ -44,6 +44,11 @@ class Timing:
     changed: bool
 
 
+def rows_of(timings: Sequence[Timing]) -> list[tuple[str, str, str]]:
+    """Return phase, seconds and what it did, for a table."""
+    return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in timings]
+
+
 def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: str) -> list[Timing]:
     """Run the phases that should run, in order; stop at the first that fails.
 

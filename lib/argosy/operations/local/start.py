@@ -25,7 +25,7 @@ from argosy.operations.local import (
     retry,
     upgrading,
 )
-from argosy.operations.local.procedure import Phase, Timing, run_phases
+from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
 from argosy.operations.local.work import Work
 from argosy.providers.vagrant import refuse_without_vagrant
 
@@ -70,13 +70,16 @@ class Started:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return phase, seconds and what it did, for a table."""
-        return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in self.timings]
+        return rows_of(self.timings)
 
     def lines(self) -> list[str]:
         """Return what a person wants to know in the end."""
         count = len(self.machines)
         healthy = f"{count} {'machine is' if count == 1 else 'machines are'} healthy"
-        newer = f"release {self.newest_release} is in the registry; the machines stay with {self.release}"
+        newer = (
+            f"release {self.newest_release} is in the registry, the machines stay with {self.release}: "
+            f"`inv local.rolling-upgrade` changes that"
+        )
         return [
             *(f"{machine.name}  {machine.address}" for machine in self.machines),
             f"registry  {self.registry}",
