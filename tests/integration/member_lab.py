@@ -58,12 +58,18 @@ class Lab:
     """`size` machines that are installed, air-01 and so on at 127.0.8.1, with etcd on the first `max_members`."""
 
     def __init__(
-        self, folder: Path, programs: Path, patch: pytest.MonkeyPatch, size: int, max_members: int = 5
+        self,
+        folder: Path,
+        programs: Path,
+        patch: pytest.MonkeyPatch,
+        size: int,
+        max_members: int = 5,
+        timeout_seconds: float = 2.0,
     ) -> None:
         self.cluster = EtcdCluster(folder, programs, size=min(size, max_members))
         ports = {"client_port": self.cluster.client_port, "peer_port": self.cluster.peer_port}
         self.settings: Settings = self.cluster.settings(
-            etcd={**ports, "timeout_seconds": 2.0, "max_members": max_members},
+            etcd={**ports, "timeout_seconds": timeout_seconds, "max_members": max_members},
             registry={"address": "10.0.0.9:5000"},
             images={"etcd": {"context": "etcd"}},
             discovery={"check_seconds": 0.01, "ttl_seconds": 2},

@@ -35,8 +35,8 @@ def programs(request: pytest.FixtureRequest) -> Path:
 def make(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     with ExitStack() as stack:
 
-        def make(size: int, max_members: int = 5) -> Lab:
-            lab = Lab(tmp_path, programs, monkeypatch, size, max_members)
+        def make(size: int, max_members: int = 5, timeout_seconds: float = 2.0) -> Lab:
+            lab = Lab(tmp_path, programs, monkeypatch, size, max_members, timeout_seconds)
             stack.callback(lab.cluster.stop)
             lab.start()
             return lab
@@ -265,7 +265,7 @@ class TestRemoving:
         assert lab.voters() == ["air-01"]
 
     def test_a_lost_quorum_is_made_good_by_force_with_all_that_was_there(self, make: Make) -> None:
-        lab = make(2)
+        lab = make(2, timeout_seconds=1.0)
         with lab.store() as store:
             store.put("/settings/kept", "yes")
         lab.power_off("air-02")
@@ -282,8 +282,21 @@ class TestRemoving:
         assert not [key for key in lab.stored() if "air-02" in key]
         assert len(list((lab.settings.state_path / "backups").iterdir())) == 1
 
+    def test_a_client_goes_by_force_while_etcd_can_t_be_told(self, make: Make) -> None:
+        lab = make(3, max_members=2, timeout_seconds=1.0)
+        lab.power_off("air-02")
+        with pytest.raises(QuorumAtRisk, match="what it holds of air-03 stays there"):
+            remove(lab, "air-03")
+        done = remove(lab, "air-03", force=True)
+        assert steps(done) == [
+            "air-03: stop its services, for good",
+            "air-03: stop its etcd, remove its data and all secrets",
+            "here: forget air-03: its place in the inventory, host key and cloud-config file",
+        ]
+        assert lab.known() == ["air-01", "air-02"]
+
     def test_the_last_healthy_one_leaves_its_data_here(self, make: Make) -> None:
-        lab = make(2)
+        lab = make(2, timeout_seconds=1.0)
         lab.power_off("air-02")
         with pytest.raises(QuorumAtRisk):
             remove(lab, "air-01", existing="air-02")

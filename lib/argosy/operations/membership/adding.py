@@ -70,7 +70,7 @@ def add(settings: Settings, existing: str, new: str, report: Report, options: Op
         _member_plan(work, _newcomer(work), find_leaver(work, options.replace) if options.replace else None)
         ttl = settings.rollout.lock_ttl_seconds
         with cluster_lock.held(work.store, TASK, ttl_seconds=ttl, report=report) as work.lock:
-            work.look()
+            work.look_well()
             added = _planned(work, options)
             for note in added.planned.notes:
                 report(added.machine.name, note)

@@ -78,6 +78,13 @@ class Work:
         self.seen = observe(self.store, self.known, [self.new] if self.new else [])
         return self.seen
 
+    def look_well(self) -> Seen:
+        """Look again, and raise EtcdError when not all can be seen: that would be left out of the plan."""
+        seen = self.look()
+        if seen.reason:
+            raise EtcdError(seen.reason)
+        return seen
+
     def reach(self, *machines: Machine) -> None:
         """Use the etcd of these machines, too."""
         self.stack.enter_context(reaching(self.store, self.settings, machines, self.hosts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.errors import EtcdError, LockHeld
+from argosy.etcd.snapshots import Snapshot
 from argosy.membership import Deed, MemberStep, Plan, Remove, plan_membership
 from argosy.model import Step
 from argosy.operations import cluster_lock
@@ -39,14 +40,15 @@ def remove(settings: Settings, existing: str, word: str, report: Report, *, forc
     """
     with opened(settings, existing, report, force=force) as work:
         leaver = find_leaver(work, word)
-        for step in _plan(work, leaver).steps:
+        members = _plan(work, leaver)
+        if members.has(Deed.SAVE) or (work.seen.reason and members.risk and not members.steps):
+            return _without_etcd(work, leaver, members)
+        for step in members.steps:
             if step.deed is Deed.REFORM:
                 _reform(work, leaver, step)
-            elif step.deed is Deed.SAVE:
-                return _give_up(work, leaver)
         ttl = settings.rollout.lock_ttl_seconds
         with cluster_lock.held(work.store, TASK, ttl_seconds=ttl, report=report) as work.lock:
-            work.look()
+            work.look_well()
             planned = _planned(work, leaver, _plan(work, leaver))
             for note in planned.notes:
                 report(leaver.name, note)
@@ -78,9 +80,7 @@ def _planned(work: Work, leaver: Leaver, members: Plan) -> Planned:
 def _reform(work: Work, leaver: Leaver, step: MemberStep) -> None:
     """Let the healthy rest be a new etcd cluster with the present data. There is no lock: etcd would not survive it."""
     _refuse_held(work)
-    now = stamp(SystemClock().now())
-    snapshot = work.store.snapshot(work.settings.state_path / FOLDER / f"before-removing-{leaver.name}-{now}.db")
-    work.report("etcd", f"saved its data, of {snapshot.member}, in {snapshot.path}")
+    snapshot = _save(work, leaver)
     members = [machine for name in step.others if (machine := work.seen.machine(name))]
     others = [it for it in work.seen.machines if it not in members and work.seen.cluster.member(it.name)]
     token = new_token(work.settings)
@@ -88,19 +88,25 @@ def _reform(work: Work, leaver: Leaver, step: MemberStep) -> None:
     work.look()
 
 
-def _give_up(work: Work, leaver: Leaver) -> Planned:
-    """Save what the last healthy member holds, and take its machine out. Nobody is left to be told of it."""
+def _without_etcd(work: Work, leaver: Leaver, members: Plan) -> Planned:
+    """Take the machine out by force while etcd, without a quorum, can neither be told nor hold a lock. What only its
+    member holds is saved here first."""
     _refuse_held(work)
-    members = _plan(work, leaver)
-    now = stamp(SystemClock().now())
-    snapshot = work.store.snapshot(work.settings.state_path / FOLDER / f"before-removing-{leaver.name}-{now}.db")
     work.report("etcd", f"risked by force: {members.risk}")
-    work.report("etcd", f"saved all that it held in {snapshot.path}: inv cluster.restore brings it to other machines")
+    if members.has(Deed.SAVE):
+        _save(work, leaver)
     planned = Planned((*leaving(work, leaver, ()), *forgetting(work, leaver)), (members.risk,))
     for each in planned.actions:
         work.report(each.step.subject, each.step.action)
         each.run()
     return planned
+
+
+def _save(work: Work, leaver: Leaver) -> Snapshot:
+    now = stamp(SystemClock().now())
+    snapshot = work.store.snapshot(work.settings.state_path / FOLDER / f"before-removing-{leaver.name}-{now}.db")
+    work.report("etcd", f"all that {snapshot.member} holds is saved in {snapshot.path}, for inv cluster.restore")
+    return snapshot
 
 
 def _refuse_held(work: Work) -> None:
