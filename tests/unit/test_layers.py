@@ -41,6 +41,7 @@ LAYERS: list[set[str]] = [
         "rollout_events",
         "rollout_plan",
         "rollout_record",
+        "rollout_scripts",
         "secret_transfer",
         "secret_uses",
         "rotation",
@@ -68,6 +69,7 @@ LAYERS: list[set[str]] = [
         "verification",
     },
     {"atomic", "console"},
+    {"rollout_view"},
     {
         "host",
         "ssh",

@@ -269,7 +269,7 @@ def test_the_command_pull_pulls_and_does_nothing_else(
 ) -> None:
     here = machine(tmp_path)
     write_release(here.release, {"web": {"image": "web"}})
-    pulled = []
+    pulled: list[str] = []
 
     def pull(_docker: object, _machine: object, wanted: release.Release, _say: object) -> None:
         pulled.extend(wanted.images)

@@ -9,6 +9,7 @@ from datetime import datetime
 from argosy import rollout_events as told
 from argosy.errors import Refused
 from argosy.etcd import Put
+from argosy.operations import journal
 from argosy.operations.journal import RELEASE, Journal, new_id, read_release, release_text
 from argosy.operations.rollout.crew import Crew
 from argosy.operations.rollout.driver import Driver
@@ -68,15 +69,15 @@ def upgrade(wish: Wish, operator: Operator) -> Rollout:
     Raises what `decide` does, and Refused while no window is open, with nothing changed; what `Driver.run` raises for
     what goes wrong on the way.
     """
-    journal = Journal(operator.store, operator.lock)
+    record = Journal(operator.store, operator.lock)
     now = operator.clock.now()
-    decision = decide(wish, journal.read(), operator.machines, operator.newest, operator.name, now)
+    decision = decide(wish, record.read(), operator.machines, operator.newest, operator.name, now)
     rollout = decision.rollout
     if not decision.resumed and not rollout.machines:
         return _already(rollout, operator)
     if not rollout.back and rollout.unfinished and (closed := operator.closed(now)):
         raise Refused(f"{closed}: nothing was changed")
-    journal.write(rollout)
+    record.write(rollout)
     operator.events(told.Planned(at=now, rollout=rollout, resumed=decision.resumed))
     done = Driver(operator, rollout).run()
     if done.state is State.DONE:
@@ -89,11 +90,7 @@ def abort(operator: Operator) -> Rollout:
 
     Raises Refused when there is none.
     """
-    journal = Journal(operator.store, operator.lock)
-    rollout = journal.read()
-    if rollout is None:
-        raise Refused("there is no rollout that could be given up")
-    clock = operator.clock
+    record, clock, rollout = Journal(operator.store, operator.lock), operator.clock, unfinished(operator.store)
     drained, checked = rollout.drained_only, rollout.at(Step.UNDRAINING)
     for name in [*drained, *checked]:
         operator.machines.undrain(name)
@@ -104,10 +101,18 @@ def abort(operator: Operator) -> Rollout:
         if it.touched and it.step not in (Step.DONE, Step.ROLLED_BACK) and name not in drained:
             message = f"it is half-way, perhaps out of service: inv cluster.upgrade-machine {name} mends that"
             operator.events(told.Said(at=clock.now(), machine=name, message=message))
-    journal.close(rollout)
-    journal.note(clock.now(), f"rollout {rollout.id} to release {rollout.release}", str(rollout.state))
+    record.close(rollout)
+    record.note(clock.now(), f"rollout {rollout.id} to release {rollout.release}", str(rollout.state))
     release, state = str(rollout.release), str(rollout.state)
     operator.events(told.Ended(at=clock.now(), state=state, release=release, seconds=0, reason=rollout.reason))
+    return rollout
+
+
+def unfinished(store: journal.Store) -> Rollout:
+    """Return the rollout in progress or stopped. Raises Refused when there is none."""
+    rollout = journal.read_rollout(store)
+    if rollout is None:
+        raise Refused("there is no rollout that could be given up")
     return rollout
 
 
