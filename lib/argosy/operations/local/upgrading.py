@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from argosy import etcd, inventory
 from argosy.config import Settings
@@ -14,47 +14,88 @@ from argosy.errors import Refused
 from argosy.local_settings import localized
 from argosy.model import Step
 from argosy.operations import journal, registry
-from argosy.operations.local import choice, host_phases, lock, preflight, preparing, record
+from argosy.operations.clock import SystemClock
+from argosy.operations.local import choice, host_phases, lock, patience, preflight, preparing, record
 from argosy.operations.local.procedure import Phase, run_phases
 from argosy.operations.local.work import Work
+from argosy.operations.rollout import running
+from argosy.operations.rollout.running import Flags
+from argosy.operations.rollout.seams import Events
+from argosy.operations.rollout.upgrading import Wish
+from argosy.rollout_events import Said
 from argosy.rollout_record import Rollout, State
 
 BUILD: Sequence[Phase[Work]] = (host_phases.Registry(), host_phases.Images(), host_phases.Release())
 
 
-def plan_build(settings: Settings, release: str = "") -> list[Step]:
-    """Return what `prepared` would do before anything is upgraded. Changes nothing."""
+@dataclass(frozen=True)
+class Upgrade:
+    """An upgrade whose release is in the registry. `machine`: only this one; `resumed`: a rollout was in progress."""
+
+    work: Work
+    flags: Flags
+    task: str
+    machine: str
+    resumed: bool
+
+    def plan(self, events: Events) -> list[Step]:
+        """Return what `run` would do. Raises what the cluster's preflight raises; changes nothing."""
+        return running.plan(self.work.settings, self._existing, self._wish(), events)
+
+    def run(self, events: Events) -> Rollout:
+        """Bring the release to the machines, and return what was done. Raises what `running.upgrade` does."""
+        settings = self.work.settings
+
+        def act() -> Rollout:
+            return running.upgrade(settings, self._existing, self._wish(), events, self.task)
+
+        def tell(subject: str, message: str) -> None:
+            events(Said(at=SystemClock().now(), message=f"{subject}: {message}"))
+
+        done = patience.once_free(settings, tell, act) if self.resumed else act()
+        if done.whole and done.state is State.DONE:
+            remember_release(settings, done.release.version)
+        return done
+
+    @property
+    def _existing(self) -> str:
+        return self.work.machines[0].address
+
+    def _wish(self) -> Wish:
+        return running.wish(self.work.settings, self.flags, self.machine)
+
+
+def plan(settings: Settings, flags: Flags, task: str, events: Events, machine: str = "") -> list[Step]:
+    """Return what `prepared` and `Upgrade.run` would do. Changes nothing.
+
+    What is not built yet has no version: shown is the way to the newest release that there is.
+    """
     with _looked(settings, _silent) as work:
-        if release or _in_progress(work.settings) is not None:
-            return []
-        return [step for phase in BUILD for step in phase.plan(work)]
+        begun = _in_progress(work)
+        steps = [step for phase in _phases(flags, begun) for step in phase.plan(work)]
+        return steps + Upgrade(work, flags, task, machine, begun is not None).plan(events)
 
 
 @contextmanager
-def prepared(settings: Settings, task: str, report: Report, release: str = "") -> Iterator[None]:
-    """Hold the local cluster's lock, with what changed in a new release that is in the registry.
+def prepared(settings: Settings, flags: Flags, task: str, report: Report, machine: str = "") -> Iterator[Upgrade]:
+    """Hold the local cluster's lock, build and push what changed, and give the upgrade to the new release.
 
-    Nothing is built for a `release` that is there already, or while a rollout is in progress: that one is gone on with,
-    to its own release. Raises Refused when there is no cluster, or a machine is half-way in or out, and what the phases
-    raise.
+    Nothing is built for a release that is named, or while a rollout is in progress: that one is gone on with, to its
+    own release. Raises Refused when there is no cluster, or a machine is half-way in or out, and what the phases raise.
     """
     with lock.held(settings, task), _looked(settings, report) as work:
-        begun = _in_progress(work.settings)
+        begun = _in_progress(work)
         if begun is not None:
             report("rollout", f"{begun.id} to release {begun.release} is {begun.state}: nothing new is built for it")
-        elif not release:
-            run_phases(BUILD, work, report, task)
-        yield
-
-
-def remember(settings: Settings, done: Rollout) -> None:
-    """Remember the release that all machines have now: what `local.start` speaks of. Idempotent."""
-    if done.whole and done.state is State.DONE and done.release.version:
-        remember_release(settings, done.release.version)
+        run_phases(_phases(flags, begun), work, report, task)
+        yield Upgrade(work, flags, task, machine, begun is not None)
 
 
 def remember_release(settings: Settings, version: str) -> None:
-    """The same, by the release's version. Raises Refused when the registry lacks it."""
+    """Remember the release that all machines have now: what `local.start` speaks of. Idempotent.
+
+    Raises Refused when the registry lacks it.
+    """
     known = record.load(settings)
     if known.release is None or known.release.version != version:
         record.save(settings, replace(known, release=registry.current_release(localized(settings), version)))
@@ -74,9 +115,13 @@ def _looked(settings: Settings, report: Report) -> Iterator[Work]:
         yield work
 
 
-def _in_progress(settings: Settings) -> Rollout | None:
+def _phases(flags: Flags, begun: Rollout | None) -> Sequence[Phase[Work]]:
+    return () if flags.release or begun else BUILD
+
+
+def _in_progress(work: Work) -> Rollout | None:
     """Return the rollout that goes on or was stopped. Raises EtcdError."""
-    with etcd.connect(settings, inventory.load(settings)) as store:
+    with etcd.connect(work.settings, work.machines) as store:
         return journal.read_rollout(store)
 
 
