@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,15 +11,18 @@ from argosy import inventory
 from argosy.addressing import machine_numbered, machines_wanted
 from argosy.config import Settings, load
 from argosy.errors import ConfigError, LockHeld, Refused
-from argosy.model import Machine
-from argosy.operations.local import choice, growth, patience, record
+from argosy.model import Image, Machine
+from argosy.operations import registry
+from argosy.operations.local import choice, growth, patience, record, upgrading
 from argosy.operations.local.facts import HostFacts
 from argosy.operations.local.growth_phases import NoteJoining, Settled
 from argosy.operations.local.record import Record
 from argosy.operations.local.work import Work
+from argosy.operations.rollout.running import Flags
 from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
 from argosy.providers.container import EngineFacts
 from argosy.providers.vagrant import VagrantMachines
+from argosy.rollout_record import Options, Release, Rollout, State
 
 
 def settings(root: Path = Path("/nowhere"), **section: Any) -> Settings:
@@ -181,6 +185,43 @@ def test_the_lock_of_a_killed_run_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     assert told == ["lock"]
     with pytest.raises(LockHeld):
         patience.once_free(settings(), lambda _subject, _message: None, stubborn)
+
+
+ROLLOUT = Rollout(
+    id="1",
+    release=Release("0.1.1"),
+    state=State.STOPPED,
+    options=Options(),
+    machines={},
+    order=(),
+    started=datetime(2026, 1, 31, tzinfo=UTC),
+    by="somebody",
+)
+
+
+def test_nothing_is_built_for_a_release_that_is_there_or_on_its_way() -> None:
+    assert upgrading.build_phases(Flags(), None) == upgrading.BUILD
+    assert upgrading.build_phases(Flags(rollback=True), None) == upgrading.BUILD
+    assert upgrading.build_phases(Flags(release="0.1.0"), None) == ()
+    assert upgrading.build_phases(Flags(), ROLLOUT) == ()
+
+
+def test_the_release_that_all_machines_have_is_remembered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def current_release(_settings: Settings, version: str) -> Image:
+        asked.append(version)
+        return Image("installer", "air/installer", version, "sha256:new")
+
+    monkeypatch.setattr(registry, "current_release", current_release)
+    chosen = settings(tmp_path)
+    record.save(chosen, Record(bip="172.18.42.1/16"))
+    upgrading.remember_release(chosen, "0.1.1")
+    upgrading.remember_release(chosen, "0.1.1")
+    assert asked == ["0.1.1"]
+    found = record.load(chosen)
+    assert found.bip == "172.18.42.1/16"
+    assert found.release == Image("installer", "air/installer", "0.1.1", "sha256:new")
 
 
 class Told:

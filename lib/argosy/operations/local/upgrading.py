@@ -72,7 +72,7 @@ def plan(settings: Settings, flags: Flags, task: str, events: Events, machine: s
     """
     with _looked(settings, _silent) as work:
         begun = _in_progress(work)
-        steps = [step for phase in _phases(flags, begun) for step in phase.plan(work)]
+        steps = [step for phase in build_phases(flags, begun) for step in phase.plan(work)]
         return steps + Upgrade(work, flags, task, machine, begun is not None).plan(events)
 
 
@@ -87,7 +87,7 @@ def prepared(settings: Settings, flags: Flags, task: str, report: Report, machin
         begun = _in_progress(work)
         if begun is not None:
             report("rollout", f"{begun.id} to release {begun.release} is {begun.state}: nothing new is built for it")
-        run_phases(_phases(flags, begun), work, report, task)
+        run_phases(build_phases(flags, begun), work, report, task)
         yield Upgrade(work, flags, task, machine, begun is not None)
 
 
@@ -115,7 +115,8 @@ def _looked(settings: Settings, report: Report) -> Iterator[Work]:
         yield work
 
 
-def _phases(flags: Flags, begun: Rollout | None) -> Sequence[Phase[Work]]:
+def build_phases(flags: Flags, begun: Rollout | None) -> Sequence[Phase[Work]]:
+    """Return what makes the release: nothing when there is one already that is meant."""
     return () if flags.release or begun else BUILD
 
 
