@@ -93,6 +93,7 @@ class Wake(Phase[Work]):
             waiting(_members_away, work, stopped)
         except StillWaiting as error:
             raise DeadlineExceeded(f"after {deadline:g} s: {error.last_attempt.result()}") from None
+        work.states = {**work.states, **{machine.name: RUNNING for machine in stopped}}
         return True
 
     def _stopped(self, work: Work) -> list[Machine]:
