@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from invoke.collection import Collection
 
 from argosy.defaults import DEFAULTS
@@ -9,8 +11,17 @@ from argosy.defaults import DEFAULTS
 
 def root_collection() -> Collection:
     """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
-    from argosy.tasks import build, cluster, discovery, local, registry
+    from argosy.tasks import build, cluster, discovery, local, membership, registry, rollouts, secrets
 
-    namespace = Collection(build, registry, cluster, discovery, local)
+    namespace = Collection(build, registry, _with_tasks_of(cluster, membership, rollouts), secrets, discovery, local)
     namespace.configure(DEFAULTS)
+    return namespace
+
+
+def _with_tasks_of(module: ModuleType, *others: ModuleType) -> Collection:
+    """Return the namespace of `module` with the tasks of the others in it, too."""
+    namespace = Collection.from_module(module)
+    for other in others:
+        for name, task in Collection.from_module(other).tasks.items():
+            namespace.add_task(task, name=name)
     return namespace

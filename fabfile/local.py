@@ -9,9 +9,16 @@ from argosy.tasking import settings_of, task
 if TYPE_CHECKING:
     from invoke.context import Context
 
+    from argosy.config import Settings
+    from argosy.operations.rollout.running import Flags
+
 CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
 DRY_RUN = "print the plan, change nothing"
 AS_JSON = "print JSON"
+AS_EVENTS = "print JSON: each event on a line as it comes, or the plan"
+RELEASE = "the version to go to, any that the registry has; then nothing is built"
+ROLLBACK = "put the machines of a stopped rollout back; with a new one, put all back as soon as a machine fails"
+YES = "don't ask on a terminal"
 
 
 @task(
@@ -70,6 +77,168 @@ def stop(c: Context, all: bool = False, cluster: str = "", dry_run: bool = False
         return
     done = operation.stop(settings, console.report, everything=all)
     console.say(f"cluster {settings.cluster}: {'stopped' if done else 'nothing to stop'}")
+
+
+@task(help={"cluster": CLUSTER, "dry_run": DRY_RUN})
+def add_machine(c: Context, cluster: str = "", dry_run: bool = False) -> None:
+    """Make ONE MORE machine, which joins the cluster and installs what the others run, while they serve.
+
+    It gets the lowest number that is free, up to local.max_machines. A machine that a killed run left half-way in is
+    completed first, instead; when that is done, the same again makes another one.
+
+    Examples:
+        inv local.add-machine --dry-run
+        inv local.add-machine
+    """
+    from argosy import console
+    from argosy.operations.local import growth as operation
+
+    settings = settings_of(c, cluster)
+    if dry_run:
+        console.print_steps(operation.plan_add(settings))
+        return
+    added = operation.add(settings, console.report)
+    console.table(("phase", "seconds", ""), added.rows())
+    for line in added.lines("added"):
+        console.say(line)
+
+
+@task(
+    words="machine",
+    words_max=1,
+    help={
+        "machine": "its name or address; the last by number when left out",
+        "force": "do what risks etcd's quorum all the same, and say what was risked",
+        "yes": "don't ask, when it is the last machine",
+        "cluster": CLUSTER,
+        "dry_run": DRY_RUN,
+    },
+)
+def remove_machine(
+    c: Context, machine: list[str], force: bool = False, yes: bool = False, cluster: str = "", dry_run: bool = False
+) -> None:
+    """Take a machine out of the cluster while the others serve, and destroy it with its disk; dead ones, too.
+
+    With the last one the cluster ends, as by local.stop: that asks first. What is half-way out, or in, goes first.
+
+    Examples:
+        inv local.remove-machine
+        inv local.remove-machine air-02 --dry-run
+    """
+    from argosy import console
+    from argosy.operations.local import growth as operation
+
+    settings = settings_of(c, cluster)
+    leaver = operation.choose_leaver(settings, machine[0] if machine else "")
+    if dry_run:
+        console.print_steps(operation.plan_remove(settings, leaver, force=force))
+        return
+    if leaver.last:
+        question = f"{leaver.machine.name} is the last machine: end cluster {settings.cluster} with all its data?"
+        console.confirm(question, yes)
+    removed = operation.remove(settings, leaver, console.report, force=force)
+    if leaver.last:
+        console.say(f"{leaver.machine.name} is removed: cluster {settings.cluster} has ended")
+        return
+    console.table(("phase", "seconds", ""), removed.rows())
+    for line in removed.lines("removed"):
+        console.say(line)
+
+
+@task(
+    help={
+        "machine": "its name or address",
+        "release": RELEASE,
+        "rollback": ROLLBACK,
+        "yes": YES,
+        "cluster": CLUSTER,
+        "dry_run": DRY_RUN,
+        "json": AS_EVENTS,
+    }
+)
+def upgrade_machine(
+    c: Context,
+    machine: str,
+    release: str = "",
+    rollback: bool = False,
+    yes: bool = False,
+    cluster: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Build and push what changed, then upgrade one machine, while the others serve.
+
+    Examples:
+        inv local.upgrade-machine air-02
+        inv local.upgrade-machine air-02 --release 0.1.3 --dry-run
+    """
+    from argosy.operations.rollout.running import Flags
+
+    flags = Flags(release=release, batch="1", rollback=rollback)
+    _upgrade(settings_of(c, cluster), flags, f"local.upgrade-machine {machine}", yes, dry_run, json, machine=machine)
+
+
+@task(
+    help={
+        "release": RELEASE,
+        "batch": "machines at once: a number, or a share such as 25% (rollout.batch)",
+        "canary": "begin with a single machine",
+        "soak": "seconds that upgraded machines are watched before the next batch (rollout.soak_seconds)",
+        "rollback": ROLLBACK,
+        "yes": YES,
+        "cluster": CLUSTER,
+        "dry_run": DRY_RUN,
+        "json": AS_EVENTS,
+    }
+)
+def rolling_upgrade(
+    c: Context,
+    release: str = "",
+    batch: str = "",
+    canary: bool = False,
+    soak: float = -1.0,
+    rollback: bool = False,
+    yes: bool = False,
+    cluster: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Build and push what changed, then upgrade all machines, one batch after the other; stop at the first failure.
+
+    While a rollout is stopped or goes on, nothing new is built: the same again goes on with it, --rollback puts its
+    machines back, and `inv cluster.rolling-upgrade MACHINE --abort` gives it up.
+
+    Examples:
+        inv local.rolling-upgrade --yes
+        inv local.rolling-upgrade --canary --soak 60 --rollback
+        inv local.rolling-upgrade --dry-run
+    """
+    from argosy.operations.rollout.running import Flags
+
+    flags = Flags(release, batch, canary, None if soak < 0 else soak, rollback)
+    _upgrade(settings_of(c, cluster), flags, "local.rolling-upgrade", yes, dry_run, json)
+
+
+def _upgrade(
+    settings: Settings, flags: Flags, task: str, yes: bool, dry_run: bool, json: bool, machine: str = ""
+) -> None:
+    from argosy import console, rollout_view
+    from argosy.operations.local import upgrading as operation
+
+    if dry_run:
+        with rollout_view.shown() as events:
+            steps = operation.plan(settings, flags, task, events, machine)
+        console.print_steps(steps, json)
+        return
+    with operation.prepared(settings, flags, task, console.report, machine) as upgrade:
+        if console.will_ask(yes):
+            with rollout_view.shown() as events:
+                steps = upgrade.plan(events)
+            console.print_steps(steps)
+            if steps:
+                console.confirm("Go ahead?", yes)
+        with rollout_view.shown(json) as events:
+            upgrade.run(events)
 
 
 @task(help={"cluster": CLUSTER, "json": AS_JSON})

@@ -13,6 +13,12 @@ settings.register_profile("argosy", deadline=None)
 settings.load_profile("argosy")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption("--stories", type=int, help="how many stories the crash simulator tells (1500)")
+    group.addoption("--story", type=int, help="the seed of a single story of the crash simulator, told again")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In a run of everything (`inv test`) what would be skipped for want of a program fails: nothing hides there."""

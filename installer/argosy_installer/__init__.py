@@ -5,6 +5,6 @@ what is there and does the rest.
 
     machine, release     what it is told: environment, /etc/SYSTEM, /release
     docker, etcd, systemd    what it talks to
-    pulling, settings, units, starting, record    the steps, in this order
-    install, status      the two commands
+    joining, pulling, settings, units, starting, record    the steps, in this order
+    install, status, facts    commands, as is pulling alone
 """

@@ -35,6 +35,14 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
+class OwnMember:
+    """The member that answered. `learner`: it has no vote yet."""
+
+    id: int
+    learner: bool
+
+
+@dataclass(frozen=True)
 class Value:
     """`revision`: the mod_revision of the key, for a later `put_if_unchanged`; 0 is that of a key that is not there."""
 
@@ -63,11 +71,23 @@ class Etcd:
 
     def wait_until_healthy(self) -> None:
         """Return when the cluster has a quorum: /health does a linearizable read. Raises TryAgain at the deadline."""
-        self._patiently(self._health)
+        self.patiently(self._health)
+
+    def own_member(self) -> OwnMember:
+        """Return which member answers; a learner does, too, and one without a quorum. Raises Unavailable."""
+        status = self._call("/v3/maintenance/status", {})
+        return OwnMember(int(status["header"]["member_id"]), bool(status.get("isLearner", False)))
+
+    def promote(self, member: int) -> None:
+        """Make the learner a voting member. Raises Unavailable with etcd's words while it has not caught up.
+
+        Only a voting member can be asked; it asks the leader, who knows how far the learner is.
+        """
+        self._call("/v3/cluster/member/promote", {"ID": str(member)})
 
     def get(self, key: str) -> Value:
         """Return the value of `key`; an empty text of revision 0 when it is not there."""
-        answer = self._patiently(lambda: self._call("/v3/kv/range", {"key": _encode(key)}))
+        answer = self.patiently(lambda: self._call("/v3/kv/range", {"key": _encode(key)}))
         for entry in answer.get("kvs", []):
             return Value(_decode(entry.get("value", "")), int(entry["mod_revision"]))
         return Value("", 0)
@@ -83,11 +103,12 @@ class Etcd:
     def _put_if(self, target: str, field: str, revision: int, key: str, value: str) -> bool:
         compare = {"key": _encode(key), "target": target, "result": "EQUAL", field: str(revision)}
         put = {"requestPut": {"key": _encode(key), "value": _encode(value)}}
-        answer = self._patiently(lambda: self._call("/v3/kv/txn", {"compare": [compare], "success": [put]}))
+        answer = self.patiently(lambda: self._call("/v3/kv/txn", {"compare": [compare], "success": [put]}))
         return bool(answer.get("succeeded", False))
 
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns once etcd is there. Raises TryAgain with the last reason when we give up."""
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, called until it no longer raises Unavailable. Raises TryAgain, with the last
+        reason, when we give up."""
         began = told = time.monotonic()
         while True:
             try:
@@ -119,7 +140,8 @@ class Etcd:
                     answer: dict[str, Any] = json.load(response)
                     return answer
             except HTTPError as error:
-                problem = Unavailable(f"{endpoint} answers {error.code}, it has no quorum yet")
+                words = _words_of(error) or "it has no quorum yet"
+                problem = Unavailable(f"{endpoint} answers {error.code}, {words}")
             except (OSError, HTTPException, ValueError) as error:
                 problem = Unavailable(f"{endpoint}: {getattr(error, 'reason', None) or error}")
         raise problem
@@ -133,6 +155,14 @@ def mutual_tls(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise Failed.because(f"the certificates for etcd in {ca.parent} can't be used: {error}") from None
     return context
+
+
+def _words_of(error: HTTPError) -> str:
+    """Return what the gateway says of a failure, `{"error": "etcdserver: no leader", "code": 14, ...}`."""
+    try:
+        return str(json.load(error).get("error", "")).removeprefix("etcdserver: ")
+    except (OSError, HTTPException, ValueError, AttributeError):
+        return ""
 
 
 def _encode(text: str) -> str:

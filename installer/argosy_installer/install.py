@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from argosy_installer import files, pulling, record, settings, templates, units
+from argosy_installer import files, joining, pulling, record, settings, templates, units
 from argosy_installer.docker import Docker
 from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, Failure, TryAgain
 from argosy_installer.etcd import Etcd, mutual_tls
@@ -65,12 +65,16 @@ def install(machine: Machine, release: Release, say: Say) -> None:
     secrets = machine.secrets
     tls = mutual_tls(secrets / "ca.crt", secrets / "etcd-client.crt", secrets / "etcd-client.key")
     abandoned = threading.Event()
-    etcd = Etcd(machine.etcd_endpoints, tls, time.monotonic() + release.deadline_seconds, say, abandoned)
+    deadline = time.monotonic() + release.deadline_seconds
+    etcd = Etcd(machine.etcd_endpoints, tls, deadline, say, abandoned)
     wanted_settings = settings.wanted(machine)
     with ThreadPoolExecutor(1, thread_name_prefix="images") as pool:
         images = pool.submit(pulling.pull, docker, machine, release, say)
         images.add_done_callback(lambda done: abandoned.set() if done.exception() else None)
         try:
+            if machine.role == "member":
+                others = Etcd(machine.other_members, tls, deadline, say, abandoned)
+                joining.promote_own_learner(etcd, others, say)
             etcd.wait_until_healthy()
             say("etcd: healthy")
             settings.write(etcd, {**release.keys, **wanted_settings}, say)

@@ -13,8 +13,8 @@ from argosy_installer.errors import Failed
 
 @dataclass(frozen=True)
 class Machine:
-    """`role`: member or client, of etcd. `etcd_endpoints`: URLs, in the order in which to try them. `version`: of
-    the release.
+    """`role`: member or client, of etcd. `etcd_endpoints`: URLs, in the order in which to try them; `other_members`:
+    those of the members on other machines. `version`: of the release.
 
     `config`: /etc/SYSTEM; `state`: /var/lib/SYSTEM; `units`: the host's /etc/systemd/system; `journals`: where the
     host's journal may be, persistent or not.
@@ -26,6 +26,7 @@ class Machine:
     role: str
     registry: str
     etcd_endpoints: tuple[str, ...]
+    other_members: tuple[str, ...]
     version: str
     config: Path
     state: Path
@@ -47,13 +48,15 @@ def from_environment(environment: Mapping[str, str], root: Path = Path("/")) -> 
     """Return the machine that machine.env and release.env describe. Raises Failed for a variable that lacks."""
     try:
         system, address = environment["SYSTEM"], environment["MACHINE_ADDRESS"]
+        endpoints = environment["ETCD_ENDPOINTS"].split(",")
         return Machine(
             system=system,
             name=environment["MACHINE_NAME"],
             address=address,
             role=environment.get("MACHINE_ROLE", "member"),
             registry=environment["REGISTRY"],
-            etcd_endpoints=nearest_first(environment["ETCD_ENDPOINTS"].split(","), address),
+            etcd_endpoints=nearest_first(endpoints, address),
+            other_members=tuple(endpoint for endpoint in endpoints if host_of(endpoint) != address),
             version=environment["RELEASE_VERSION"],
             config=root / "etc" / system,
             state=root / "var/lib" / system,
@@ -72,11 +75,14 @@ def nearest_first(endpoints: list[str], address: str) -> tuple[str, ...]:
     Its own member is what a machine waits for: it is healthy only when the whole cluster has a quorum.
     """
     for endpoint in endpoints:
-        scheme, _, rest = endpoint.partition("://")
-        host, _, port = rest.partition(":")
-        if host == address:
-            return (f"{scheme}://127.0.0.1:{port}",)
+        if host_of(endpoint) == address:
+            return (endpoint.replace(address, "127.0.0.1", 1),)
     return tuple(endpoints)
+
+
+def host_of(endpoint: str) -> str:
+    """Return the host of SCHEME://HOST:PORT."""
+    return endpoint.partition("://")[2].partition(":")[0]
 
 
 def read_json(path: Path) -> dict[str, Any]:

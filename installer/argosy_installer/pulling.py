@@ -1,4 +1,4 @@
-"""Step 1: the images of the release, by digest."""
+"""Step 1: the images of the release, by digest. As the command `pull` it is the only one, and nothing is stopped."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from argosy_installer.docker import Credentials, Docker, Json, PullFailed, credentials
-from argosy_installer.errors import Failed, TryAgain
-from argosy_installer.machine import Machine, read_json
-from argosy_installer.progress import Say
-from argosy_installer.release import Image, Release
+from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, TryAgain
+from argosy_installer.machine import Machine, from_environment, read_json
+from argosy_installer.progress import Say, say
+from argosy_installer.release import Image, Release, load
 
 PARALLEL = 3
 FIRST_DELAY_SECONDS = 1.0
@@ -140,6 +140,21 @@ class Puller:
 
 def pull(docker: Docker, machine: Machine, release: Release, say: Say) -> None:
     Puller(docker, machine, release.pull_attempts, say).pull_all(release.images.items())
+
+
+def run(environment: Mapping[str, str]) -> int:
+    """Pull what the release needs and is not there, and return 0 when all of it is."""
+    try:
+        machine = from_environment(environment)
+        release = load(machine.release)
+        pull(Docker(machine.docker_socket), machine, release, say)
+    except Failed as failed:
+        say(f"failed: {failed}")
+        return EXIT_FAILED
+    except TryAgain as later:
+        say(f"to be tried again: {later}")
+        return EXIT_TRY_AGAIN
+    return EXIT_INSTALLED
 
 
 def _megabytes(count: int) -> int:

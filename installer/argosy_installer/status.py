@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from argosy_installer import checks
+from argosy_installer import checks, units
 from argosy_installer.docker import Docker
 from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, TryAgain
 from argosy_installer.machine import Machine, from_environment, read_json
@@ -47,7 +47,14 @@ def observe_machine(machine: Machine, release: Release) -> dict[str, Any]:
         "missing_secrets": missing,
         "release": machine.version,
         "services": services,
+        "drifted": drifted(machine, release),
     }
+
+
+def drifted(machine: Machine, release: Release) -> list[str]:
+    """Return the units that are not, or no more, what the release has: edited by hand, or left by another one."""
+    changes = units.plan(units.present_units(machine.units, machine.system), release.units, release.marker)
+    return sorted([*changes.write, *changes.remove])
 
 
 def missing_secrets(machine: Machine) -> list[str]:

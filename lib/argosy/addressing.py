@@ -31,11 +31,13 @@ def machines_wanted(settings: Settings, count: int) -> list[Machine]:
         raise Refused(
             f"{count} machines: a local cluster has 1 to {most}; give such a number, or raise local.max_machines"
         )
-    first = _subnet(settings)[0] + FIRST_MACHINE
-    return [
-        Machine(f"{settings.system}-{number + 1:02}", str(first + number), settings.machine.os)
-        for number in range(count)
-    ]
+    return [machine_numbered(settings, number) for number in range(1, count + 1)]
+
+
+def machine_numbered(settings: Settings, number: int) -> Machine:
+    """Return SYSTEM-NN, from 1, at its address."""
+    address = _subnet(settings)[0] + FIRST_MACHINE + number - 1
+    return Machine(f"{settings.system}-{number:02}", str(address), settings.machine.os)
 
 
 def choose_bip(wanted: str, taken: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_if_changed(path: Path, data: bytes, mode: int = 0o644) -> bool:
@@ -67,7 +67,8 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in `folder` outlive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

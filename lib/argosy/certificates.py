@@ -130,6 +130,11 @@ def leaf_renewal(
     return _expiry(certificate, now, LEAF_RENEWAL_DAYS)
 
 
+def made_at(certificate: x509.Certificate) -> datetime:
+    """Return when we made it, to the second."""
+    return certificate.not_valid_before_utc + _CLOCK_SKEW
+
+
 def same_key(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
     """Return whether `certificate` was made for `key`."""
     encoding, shape = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -41,17 +41,20 @@ def machine_config(
     registry_ca: str,
     authorized_keys: Sequence[str],
     initial_state: str = "new",
+    members: Sequence[Machine] | None = None,
 ) -> MachineConfig:
     """Return what `machine` is made of.
 
     `cluster_machines`: all of them, the machine among them; the first `etcd.max_members` run etcd, the others are its
-    clients. `release`, `etcd`: the images to install, by digest. `registry_ca`: PEM of the CA that the registry's
-    certificate is checked against; empty for one that the OS trusts. `initial_state`: `new`, or `existing` for a
-    machine that joins. Raises ConfigError when the registry has no address.
+    clients. `members`: who runs etcd instead, in a cluster that has been so for a while. `release`, `etcd`: the images
+    to install, by digest. `registry_ca`: PEM of the CA that the registry's certificate is checked against; empty for
+    one that the OS trusts. `initial_state`: `new`, or `existing` for a machine that joins. Raises ConfigError when the
+    registry has no address.
     """
     if not settings.registry.address:
         raise ConfigError("the machines need the registry's address; give it as HOST:PORT", "registry.address")
-    members = list(cluster_machines)[: settings.etcd.max_members]
+    if members is None:
+        members = list(cluster_machines)[: settings.etcd.max_members]
     names = machine_files.Names(settings.system, machine.os)
     member = machine.name in {other.name for other in members}
     return MachineConfig(

@@ -151,9 +151,12 @@ class ClusterStatus:
             lines.append(self.etcd_reason)
         lines += [f"etcd member {it.name or it.id} belongs to no known machine" for it in self.strays]
         lines += self._router_problems()
-        if len(self.releases) > 1:
-            lines.append(f"the machines are on different releases: {', '.join(self.releases)}")
-        return lines
+        return lines + self.differences()
+
+    def differences(self) -> list[str]:
+        """Return the problem that is one of the cluster alone, and of no part of it: machines on different releases."""
+        several = len(self.releases) > 1
+        return [f"the machines are on different releases: {', '.join(self.releases)}"] if several else []
 
     def _router_problems(self) -> list[str]:
         """Return what is wrong with the routers of machines that should have one. Bad data of a service is not: it

@@ -81,6 +81,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     _console().print(grid)
 
 
+def will_ask(yes: bool) -> bool:
+    """Return whether somebody is there to be asked, and wants to be."""
+    return not yes and sys.stdin.isatty()
+
+
 def confirm(question: str, yes: bool) -> None:
     """Ask before something that can't be taken back. Raises Refused unless the answer, or `--yes`, says so."""
     if yes:

@@ -38,6 +38,17 @@ DEFAULTS: dict[str, Any] = {
     "machine": {"os": "debian", "swap_megabytes": 0, "container": False, "authorized_keys": []},
     "etcd": {"image": "etcd", "client_port": 2379, "peer_port": 2380, "max_members": 5, "timeout_seconds": 5},
     "install": {"deadline_seconds": 600, "pull_attempts": 8},
+    "rollout": {
+        "batch": "1",
+        "canary": False,
+        "soak_seconds": 0,
+        "drain_seconds": 60,
+        "check_seconds": 120,
+        "windows": [],
+        "free_megabytes": 1000,
+        "clock_skew_seconds": 10,
+        "lock_ttl_seconds": 30,
+    },
     "discovery": {
         "enabled": True,
         "domain": "local",

@@ -11,6 +11,7 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     12    |  |- QuorumAtRisk
     13    |  |- LockHeld
     14    |  `- StalePlan
+    15    |- LockLost           no: what was begun may be half-way; nothing is changed any more
     20    |- HostUnreachable    nothing on that host
     21    |- HostKeyMismatch    nothing on that host: its key is unknown, or another than the pinned one
     22    |- LoginRefused       nothing on that host: ssh did not let us in
@@ -83,6 +84,15 @@ class StalePlan(Refused):
     """The cluster has moved since the plan was made."""
 
     exit_code = 14
+
+
+class LockLost(ArgosyError):
+    """We hold the cluster's lock no longer: somebody broke it, or etcd was out of reach for too long.
+
+    What was begun may be half-way; run the same again.
+    """
+
+    exit_code = 15
 
 
 class HostUnreachable(ArgosyError):

@@ -84,14 +84,17 @@ def forget(settings: Settings, names: Iterable[str]) -> list[Machine]:
     return load(settings)
 
 
-def resolve(settings: Settings, words: Sequence[str]) -> list[Machine]:
+def resolve(settings: Settings, words: Sequence[str], beside: Sequence[Machine] = ()) -> list[Machine]:
     """Return the machines that `words` mean, in their order; new addresses get names. Writes nothing.
+
+    `beside`: machines of the cluster that the file may not know, whose names and addresses are taken, too.
 
     A word is an IPv4 address, the name of a known machine (of machines.json or of `machines:` in the
     configuration), or NAME=IP. Raises ConfigError for a word that is none of these, for an address that machines can't
     reach each other by, and for duplicates.
     """
-    return resolve_words(words, load(settings), _configured(settings), settings.system, settings.machine.os)
+    known = {machine.name: machine for machine in (*beside, *load(settings))}
+    return resolve_words(words, list(known.values()), _configured(settings), settings.system, settings.machine.os)
 
 
 def select(settings: Settings, words: Sequence[str] = ()) -> list[Machine]:

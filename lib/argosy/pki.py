@@ -2,6 +2,7 @@
 
     pki/                       0700
         ca.crt ca.key          the CA; the key never leaves this host
+        ca-next.key            while the CA is changed for another: the other's, until that signs (ca.crt holds both)
         operator.{crt,key}     by which this host talks to etcd
         machines/NAME/etcd-{server,peer,client}.{crt,key}
     registry/tls.{crt,key}     the registry's
@@ -32,6 +33,7 @@ from argosy.certificates import (
     leaf_certificate,
     leaf_renewal,
     machine_requests,
+    made_at,
     operator_request,
     registry_request,
     same_key,
@@ -52,6 +54,68 @@ class Pair:
 def authority_path(folder: Path) -> Path:
     """Return where the CA's certificate is (or will be): what clients of etcd and of the registry trust."""
     return folder / "pki" / "ca.crt"
+
+
+def authorities(folder: Path) -> list[x509.Certificate]:
+    """Return the CAs that are trusted: the one that signs first, none when there is no CA yet. Writes nothing.
+
+    Raises ConfigError as `ensure_ca` does.
+    """
+    if not (authority_path(folder).exists() and (folder / "pki" / "ca.key").exists()):
+        return []
+    with _locked(folder):
+        key = _ensure_key(folder / "pki" / "ca.key")
+        found = _read_certificates(authority_path(folder))
+        return sorted(found, key=lambda it: not same_key(it, key.public_key()))
+
+
+def add_authority(folder: Path, *, now: datetime | None = None) -> None:
+    """Make another CA and trust it beside the present one, which goes on signing. Idempotent while both are there."""
+    now = now or _now()
+    with _locked(folder):
+        present = _ensure_ca(folder, now)
+        trusted = _read_certificates(authority_path(folder))
+        if len(trusted) > 1:
+            return
+        key = _ensure_key(_next_key_path(folder))
+        added = authority_certificate(folder.name, key, x509.random_serial_number(), now)
+        _write_authorities(folder, [present.certificate, added])
+
+
+def switch_authority(folder: Path) -> None:
+    """Let the CA that was added sign from now on; the key of the other is gone. Idempotent."""
+    with _locked(folder):
+        path = _next_key_path(folder)
+        if not path.exists():
+            return
+        key = _ensure_key(path)
+        if not any(same_key(it, key.public_key()) for it in _read_certificates(authority_path(folder))):
+            raise ConfigError(
+                f"its certificate is not in {authority_path(folder)}; restore both from one backup", str(path)
+            )
+        path.replace(folder / "pki" / "ca.key")
+        atomic.sync_folder(folder / "pki")
+
+
+def drop_authorities(folder: Path, *, now: datetime | None = None) -> None:
+    """Trust the CA that signs alone. Idempotent."""
+    with _locked(folder):
+        present = _ensure_ca(folder, now or _now())
+        if len(_read_certificates(authority_path(folder))) > 1:
+            _write_authorities(folder, [present.certificate])
+
+
+def renew_certificates(folder: Path, before: datetime) -> list[str]:
+    """Make all certificates that were made before that moment fit to be renewed by whoever ensures them next.
+
+    Returns which they were, by their paths in `folder`. Their keys stay.
+    """
+    with _locked(folder):
+        paths = [*folder.glob("pki/machines/*/*.crt"), folder / "pki" / "operator.crt", folder / "registry" / "tls.crt"]
+        old = [path for path in sorted(paths) if (it := _read_certificate(path)) and made_at(it) < before]
+        for path in old:
+            path.unlink()
+    return [str(path.relative_to(folder)) for path in old]
 
 
 def ensure_ca(folder: Path, *, now: datetime | None = None) -> Authority:
@@ -125,6 +189,10 @@ def read_pairs(pairs: Mapping[str, Pair]) -> dict[str, bytes]:
     return files
 
 
+def pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
 def pair_matches(certificate: Path, key: Path) -> bool:
     """Return whether two files are a certificate and its key."""
     found = _read_certificate(certificate)
@@ -138,13 +206,23 @@ def _ensure_ca(folder: Path, now: datetime) -> Authority:
             "the CA's key is lost; restore it from a backup, or move pki/ away to start with a new CA", str(key_path)
         )
     key = _ensure_key(key_path)
-    certificate = _read_certificate(certificate_path)
-    if certificate is not None and not same_key(certificate, key.public_key()):
+    trusted = _read_certificates(certificate_path)
+    certificate = next((it for it in trusted if same_key(it, key.public_key())), None)
+    if trusted and certificate is None:
         raise ConfigError(f"it is not the key of {certificate_path}; restore both from one backup", str(key_path))
     if certificate is None or authority_renewal(certificate, now):
-        certificate = authority_certificate(folder.name, key, x509.random_serial_number(), now)
-        atomic.write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
+        renewed = authority_certificate(folder.name, key, x509.random_serial_number(), now)
+        _write_authorities(folder, [renewed if it == certificate else it for it in trusted] or [renewed])
+        certificate = renewed
     return Authority(certificate, key)
+
+
+def _next_key_path(folder: Path) -> Path:
+    return folder / "pki" / "ca-next.key"
+
+
+def _write_authorities(folder: Path, certificates: Iterable[x509.Certificate]) -> None:
+    atomic.write(authority_path(folder), b"".join(map(pem, certificates)))
 
 
 def _ensure_pair(where: Path, name: str, request: Request, authority: Authority, now: datetime) -> Pair:
@@ -195,10 +273,14 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _read_certificate(path: Path) -> x509.Certificate | None:
     """Return the certificate at `path`, or None when it is not there or none (a leaf is then made anew)."""
+    return next(iter(_read_certificates(path)), None)
+
+
+def _read_certificates(path: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificates(path.read_bytes())
     except (FileNotFoundError, ValueError):
-        return None
+        return []
     except OSError as error:
         raise ConfigError(f"can't be read: {error.strerror}; run as its owner", str(path)) from None
 

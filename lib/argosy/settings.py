@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from argosy.errors import ConfigError, nearest
+from argosy.maintenance import parse_window
 from argosy.order import start_order
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -59,6 +60,11 @@ def _network(value: str) -> str:
 def _registry_address(value: str) -> str:
     if value and not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", value):
         raise ValueError(f"{value!r} is not HOST:PORT, such as 10.0.0.5:5000")
+    return value
+
+
+def _window(value: str) -> str:
+    parse_window(value)
     return value
 
 
@@ -157,6 +163,27 @@ class EtcdSettings(Section):
 class InstallSettings(Section):
     deadline_seconds: PositiveSeconds
     pull_attempts: Annotated[int, Field(ge=1)]
+
+
+class RolloutSettings(Section):
+    """How machines are upgraded, one batch after the other.
+
+    `batch`: how many at once: a number, or a share such as 25%. `canary`: a single machine first. `soak_seconds`:
+    between two batches. `drain_seconds`: how long a machine's open connections may take to end. `check_seconds`: how
+    long an upgraded machine may take to pass. `windows`: when a rollout may begin a batch (argosy.maintenance); always
+    when empty. `free_megabytes`: what a machine must have where Docker keeps images. `clock_skew_seconds`: how far its
+    clock may be off. `lock_ttl_seconds`: after how long the lock of an operator who died is free.
+    """
+
+    batch: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}%?$", coerce_numbers_to_str=True)]
+    canary: bool
+    soak_seconds: Annotated[float, Field(ge=0)]
+    drain_seconds: Annotated[float, Field(ge=0)]
+    check_seconds: PositiveSeconds
+    windows: list[Annotated[str, AfterValidator(_window)]]
+    free_megabytes: Annotated[int, Field(ge=0)]
+    clock_skew_seconds: PositiveSeconds
+    lock_ttl_seconds: Annotated[int, Field(ge=6, le=600)]
 
 
 class ImageSettings(Section):
@@ -391,6 +418,7 @@ class Settings(Section):
     machine: MachineSettings
     etcd: EtcdSettings
     install: InstallSettings
+    rollout: RolloutSettings
     discovery: DiscoverySettings
     images: dict[ImageName, ImageSettings]
     services: dict[Name, ServiceSettings]

@@ -46,6 +46,14 @@ def solo(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
         yield lab
 
 
+@pytest.fixture(scope="module")
+def growing(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three healthy machines of a project whose cluster grows, is upgraded and shrinks."""
+    with cleared(tmp_path_factory.mktemp("growth"), "e2e-growth", 58) as lab:
+        lab.inv("local.start", "3", timeout=START_SECONDS)
+        yield lab
+
+
 @contextmanager
 def cleared(root: Path, cluster: str, third: int) -> Iterator[Lab]:
     """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""

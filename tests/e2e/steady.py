@@ -20,9 +20,12 @@ WORKERS = 16
 
 @dataclass
 class Outcome:
-    """`answers`: count of each (status, machine that answered); `failures`: each one's time since the start and why."""
+    """`answers`: count of each (status, machine that answered); `versions`: of each version of the service, with when
+    it was seen last, in seconds since the start; `failures`: each one's time since the start and why."""
 
     answers: Counter[tuple[int, str]] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    seen_last: dict[str, float] = field(default_factory=dict)
     failures: list[tuple[float, str]] = field(default_factory=list)
 
     @property
@@ -84,8 +87,11 @@ class Steady:
             answer = connection.getresponse()
             answer.read()
             kind = (answer.status, answer.headers.get("X-Argosy-Machine", ""))
+            version = answer.headers.get("X-Argosy-Version", "")
             with self._turn:
                 self.outcome.answers[kind] += 1
+                self.outcome.versions[version] += 1
+                self.outcome.seen_last[version] = started - self._began
         except (OSError, http.client.HTTPException) as error:
             with self._turn:
                 self.outcome.failures.append((started - self._began, f"{type(error).__name__}: {error}"))

@@ -76,10 +76,16 @@ class EtcdCluster:
             if machine.name not in self.processes and (not names or machine.name in names):
                 self._start(machine, initial, state)
 
-    def _start(self, machine: Machine, initial: Sequence[Machine], state: str) -> None:
+    def files(self, machine: Machine) -> dict[str, Path]:
+        """Return the files that the member uses by the names that they have on a machine."""
         path = self.settings().secrets_path
-        pairs = pki.ensure_machine_certificates(path, machine)
-        server, peer = pairs["etcd-server"], pairs["etcd-peer"]
+        found = {"ca.crt": pki.authority_path(path)}
+        for name, pair in pki.ensure_machine_certificates(path, machine).items():
+            found |= {f"{name}.crt": pair.certificate, f"{name}.key": pair.key}
+        return found
+
+    def _start(self, machine: Machine, initial: Sequence[Machine], state: str) -> None:
+        files = self.files(machine)
         client_url, peer_url = (f"https://{machine.address}:{port}" for port in (self.client_port, self.peer_port))
         options = {
             "name": machine.name,
@@ -91,13 +97,13 @@ class EtcdCluster:
             "advertise-client-urls": client_url,
             "listen-client-urls": client_url,
             "client-cert-auth": "true",
-            "trusted-ca-file": pki.authority_path(path),
-            "cert-file": server.certificate,
-            "key-file": server.key,
+            "trusted-ca-file": files["ca.crt"],
+            "cert-file": files["etcd-server.crt"],
+            "key-file": files["etcd-server.key"],
             "peer-client-cert-auth": "true",
-            "peer-trusted-ca-file": pki.authority_path(path),
-            "peer-cert-file": peer.certificate,
-            "peer-key-file": peer.key,
+            "peer-trusted-ca-file": files["ca.crt"],
+            "peer-cert-file": files["etcd-peer.crt"],
+            "peer-key-file": files["etcd-peer.key"],
             "logger": "zap",
         }
         (self.folder / "data").mkdir(exist_ok=True)

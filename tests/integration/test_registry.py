@@ -100,6 +100,23 @@ class TestRunning:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"https://{address}/v2/")
 
+    def test_it_follows_another_ca_and_stays_as_it_is_otherwise(self, project: Project) -> None:
+        path, address = project.settings.secrets_path, project.settings.registry.address
+        assert not registry.renew(project.settings, project.report)
+        old = trusting(project)
+        pki.add_authority(path)
+        assert not registry.renew(project.settings, project.report), "the old CA signs still"
+        pki.switch_authority(path)
+        assert registry.renew(project.settings, project.report)
+        assert not registry.renew(project.settings, project.report)
+        pki.drop_authorities(path)
+        assert httpx.get(f"https://{address}/v2/", verify=trusting(project)).status_code == 401
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"https://{address}/v2/", verify=old)
+        registry.renew(project.settings, project.report)
+        make(project, "web", "pushed to one who is trusted by another CA")
+        assert pushed(project) != []
+
     def test_no_secret_is_in_the_container_s_settings(self, project: Project) -> None:
         with connect() as client:
             container = find_container(client, name_of(project.settings))

@@ -59,7 +59,8 @@ def test_every_task_has_a_summary_an_example_and_help_for_each_flag() -> None:
 
 def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     changing = {"build.images", "build.all", "registry.push", "registry.prune", "local.start", "local.stop"}
-    changing |= {"cluster.cloud-config", "cluster.upload-secrets", "cluster.setup"}
+    changing |= {"cluster.cloud-config", "cluster.upload-secrets", "cluster.setup", "secrets.rotate"}
+    changing |= {"cluster.add-machine", "cluster.remove-machine", "cluster.backup", "cluster.restore"}
     changing |= {"discovery.register", "discovery.deregister", "discovery.drain", "discovery.undrain"}
     reading = {
         "build.versions",
@@ -72,6 +73,8 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
         "discovery.watch",
         "discovery.render",
         "local.status",
+        "secrets.status",
+        "secrets.diff",
     }
     flags = {
         f"{name}.{namespace.transform(task)}": {argument.name for argument in copy.deepcopy(body).get_arguments()}

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lib" / "argosy"
 
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"errors", "defaults", "model", "order", "secret"},
+    {"errors", "defaults", "model", "order", "secret", "maintenance"},
     {"settings"},
     {"builtin_services", "dns"},
     {"config"},
@@ -34,7 +34,18 @@ LAYERS: list[set[str]] = [
         "quoting",
         "certificates",
         "cluster_status",
+        "membership",
+        "machine_goodbye",
+        "machine_etcd",
+        "rollout",
+        "rollout_events",
+        "rollout_plan",
+        "rollout_record",
+        "rollout_scripts",
         "secret_transfer",
+        "secret_uses",
+        "rotation",
+        "certificate_report",
         "balancer",
         "schema",
         "routing",
@@ -58,6 +69,7 @@ LAYERS: list[set[str]] = [
         "verification",
     },
     {"atomic", "console"},
+    {"rollout_view"},
     {
         "host",
         "ssh",

@@ -322,6 +322,27 @@ def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: st
     assert login not in (place.root / "argv").read_text()
 
 
+@pytest.mark.parametrize("status", ["200", "404", "000"])
+def test_what_the_registry_answers_about_an_image_can_be_asked(place: Place, status: str) -> None:
+    place.write("/etc/air/secrets/registry/config.json", '{"auths": {"r": {"auth": "YTpi"}}}')
+    place.stand_in("docker", "exit 9")
+    place.stand_in("curl", f'echo "$@" > {place.root}/argv; printf {status}')
+    result = place.run("pull-image", "--ask", "192.168.55.1:5000/air/installer@sha256:2")
+    assert (result.returncode, result.stdout) == (0, status)
+    assert "http://docker/distribution/192.168.55.1:5000/air/installer@sha256:2/json" in (
+        (place.root / "argv").read_text()
+    )
+
+
+def test_another_release_is_brought_without_an_install(place: Place) -> None:
+    place.stand_in("docker", 'case $1 in image) exit 0 ;; run) echo "$@" ;; *) echo "docker $*" >&2; exit 9 ;; esac')
+    result = place.run("installer", "pull", "0.2.0", "registry/air/installer@sha256:2")
+    assert result.returncode == 0, result.stderr
+    assert "--env RELEASE_VERSION=0.2.0 --env RELEASE_IMAGE=registry/air/installer@sha256:2" in result.stdout
+    assert result.stdout.endswith(" registry/air/installer@sha256:2 pull\n")
+    assert place.run("installer", "pull").returncode == 2
+
+
 def test_a_full_disk_is_named(place: Place) -> None:
     place.stand_in("docker", PULL)
     place.stand_in("df", "echo Avail; echo 12M")

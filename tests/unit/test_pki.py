@@ -228,3 +228,51 @@ class TestRefusals:
     def test_a_secrets_folder_that_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "cluster").write_text("")
         assert "the secrets folder must be writable" in self.refusal(tmp_path / "cluster")
+
+
+class TestTwoAuthorities:
+    """Another CA beside the present one."""
+
+    def test_both_are_trusted_and_the_old_one_signs_until_it_is_switched(self, tmp_path: Path) -> None:
+        first = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        (old,) = pki.authorities(tmp_path)
+        pki.add_authority(tmp_path, now=NOW)
+        pki.add_authority(tmp_path, now=NOW)
+        before, after = pki.authorities(tmp_path)
+        assert before == old
+        assert not pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
+        pki.switch_authority(tmp_path)
+        pki.switch_authority(tmp_path)
+        assert pki.authorities(tmp_path) == [after, before]
+        assert pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
+        certificate(first.certificate).verify_directly_issued_by(after)
+        pki.drop_authorities(tmp_path, now=NOW)
+        pki.drop_authorities(tmp_path, now=NOW)
+        assert pki.authorities(tmp_path) == [after]
+        assert not pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
+
+    def test_a_renewal_of_the_one_that_signs_leaves_the_other(self, tmp_path: Path) -> None:
+        pki.ensure_ca(tmp_path, now=NOW)
+        late = NOW + timedelta(days=AUTHORITY_DAYS - LEAF_DAYS)
+        with_both = late - timedelta(days=800)
+        pki.add_authority(tmp_path, now=with_both)
+        old, other = pki.authorities(tmp_path)
+        pki.ensure_ca(tmp_path, now=late)
+        renewed, same = pki.authorities(tmp_path)
+        assert same == other
+        assert renewed != old
+        assert renewed.public_key() == old.public_key()
+
+    def test_a_key_whose_certificate_is_not_trusted_is_not_switched_to(self, tmp_path: Path) -> None:
+        pki.ensure_ca(tmp_path, now=NOW)
+        pki.add_authority(tmp_path, now=NOW)
+        pki.drop_authorities(tmp_path, now=NOW)
+        with pytest.raises(ConfigError, match=r"its certificate is not in"):
+            pki.switch_authority(tmp_path)
+
+    def test_certificates_of_before_a_moment_are_renewed_once(self, tmp_path: Path) -> None:
+        make_all(tmp_path, NOW)
+        later = NOW + timedelta(days=1)
+        assert len(pki.renew_certificates(tmp_path, later)) == 5
+        make_all(tmp_path, later)
+        assert pki.renew_certificates(tmp_path, later) == []

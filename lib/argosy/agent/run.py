@@ -19,6 +19,7 @@ from argosy.agent.containers import Docker
 from argosy.agent.forwards import Forwards
 from argosy.agent.lease import Lease
 from argosy.agent.loading import Loader
+from argosy.agent.members import MemberFollower
 from argosy.agent.mirror import Mirror
 from argosy.agent.options import Options, parse_options
 from argosy.agent.plans import Plans
@@ -28,6 +29,7 @@ from argosy.agent.router import Router
 from argosy.agent.store import Credentials, open_store, read_credentials
 from argosy.agent.telemetry import Telemetry
 from argosy.errors import ConfigError
+from argosy.etcd.client import Etcd
 from argosy.schema import Problem
 
 _log = journal.log("run")
@@ -97,11 +99,13 @@ class Agent:
         for folder in (paths.state, paths.agent_socket.parent):
             atomic.ensure_private_folder(folder)
         self.telemetry = Telemetry(paths.agent_socket)
-        self.mirror = Mirror(open_store(options))
-        self.parts: list[Part] = [self.telemetry]
+        self.members = MemberFollower()
+        self.mirror = Mirror(self._open_store(options))
+        self.members.follow(self.mirror)
+        self.parts: list[Part] = [self.telemetry, self.members]
         # Stores of their own: no other call keeps a renewal, or what the router says, waiting.
-        lease = Lease(open_store(options), options.tunables.ttl_seconds, paths.state / "lease.json")
-        publication = Publication(open_store(options), lease, options.machine)
+        lease = Lease(self._open_store(options), options.tunables.ttl_seconds, paths.state / "lease.json")
+        publication = Publication(self._open_store(options), lease, options.machine)
         self.parts += [lease, publication]
         if options.balancer:
             plans, self.router = self._make_router(options, publication)
@@ -120,6 +124,9 @@ class Agent:
     def stop(self) -> None:
         """Leave everything as it is, but the socket on which nobody answers any more."""
         self.telemetry.stop()
+
+    def _open_store(self, options: Options) -> Etcd:
+        return self.members.keep(open_store(options))
 
     def _make_router(
         self,
@@ -157,7 +164,7 @@ class Agent:
         """Make what only a machine has: the registrar, templates, and its router's ports for its own containers."""
         paths, tunables = options.paths, options.tunables
         forwards = Forwards(paths.state / "forwards.json", tunables.forward_ports)
-        store = open_store(options)
+        store = self._open_store(options)
         registrar = Registrar(
             options.machine,
             options.address,

@@ -6,14 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
-from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of
+from argosy.etcd.changing import Changing
+from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of, voters_of
 from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
 from argosy.etcd.watch import watched
 from argosy.model import Member
+
+if TYPE_CHECKING:
+    from argosy.etcd.snapshots import Snapshot
 
 T = TypeVar("T")
 
@@ -21,6 +27,9 @@ RETRY_SECONDS = 1.0
 """After a failure a member is left alone for this long, unless it is the only one."""
 POLL_SECONDS = 0.1
 PROBE_SECONDS = 0.5
+CHANGE_SECONDS = 20.0
+"""etcd changes no members in the first five seconds after any of them has come (back)."""
+SNAPSHOT_SECONDS = 600.0
 
 _HANDED_ON = frozenset(
     {
@@ -83,6 +92,48 @@ class Etcd:
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
+
+    def extend(self, endpoints: Sequence[Endpoint]) -> None:
+        """Use these members, too: they have joined since the client was made. Those that it has stay as they are."""
+        with self._turn:
+            joined = {netloc: it for it in endpoints if (netloc := f"{it.host}:{it.port}") not in self._endpoints}
+            # A new dict, since others may go through the old one just now.
+            self._endpoints = {**self._endpoints, **joined}
+            if self._client is not None:
+                self._client.endpoints.update({netloc: self._connect(it) for netloc, it in joined.items()})
+                for endpoint in self._client.endpoints.values():
+                    endpoint.time_retry = self._retry_seconds
+
+    def follow_members(self) -> bool:
+        """Use the members that etcd lists now, instead of those of before, and return whether these were others.
+
+        For who is on the members' own network: they are reached at their client URLs. A learner, or one that has not
+        started, answers no reads and is left out. Raises EtcdError when nobody answers.
+        """
+        with self._fresh_channels() as channels:
+            listed = self._listed(ask_members(channels, self._timeout_seconds))
+        wanted = {f"{it.host}:{it.port}": it for it in voters_of(listed)}
+        with self._turn:
+            known = self._endpoints
+            if not wanted or wanted.keys() == known.keys():
+                return False
+            self.extend([it for netloc, it in wanted.items() if netloc not in known])
+            self._endpoints = {netloc: known.get(netloc, it) for netloc, it in wanted.items()}
+            for netloc in known.keys() - wanted.keys():
+                self._drop(netloc)
+        return True
+
+    def _drop(self, netloc: str) -> None:
+        dropped = self._client.endpoints.pop(netloc)
+        if self._client._current_endpoint_label == netloc:
+            # As at the start: there is no public way to it.
+            self._client._current_endpoint_label = next(iter(self._client.endpoints))
+        dropped.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the members that it uses."""
+        return sorted(it.name for it in self._endpoints.values())
 
     # Reading
 
@@ -169,18 +220,72 @@ class Etcd:
         """Return the members with what they tell of themselves, sorted by name (one that never started has none)."""
         with self._fresh_channels() as channels:
             statuses = ask_statuses(channels, self._timeout_seconds)
-            listed = ask_members(channels, self._timeout_seconds)
-        if isinstance(listed, dict):
-            for member, error in listed.items():
+            listed = self._listed(ask_members(channels, self._timeout_seconds))
+        return members_of(listed, statuses.values())
+
+    def _listed(self, answer: Any) -> Any:
+        """Return the list of members. Raises EtcdError for an answer that is everybody's failure."""
+        if isinstance(answer, dict):
+            for member, error in answer.items():
                 self._note(member, error)
             raise self._error()
-        return members_of(listed, statuses.values())
+        return answer
 
     def statuses(self) -> dict[str, EndpointStatus]:
         """Return what each member that we know of tells of itself, by machine, asked all at once. Never raises."""
         missing = {name: EndpointStatus(name, "", reason=reason) for name, reason in self._unreachable.items()}
         with self._fresh_channels() as channels:
             return missing | ask_statuses(channels, self._timeout_seconds)
+
+    # Changing the members
+
+    def member_add(self, peer_urls: Sequence[str], *, learner: bool = True, seconds: float = CHANGE_SECONDS) -> str:
+        """Return the id of the member with these peer URLs, added as a learner (else a voter) unless there is one.
+
+        Idempotent, as all of these are. Raises EtcdError when etcd refuses, or does not do it within `seconds`.
+        """
+        with self._changing(seconds) as changing:
+            return changing.add(peer_urls, learner)
+
+    def member_promote(self, member: str, *, seconds: float = CHANGE_SECONDS) -> str:
+        """Make a learner a voter. Returns why not yet, as long as it has not caught up; empty when it is one."""
+        with self._changing(seconds) as changing:
+            return changing.promote(member)
+
+    def member_remove(self, member: str, *, seconds: float = CHANGE_SECONDS) -> None:
+        """Remove a member, dead or alive; one that is gone is removed already."""
+        with self._changing(seconds) as changing:
+            changing.remove(member)
+
+    def move_leader(self, member: str, *, seconds: float = CHANGE_SECONDS) -> None:
+        """Let a voter lead, by a hand-over: the cluster takes writes all the time but for a moment."""
+        with self._changing(seconds) as changing:
+            changing.lead(member)
+
+    def snapshot(self, path: Path, *, seconds: float = SNAPSHOT_SECONDS) -> Snapshot:
+        """Write all that etcd holds to `path`, 0600, whole and verified, or leave `path` as it was.
+
+        Taken from the member that is furthest; also without a quorum. Raises EtcdError.
+        """
+        from argosy.etcd import snapshots
+
+        with self._fresh_channels() as channels:
+            statuses = ask_statuses(channels, self._timeout_seconds)
+            there = [it for it in channels if statuses[it.name].reachable and not statuses[it.name].learner]
+            if not there:
+                self._failures.update({it.name: (time.monotonic(), statuses[it.name].reason) for it in channels})
+                raise self._error()
+            best = max(there, key=lambda it: (statuses[it.name].healthy, statuses[it.name].revision))
+            try:
+                made = snapshots.write(path, rpc.snapshot(channels[best], seconds))
+            except rpc.grpc.RpcError as error:
+                raise EtcdError(f"etcd on {best.name} broke off its snapshot: {rpc.failure_of(error)[1]}") from None
+        return replace(made, revision=statuses[best.name].revision, member=best.name)
+
+    @contextmanager
+    def _changing(self, seconds: float) -> Iterator[Changing]:
+        with self._fresh_channels() as channels:
+            yield Changing(self._cluster, channels, self._timeout_seconds, seconds)
 
     @contextmanager
     def _fresh_channels(self) -> Iterator[dict[Endpoint, Any]]:
@@ -262,6 +367,10 @@ class Etcd:
             client.metadata = (("hasleader", "true"),)
         return client
 
+    @property
+    def _retry_seconds(self) -> float:
+        return RETRY_SECONDS if len(self._endpoints) > 1 else 0
+
     def _connect(self, endpoint: Endpoint, fresh: bool = False) -> Any:
         options: dict[str, int | str] = {**_OPTIONS, "grpc.use_local_subchannel_pool": int(fresh)}
         if endpoint.server_name:
@@ -270,6 +379,6 @@ class Etcd:
             endpoint.host,
             endpoint.port,
             creds=self._credentials,
-            time_retry=RETRY_SECONDS if len(self._endpoints) > 1 else 0,
+            time_retry=self._retry_seconds,
             opts=list(options.items()),
         )

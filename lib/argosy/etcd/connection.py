@@ -41,6 +41,14 @@ def connect(settings: Settings, machines: Sequence[Machine], hosts: Hosts | None
         yield store
 
 
+@contextmanager
+def reaching(store: Etcd, settings: Settings, machines: Sequence[Machine], hosts: Hosts) -> Iterator[None]:
+    """Let `store` use the etcd of these machines, too, as long as the context lasts; they have joined meanwhile."""
+    with ExitStack() as stack:
+        store.extend(_endpoints(settings, machines, hosts, stack)[0])
+        yield
+
+
 def _endpoints(
     settings: Settings, machines: Sequence[Machine], hosts: Hosts | None, stack: ExitStack
 ) -> tuple[list[Endpoint], dict[str, str]]:

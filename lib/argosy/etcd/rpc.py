@@ -7,7 +7,7 @@ needs it takes it from here.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +28,7 @@ RevisionCompactedError: Any = etcd3.exceptions.RevisionCompactedError
 
 MEMBER_IS_LEARNER = 5
 STATUS_IS_LEARNER = 10
+_LEARNER_FLAG = b"\x10\x01"
 """Field numbers that the etcd3 package's older schema lacks
 (https://github.com/etcd-io/etcd/blob/v3.4.23/etcdserver/etcdserverpb/rpc.proto)."""
 
@@ -102,6 +103,29 @@ def revoke(client: Any, lease: int) -> None:
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.NOT_FOUND:
             raise
+
+
+def member_add(channel: Any, peer_urls: Sequence[str], learner: bool, seconds: float) -> int:
+    """Add a member and return its id. `isLearner` is field 2, which the schema at hand lacks."""
+    request = etcdrpc.MemberAddRequest(peerURLs=peer_urls)
+    request.MergeFromString(_LEARNER_FLAG if learner else b"")
+    return int(etcdrpc.ClusterStub(channel).MemberAdd(request, seconds).member.ID)
+
+
+def member_promote(channel: Any, member: int, seconds: float) -> None:
+    """Make a learner a voter. The call's messages have the very fields of MemberRemove's: ID = 1; header, members."""
+    call = channel.unary_unary(
+        "/etcdserverpb.Cluster/MemberPromote",
+        request_serializer=etcdrpc.MemberRemoveRequest.SerializeToString,
+        response_deserializer=etcdrpc.MemberRemoveResponse.FromString,
+    )
+    call(etcdrpc.MemberRemoveRequest(ID=member), timeout=seconds)
+
+
+def snapshot(channel: Any, seconds: float) -> Iterator[bytes]:
+    """Yield a member's database and the SHA-256 of it, as one stream."""
+    for answer in etcdrpc.MaintenanceStub(channel).Snapshot(etcdrpc.SnapshotRequest(), seconds):
+        yield bytes(answer.blob)
 
 
 def flag(message: Any, number: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from argosy.etcd import rpc
 from argosy.etcd.values import EndpointStatus
@@ -67,6 +68,15 @@ def members_of(listed: Any, statuses: Iterable[EndpointStatus]) -> list[Member]:
     leaders = {status.leader_id for status in told.values() if status.healthy} - {"0"}
     members = [_member(it, told.get(f"{it.ID:x}"), leaders) for it in listed.members]
     return sorted(members, key=lambda member: (member.name, member.id))
+
+
+def voters_of(listed: Any) -> list[Endpoint]:
+    """Return where the listed members that answer reads take clients: at their first client URL."""
+    started = [it for it in listed.members if it.clientURLs and not rpc.flag(it, rpc.MEMBER_IS_LEARNER)]
+    urls = {it.name: urlsplit(it.clientURLs[0]) for it in started}
+    return [
+        Endpoint(name, url.netloc, url.hostname, url.port) for name, url in urls.items() if url.hostname and url.port
+    ]
 
 
 def _status(endpoint: Endpoint, status: Any, read: Any) -> EndpointStatus:

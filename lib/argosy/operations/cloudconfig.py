@@ -22,7 +22,8 @@ FOLDER = "cloud-config"
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What all machines of a cluster have in common. `keys`: none yet in a dry run before the first run."""
+    """What all machines of a cluster have in common. `keys`: none yet in a dry run before the first run; `members`: who
+    runs etcd, None for the first machines of a new cluster."""
 
     cluster: Sequence[Machine]
     release: Image
@@ -30,6 +31,7 @@ class _Given:
     registry_ca: str
     keys: Sequence[str]
     initial_state: str
+    members: Sequence[Machine] | None = None
 
 
 def paths(settings: Settings, machines: Iterable[Machine], format: str = "") -> dict[str, Path]:
@@ -46,9 +48,10 @@ def plan(
     *,
     release: Image | None = None,
     initial_state: str = "new",
+    members: Sequence[Machine] | None = None,
 ) -> list[Step]:
     """Return what `write` would do, changing nothing. Asks the registry for the release."""
-    given = _given(settings, machines, release, initial_state)
+    given = _given(settings, machines, release, initial_state, members)
     authority = pki.authority_path(settings.secrets_path)
     keypair = _own_key(settings)
     steps = [Step("here", f"make {path}") for path in (authority, keypair) if path and not path.exists()]
@@ -71,15 +74,16 @@ def write(
     *,
     release: Image | None = None,
     initial_state: str = "new",
+    members: Sequence[Machine] | None = None,
 ) -> dict[str, Path]:
     """Write the file of each of `machines` and return the paths; files that would not change are left alone.
 
-    The cluster is what the inventory knows and `machines`. `format`: the dialect, when not each OS's own.
-    `release`: what to install; the newest in the registry when not given. `initial_state`: `existing` for machines that
-    join. Makes the CA and the cluster's ssh key when they are missing. Everything is rendered before the first file is
-    written, each of which is replaced in one step. Raises ConfigError, RegistryError.
+    The cluster is what the inventory knows and `machines`. `format`: the dialect, when not each OS's own. `release`:
+    what to install; the newest in the registry when not given. `initial_state`: `existing` for machines that join;
+    `members`: who runs etcd then. Makes the CA and the cluster's ssh key when they are missing. Everything is rendered
+    before the first file is written, each of which is replaced in one step. Raises ConfigError, RegistryError.
     """
-    given = _given(settings, machines, release, initial_state)
+    given = _given(settings, machines, release, initial_state, members)
     pki.ensure_ca(settings.secrets_path)
     own = _own_key(settings)
     if own:
@@ -95,26 +99,42 @@ def write(
 
 
 def plan_apply(
-    hosts: Hosts, settings: Settings, machines: Sequence[Machine], *, release: Image | None = None
+    hosts: Hosts,
+    settings: Settings,
+    machines: Sequence[Machine],
+    *,
+    release: Image | None = None,
+    initial_state: str = "new",
+    members: Sequence[Machine] | None = None,
 ) -> list[Step]:
     """Return what `apply` would do on each machine, changing nothing."""
-    changes = _observed_changes(hosts, settings, machines, _given_now(settings, machines, release))
+    given = _given_now(settings, machines, release, initial_state, members)
+    changes = _observed_changes(hosts, settings, machines, given)
     authority = pki.authority_path(settings.secrets_path)
     made = [] if authority.exists() else [Step("here", f"make {authority}")]
     return made + [Step(name, line) for name, change in changes.items() for line in change.lines()]
 
 
 def apply(
-    hosts: Hosts, settings: Settings, machines: Sequence[Machine], report: Report, *, release: Image | None = None
+    hosts: Hosts,
+    settings: Settings,
+    machines: Sequence[Machine],
+    report: Report,
+    *,
+    release: Image | None = None,
+    initial_state: str = "new",
+    members: Sequence[Machine] | None = None,
 ) -> dict[str, Changes]:
     """Bring files and units to machines that are up already, and return what changed on each. Idempotent.
 
-    Host names, users and ssh keys stay as they are; /etc/environment and daemon.json are merged into. All machines are
-    looked at before any is changed: Refused when one lacks Docker or systemd. Docker is restarted where its settings
-    changed. Raises HostsFailed when machines failed; the others are done.
+    `initial_state`, `members`: as for `write`. Host names, users and ssh keys stay as they are; /etc/environment and
+    daemon.json are merged into. All machines are looked at before any is changed: Refused when one lacks Docker or
+    systemd. Docker is restarted where its settings changed. Raises HostsFailed when machines failed; the others are
+    done.
     """
     pki.ensure_ca(settings.secrets_path)
-    changes = _observed_changes(hosts, settings, machines, _given_now(settings, machines, release))
+    given = _given_now(settings, machines, release, initial_state, members)
+    changes = _observed_changes(hosts, settings, machines, given)
 
     def one(host: Host) -> Changes:
         change = changes[host.name]
@@ -162,19 +182,31 @@ def _shared(host: Host) -> dict[str, str]:
     return {path: result.stdout if result.ok else "" for path, result in shown.items()}
 
 
-def _given(settings: Settings, machines: Sequence[Machine], release: Image | None, initial_state: str) -> _Given:
+def _given(
+    settings: Settings,
+    machines: Sequence[Machine],
+    release: Image | None,
+    initial_state: str,
+    members: Sequence[Machine] | None,
+) -> _Given:
     """Return what can be known without making anything; the CA and the keys follow."""
     etcd = registry.current_images(settings).get(settings.etcd.image)
     if etcd is None:
         raise Refused(f"image {settings.etcd.image} is not in the registry: inv build.all registry.push")
     cluster = _cluster(settings, machines, initial_state)
-    return _Given(cluster, release or registry.current_release(settings), etcd, "", (), initial_state)
+    return _Given(cluster, release or registry.current_release(settings), etcd, "", (), initial_state, members)
 
 
-def _given_now(settings: Settings, machines: Sequence[Machine], release: Image | None) -> _Given:
+def _given_now(
+    settings: Settings,
+    machines: Sequence[Machine],
+    release: Image | None,
+    initial_state: str,
+    members: Sequence[Machine] | None,
+) -> _Given:
     """Return the same for machines that are up: nobody's ssh key is needed, since somebody logs in already."""
     authority = pki.authority_path(settings.secrets_path)
-    given = _given(settings, machines, release, "new")
+    given = _given(settings, machines, release, initial_state, members)
     return replace(given, registry_ca=authority.read_text() if authority.exists() else "")
 
 
@@ -215,6 +247,7 @@ def _config(settings: Settings, machine: Machine, given: _Given) -> MachineConfi
         registry_ca=given.registry_ca,
         authorized_keys=given.keys,
         initial_state=given.initial_state,
+        members=given.members,
     )
 
 

@@ -26,11 +26,12 @@ def gather(settings: Settings, hosts: Hosts, names: Sequence[str] = ()) -> list[
 
     `names`: host names that each resolves. Who does not tell is part of the answer, with the reason.
     """
-    outcomes = hosts.each(partial(_ask, settings, names), what="Facts")
+    outcomes = hosts.each(partial(ask, settings, names), what="Facts")
     return [_facts(host.machine, outcomes[host.name]) for host in hosts]
 
 
-def _ask(settings: Settings, names: Sequence[str], host: Host) -> MachineFacts:
+def ask(settings: Settings, names: Sequence[str], host: Host) -> MachineFacts:
+    """Return what one machine tells. Raises HostUnreachable and its kin."""
     program = f"{Names(settings.system).programs}/{settings.system}"
     result = host.run([program, "facts", *names], sudo=True, check=False, timeout_seconds=FACTS_SECONDS)
     try:

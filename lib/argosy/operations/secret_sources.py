@@ -56,12 +56,26 @@ def ensure(settings: Settings, source: Source) -> bool:
         with atomic.locked(settings.secrets_path / ".lock"):
             if source.path.exists():
                 return False
-            atomic.remove_leftovers(source.path.parent, f"{source.path.name}.")
-            source.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write(source.path, randomness.token_hex(source.generate_bytes).encode(), mode=0o600)
+            _make(source)
     except OSError as error:
         raise ConfigError(f"can't write {error.filename or source.path}: {error.strerror}", source.key) from None
     return True
+
+
+def renew(settings: Settings, source: Source) -> None:
+    """Make the secret's file anew, with another value. Raises ConfigError when it can't be written."""
+    try:
+        atomic.ensure_private_folder(settings.secrets_path)
+        with atomic.locked(settings.secrets_path / ".lock"):
+            _make(source)
+    except OSError as error:
+        raise ConfigError(f"can't write {error.filename or source.path}: {error.strerror}", source.key) from None
+
+
+def _make(source: Source) -> None:
+    atomic.remove_leftovers(source.path.parent, f"{source.path.name}.")
+    source.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    atomic.write(source.path, randomness.token_hex(source.generate_bytes).encode(), mode=0o600)
 
 
 def read(settings: Settings, source: Source) -> Secret:

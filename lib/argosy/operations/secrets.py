@@ -31,7 +31,7 @@ from argosy.model import Machine, Step
 from argosy.operations import secret_sources
 from argosy.operations.secret_sources import Source
 from argosy.secret import Secret
-from argosy.secret_transfer import APPLY, OBSERVE, Change, pack, parse_observed, plan_changes, summary
+from argosy.secret_transfer import APPLY, OBSERVE, Change, Observed, pack, parse_observed, plan_changes, summary
 
 REGISTRY_LOGIN = "registry/config.json"
 OVERLAY = "settings.json"
@@ -84,21 +84,45 @@ def files_for(settings: Settings, machine: Machine) -> dict[str, Secret]:
 
 def plan(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> list[Step]:
     """Return what `upload` would do here and on each machine, changing nothing: file names, never values."""
-    check(settings)
-    common = _common_files(settings, made=False)
-    wanted = {it.name: _hashes({**common, **_certificates(settings, it, made=False)}) for it in machines}
-
-    def observe(host: Host) -> list[Change]:
-        return _changes(host, settings, wanted[host.name])
-
-    observed = joined(hosts.each(observe, machines, what="Comparing secrets"))
-    steps = [Step(HERE, f"make {source.path}") for source in _sources(settings) if secret_sources.will_be_made(source)]
+    observed = differences(hosts, settings, machines)
+    steps = [Step(HERE, f"make {path}") for path in to_make(settings)]
     for machine in machines:
         changes = observed[machine.name]
         if changes:
             steps += [Step(machine.name, f"run {line}") for line in settings.hooks.prepare_machine]
         steps += [Step(machine.name, str(change)) for change in changes]
     return steps
+
+
+def to_make(settings: Settings) -> list[Path]:
+    """Return the files that `ensure_local` would make here, beside certificates."""
+    return [source.path for source in _sources(settings) if secret_sources.will_be_made(source)]
+
+
+def wanted(settings: Settings, machines: Sequence[Machine]) -> dict[str, dict[str, str | None]]:
+    """Return the SHA-256 of each file that each machine shall have, None for one that is still to be made; changes
+    nothing. Raises ConfigError as `upload` does."""
+    check(settings)
+    common = _common_files(settings, made=False)
+    return {it.name: _hashes({**common, **_certificates(settings, it, made=False)}) for it in machines}
+
+
+def differences(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> dict[str, list[Change]]:
+    """Return what `upload` would change on each machine; changes nothing."""
+    hashes = wanted(settings, machines)
+
+    def compare(host: Host) -> list[Change]:
+        return plan_changes(hashes[host.name], observe(host, settings))
+
+    return joined(hosts.each(compare, machines, what="Comparing secrets"))
+
+
+def gather(settings: Settings, machines: Sequence[Machine], report: Report) -> dict[str, dict[str, Secret]]:
+    """Make what is missing here and may be made, and return the files of each machine. Raises ConfigError."""
+    check(settings)
+    ensure_local(settings, machines, report)
+    common = _common_files(settings)
+    return {it.name: _present({**common, **_certificates(settings, it)}) for it in machines}
 
 
 def upload(hosts: Hosts, settings: Settings, machines: Sequence[Machine], report: Report) -> dict[str, list[Change]]:
@@ -108,28 +132,36 @@ def upload(hosts: Hosts, settings: Settings, machines: Sequence[Machine], report
     then all files at once, the marker last (argosy.secret_transfer). Interrupted at any moment and run again, it ends
     in the same state. Raises HostsFailed when machines failed; the others are done.
     """
-    check(settings)
-    ensure_local(settings, machines, report)
-    common = _common_files(settings)
-    files = {it.name: _present({**common, **_certificates(settings, it)}) for it in machines}
+    files = gather(settings, machines, report)
 
-    def bring(host: Host) -> list[Change]:
-        changes = _bring(host, settings, files[host.name], report)
-        report(host.name, f"secrets: {summary(changes)}")
-        return changes
+    def bring_all(host: Host) -> list[Change]:
+        return bring(host, settings, files[host.name], report)
 
-    return joined(hosts.each(bring, machines, what="Uploading secrets"))
+    return joined(hosts.each(bring_all, machines, what="Uploading secrets"))
+
+
+def bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: Report) -> list[Change]:
+    """Bring one machine its `files`, as `upload` does, and return what changed."""
+    changes = _bring(host, settings, files, report)
+    report(host.name, f"secrets: {summary(changes)}")
+    return changes
+
+
+def observe(host: Host, settings: Settings) -> Observed:
+    """Return what is in the machine's folder of secrets: names and checksums."""
+    shown = host.run(remote_shell.Script("compare secrets", OBSERVE, Names(settings.system).secrets), sudo=True)
+    return parse_observed(shown.stdout)
 
 
 def _bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: Report) -> list[Change]:
-    wanted = _hashes(files)
-    changes = _changes(host, settings, wanted)
+    hashes = _hashes(files)
+    changes = plan_changes(hashes, observe(host, settings))
     if changes and settings.hooks.prepare_machine:
         for line in settings.hooks.prepare_machine:
             report(host.name, f"runs {line}")
             host.run(line, sudo=True)
         # They may have mounted the very folder.
-        changes = _changes(host, settings, wanted)
+        changes = plan_changes(hashes, observe(host, settings))
     if changes:
         removed, archive = pack(changes, files)
         folder = Names(settings.system).secrets
@@ -153,11 +185,6 @@ systemctl try-restart --no-block "$1"
 """
 """Where the first upload was complete, the path unit waits no more: start once again what follows from secrets, such as
 an install that failed for a wrong password. Does nothing on a machine that is still to see its first marker."""
-
-
-def _changes(host: Host, settings: Settings, wanted: Mapping[str, str | None]) -> list[Change]:
-    shown = host.run(remote_shell.Script("compare secrets", OBSERVE, Names(settings.system).secrets), sudo=True)
-    return plan_changes(wanted, parse_observed(shown.stdout))
 
 
 def check(settings: Settings) -> None:

@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -40,9 +40,12 @@ class VagrantMachines:
         self.key = key
         self.folder = settings.state_path / "vagrant"
 
-    def up(self, boots: Sequence[Boot]) -> None:
+    def up(self, boots: Sequence[Boot], only: Sequence[Machine] = ()) -> None:
         self._write_request(boots)
-        self._call("up", lambda: self._vagrant.up(provider=self.settings.local.provider))
+        names: list[str | None] = [machine.name for machine in only]
+        for name in names or [None]:
+            up = partial(self._vagrant.up, vm_name=name, provider=self.settings.local.provider)
+            self._call("up", up)
 
     def states(self, machines: Sequence[Machine]) -> dict[str, str]:
         if not (self.folder / REQUEST).exists():
@@ -65,6 +68,19 @@ class VagrantMachines:
         if gone:
             self._call("destroy", self._vagrant.destroy)
         return gone
+
+    def remove(self, machine: Machine) -> bool:
+        path = self.folder / REQUEST
+        request = json.loads(path.read_bytes()) if path.exists() else {"machines": []}
+        rest = [it for it in request["machines"] if it["name"] != machine.name]
+        if len(rest) == len(request["machines"]):
+            return False
+        there = self.states([machine])[machine.name] != ABSENT
+        if there:
+            self._call("destroy", lambda: self._vagrant.destroy(vm_name=machine.name))
+        # Vagrant knows a machine only as long as the request names it, so this comes last.
+        atomic.write(path, _document(request | {"machines": rest}))
+        return there
 
     def console(self, machine: Machine) -> str:
         return f"see the console of {machine.name} in {self.settings.local.provider}"
@@ -93,8 +109,7 @@ class VagrantMachines:
 
     def _write_request(self, boots: Sequence[Boot]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        document = self._request(boots)
-        atomic.write_if_changed(self.folder / REQUEST, (json.dumps(document, indent=2) + "\n").encode())
+        atomic.write_if_changed(self.folder / REQUEST, _document(self._request(boots)))
 
     def _request(self, boots: Sequence[Boot]) -> dict[str, Any]:
         local = self.settings.local
@@ -130,6 +145,10 @@ class VagrantMachines:
                 f"vagrant {what} failed ({_reason(log) or f'exit code {error.returncode}'}): see {log}, "
                 f"then run the same command again, or `inv local.stop` to clear"
             ) from None
+
+
+def _document(request: Mapping[str, Any]) -> bytes:
+    return (json.dumps(request, indent=2) + "\n").encode()
 
 
 def refuse_without_vagrant() -> None:

@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from argosy import atomic
 from argosy.config import Settings
-from argosy.engine import find_container, remove_labelled
+from argosy.engine import find_container, remove_container, remove_labelled
 from argosy.engine_connection import refusals
 from argosy.errors import DeadlineExceeded, EngineError, Refused
 from argosy.fanout import fan_out, joined
@@ -47,16 +47,18 @@ class VagrantContainers(VagrantMachines):
         self.facts = facts
         self.image = image
 
-    def up(self, boots: Sequence[Boot]) -> None:
+    def up(self, boots: Sequence[Boot], only: Sequence[Machine] = ()) -> None:
         self._wait_for_killed_run()
         for boot in boots:
+            if only and boot.machine not in only:
+                continue
             container = self._container(boot.machine)
             if container is None:
                 self._make_volume(boot.machine)
             else:
                 self._adopt(boot.machine, container)
             self._write_seed(boot)
-        super().up(boots)
+        super().up(boots, only)
 
     def states(self, machines: Sequence[Machine]) -> dict[str, str]:
         with refusals("machines"):
@@ -87,6 +89,24 @@ class VagrantContainers(VagrantMachines):
         if self.folder.exists():
             rmtree(self.folder)
         return [*removed, *(name for name in swept if name.startswith("container"))]
+
+    def remove(self, machine: Machine) -> bool:
+        """Remove the container with its volume and all that Vagrant knows of it, stopped first as in `destroy`."""
+        self._wait_for_killed_run()
+        container = self._container(machine)
+        if container is not None:
+            self._adopt(machine, container)
+            self._stop(machine)
+        found = super().remove(machine)
+        with refusals(machine.name):
+            left = self._container(machine)
+            if left is not None:
+                remove_container(left)
+            disk = self._remove_volume(machine)
+        for folder in (self._seed(machine), self._record(machine).parents[1]):
+            if folder.exists():
+                rmtree(folder)
+        return found or container is not None or disk
 
     def _stop(self, machine: Machine) -> None:
         container = self._container(machine)
@@ -124,12 +144,18 @@ class VagrantContainers(VagrantMachines):
 
         Before the container, since `docker run` would make it without labels.
         """
-        name = volume_name(self.settings, machine.name)
         with refusals(machine.name):
-            for volume in self.client.volumes.list(filters={"name": name}):
-                if volume.name == name:
-                    volume.remove()
-            self.client.volumes.create(name, labels=labels_of(self.settings, "machine"))
+            self._remove_volume(machine)
+            self.client.volumes.create(
+                volume_name(self.settings, machine.name), labels=labels_of(self.settings, "machine")
+            )
+
+    def _remove_volume(self, machine: Machine) -> bool:
+        name = volume_name(self.settings, machine.name)
+        found = [volume for volume in self.client.volumes.list(filters={"name": name}) if volume.name == name]
+        for volume in found:
+            volume.remove()
+        return bool(found)
 
     def _adopt(self, machine: Machine, container: Container) -> None:
         """Let Vagrant know a container that a killed `vagrant up` made and did not get to write down.
@@ -138,9 +164,13 @@ class VagrantContainers(VagrantMachines):
         """
         if container.labels.get(CLUSTER_LABEL) != self.settings.cluster:
             raise Refused(f"{container.name}: a container of that name is there and isn't ours: remove or rename it")
-        record = self.folder / "machines" / "machines" / machine.name / "docker" / "id"
+        record = self._record(machine)
         record.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_if_changed(record, str(container.id).encode())
+
+    def _record(self, machine: Machine) -> Path:
+        """Return the file in which Vagrant keeps the id of the machine's container."""
+        return self.folder / "machines" / "machines" / machine.name / "docker" / "id"
 
     def _wait_for_killed_run(self) -> None:
         """Wait for the `vagrant` of a run that was killed: it goes on by itself, and holds locks in its home folder."""

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from installer_examples import machine, write_json, write_release
 
-from argosy_installer import install, record, settings, status, systemd
+from argosy_installer import install, pulling, record, release, settings, status, systemd
 from argosy_installer.docker import credentials, demultiplexed
-from argosy_installer.errors import EXIT_FAILED, EXIT_TRY_AGAIN, Failed, Failure
+from argosy_installer.errors import EXIT_FAILED, EXIT_TRY_AGAIN, Failed, Failure, TryAgain
 from argosy_installer.files import single_instance
 from argosy_installer.observing import Observed
 from argosy_installer.pulling import FREE_BYTES_NEEDED, LONGEST_DELAY_SECONDS, Layers, delay_seconds
@@ -232,6 +232,56 @@ def test_the_state_is_what_the_installer_of_this_release_recorded(
     (here.secrets / ".complete").touch()
     write_json(here.install_record, {"state": state, "release": version})
     assert status.state(here, []) == said
+
+
+def test_units_that_are_not_as_the_release_has_them_are_told(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    write_release(here.release, {"web": {"image": "web"}, "api": {"image": "web"}})
+    found = release.load(here.release)
+    here.units.mkdir(parents=True)
+    for name, text in found.units.items():
+        (here.units / name).write_text(text)
+    assert status.drifted(here, found) == []
+    (here.units / "air-web.service").write_text(found.units["air-web.service"] + "# by hand\n")
+    (here.units / "air-old.service").write_text(found.marker + "\n")
+    (here.units / "air-api.service").unlink()
+    assert status.drifted(here, found) == ["air-api.service", "air-old.service", "air-web.service"]
+
+
+# Pulling alone
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (None, 0, ""),
+        (Failed.because("no room"), EXIT_FAILED, "failed: no room\n"),
+        (TryAgain("no answer"), EXIT_TRY_AGAIN, "to be tried again: no answer\n"),
+    ],
+)
+def test_the_command_pull_pulls_and_does_nothing_else(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Exception | None,
+    code: int,
+    said: str,
+) -> None:
+    here = machine(tmp_path)
+    write_release(here.release, {"web": {"image": "web"}})
+    pulled: list[str] = []
+
+    def pull(_docker: object, _machine: object, wanted: release.Release, _say: object) -> None:
+        pulled.extend(wanted.images)
+        if outcome is not None:
+            raise outcome
+
+    monkeypatch.setattr(pulling, "pull", pull)
+    monkeypatch.setattr(pulling, "from_environment", lambda _environment: here)
+    assert pulling.run({}) == code
+    assert capsys.readouterr().out == said
+    assert pulled == ["web"]
+    assert not here.state.exists()
 
 
 # The result

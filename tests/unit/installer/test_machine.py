@@ -36,6 +36,12 @@ def test_a_member_talks_to_its_own_etcd_and_a_client_to_any(address: str, endpoi
     assert nearest_first(["https://10.0.0.1:2379", "https://10.0.0.2:2379"], address) == endpoints
 
 
+def test_the_members_elsewhere_are_all_but_its_own() -> None:
+    assert from_environment(ENVIRONMENT).other_members == ("https://192.168.55.102:2379",)
+    client = from_environment({**ENVIRONMENT, "MACHINE_ADDRESS": "192.168.55.109"})
+    assert client.other_members == client.etcd_endpoints == tuple(ENVIRONMENT["ETCD_ENDPOINTS"].split(","))
+
+
 def test_a_file_that_is_not_there_is_an_empty_object(tmp_path: Path) -> None:
     assert read_json(tmp_path / "missing.json") == {}
     assert read_json(write_json(tmp_path / "there.json", {"a": 1})) == {"a": 1}

@@ -119,6 +119,19 @@ def test_a_new_machine_beside_known_ones_is_no_new_cluster(settings: Settings) -
     cloudconfig.write(settings, MACHINES, Said())
 
 
+def test_who_runs_etcd_in_a_cluster_that_has_changed_is_told_not_counted(settings: Settings) -> None:
+    members = [Machine("air-05", "10.0.0.5"), *MACHINES[2:]]
+    path = cloudconfig.write(settings, MACHINES[2:], Said(), "ignition", initial_state="existing", members=members)[
+        "air-03"
+    ]
+    assert "ETCD_INITIAL_CLUSTER%3Dair-05%3Dhttps%3A//10.0.0.5%3A2380%2Cair-03%3Dhttps" in path.read_text()
+    path = cloudconfig.write(settings, MACHINES[2:], Said(), "ignition", initial_state="existing", members=members[:1])[
+        "air-03"
+    ]
+    assert "MACHINE_ROLE%3Dclient" in path.read_text()
+    assert "ETCD_ENDPOINTS%3Dhttps%3A//10.0.0.5%3A2379%0A" in path.read_text()
+
+
 def test_without_the_etcd_image_nothing_is_made(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

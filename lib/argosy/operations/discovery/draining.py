@@ -47,14 +47,24 @@ def set_draining(store: Etcd, target: Target, *, drain: bool, deadline_seconds: 
     stays drained.
     """
     started = time.monotonic()
-    deadline = started + deadline_seconds
     done = keys.change(store, _prefix(target), lambda entries: _plan(target, entries, drain))
-    left = 0
+    revision = done.revision or newest_revision(keys.read(store, FOLLOWED))
+    left = deadline_seconds - (time.monotonic() - started)
     if drain and not target.instance:
-        left = _wait_until_left(store, target.name, deadline)
-    revision = max(left, done.revision or newest_revision(keys.read(store, FOLLOWED)))
-    applied = wait_until_applied(store, revision, max(0.0, deadline - time.monotonic()))
+        applied = wait_until_drained(store, target.name, revision, left)
+    else:
+        applied = wait_until_applied(store, revision, left)
     return Drained(not done.revision, replace(applied, seconds=time.monotonic() - started))
+
+
+def wait_until_drained(store: Etcd, machine: str, revision: int, deadline_seconds: float) -> Applied:
+    """Wait until the machine, which drains since `revision`, has no instances any more and every live router knows it.
+
+    Changes nothing. Raises DeadlineExceeded.
+    """
+    deadline = time.monotonic() + deadline_seconds
+    left = _wait_until_left(store, machine, deadline)
+    return wait_until_applied(store, max(left, revision), max(0.0, deadline - time.monotonic()))
 
 
 def _wait_until_left(store: Etcd, machine: str, deadline: float) -> int:

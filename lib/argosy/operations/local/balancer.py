@@ -127,6 +127,17 @@ def ensure(
     return next((outcome for outcome in outcomes if outcome != "unchanged"), "unchanged")
 
 
+def follow(settings: Settings, client: docker.DockerClient, image: str, machines: Sequence[Machine]) -> Outcome:
+    """Let its agent look for etcd on `machines`; HAProxy's container serves on as it is.
+
+    The agent keeps the image that it runs; `image`: what it gets when there is none.
+    """
+    with refusals(AGENT):
+        current = find_container(client, container_name(settings, AGENT))
+    in_use = str(current.attrs["Config"]["Image"]) if current else image
+    return ensure_container(client, agent_spec(settings, in_use, machines))
+
+
 def servers(settings: Settings, client: docker.DockerClient) -> list[Server]:
     """Return the machines as the balancer sees them; none when one of its containers does not run."""
     with refusals(BALANCER):

@@ -148,6 +148,8 @@ class Gate(Phase[Work]):
     """Nothing is said to be healthy that was not seen to be."""
 
     title = "health"
+    takes_mixed_releases = False
+    """Whether machines may be on different releases, as between upgrades of single ones."""
 
     def plan(self, _work: Work) -> list[Step]:
         return [Step("health", "ask every machine, every member, and the balancer")]
@@ -172,7 +174,10 @@ class Gate(Phase[Work]):
         return False
 
     def _problems(self, work: Work, hosts: Hosts) -> list[str]:
-        problems = list(status.observe(work.settings, hosts).problems())
+        seen = status.observe(work.settings, hosts)
+        work.releases = seen.releases
+        mixed = seen.differences() if self.takes_mixed_releases else []
+        problems = [problem for problem in seen.problems() if problem not in mixed]
         if not work.settings.discovery.enabled:
             return problems
         up = {server.name for server in balancer.servers(work.settings, work.client) if server.up}

@@ -36,7 +36,7 @@ def refuse_other_count(wanted: Sequence[Machine], known: Sequence[Machine], stat
         names = ", ".join(machine.name for machine in known)
         raise Refused(
             f"the cluster has other machines ({names}): `inv local.start {len(known)}` goes on with them, "
-            f"`inv local.stop` clears them first"
+            f"`inv local.add-machine` and `inv local.remove-machine` change them, `inv local.stop` clears them"
         )
 
 
@@ -49,7 +49,7 @@ def refuse_lost_machines(absent: Sequence[Machine], tried: Mapping[str, Tried]) 
         names = ", ".join(machine.name for machine in absent)
         raise Refused(
             f"{names}: gone, while the other machines run; the etcd member went with the disk, so it can't be made "
-            f"anew in this cluster: `inv local.stop`, then start again"
+            f"anew as the same one: `inv local.remove-machine {absent[0].name}`, then `inv local.add-machine`"
         )
 
 

@@ -27,7 +27,7 @@ class Phase(ABC, Generic[Work]):
     def plan(self, work: Work, /) -> list[Step]:
         """Return what `run` would do, as `--dry-run` prints it; nothing when there is nothing to do."""
 
-    def should_run(self, work: Work) -> bool:
+    def should_run(self, work: Work, /) -> bool:
         return bool(self.plan(work))
 
     @abstractmethod
@@ -42,6 +42,11 @@ class Timing:
     title: str
     seconds: float
     changed: bool
+
+
+def rows_of(timings: Sequence[Timing]) -> list[tuple[str, str, str]]:
+    """Return phase, seconds and what it did, for a table."""
+    return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in timings]
 
 
 def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: str) -> list[Timing]:

@@ -1,7 +1,7 @@
 """What a local cluster must remember between two runs: STATE/local.json, written before anything is made.
 
     {"bip": "172.18.42.1/16", "release": {"name": "installer", "repository": "air/installer", "version": "0.1.3",
-     "digest": "sha256:..."}}
+     "digest": "sha256:..."}, "joining": "", "leaving": ""}
 
 The machines that are wanted stand in machines.json (argosy.inventory).
 """
@@ -24,10 +24,13 @@ FILE_NAME = "local.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`bip`: of the engine inside each machine; `release`: what the machines were made to install, if any was."""
+    """`bip`: of the engine inside each machine; `release`: what the machines were made to install, or were upgraded to
+    since; `joining`, `leaving`: the name of the machine that is being added or removed, until that is done."""
 
     bip: str = ""
     release: Image | None = None
+    joining: str = ""
+    leaving: str = ""
 
 
 class _Image(BaseModel):
@@ -42,6 +45,8 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
     bip: str = ""
     release: _Image | None = None
+    joining: str = ""
+    leaving: str = ""
 
 
 def load(settings: Settings) -> Record:
@@ -54,7 +59,7 @@ def load(settings: Settings) -> Record:
     except ValidationError:
         raise ConfigError("not what local.start wrote; `inv local.stop` removes it", str(path)) from None
     release = Image(**document.release.model_dump()) if document.release else None
-    return Record(document.bip, release)
+    return Record(document.bip, release, document.joining, document.leaving)
 
 
 def save(settings: Settings, record: Record) -> bool:

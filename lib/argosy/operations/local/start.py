@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from argosy import inventory
-from argosy.addressing import choose_bip, host_address, machines_wanted
+from argosy.addressing import machines_wanted
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.engine_connection import connect
-from argosy.local_names import container_name, network_name
 from argosy.local_settings import localized
 from argosy.model import Machine, Step
 from argosy.operations.local import (
     balancer,
-    dependencies,
-    facts,
+    choice,
     host_phases,
     lock,
     machine_phases,
     preflight,
+    preparing,
     record,
     retry,
+    upgrading,
 )
-from argosy.operations.local.procedure import Phase, Timing, run_phases
-from argosy.operations.local.work import Work, provider_of
+from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
+from argosy.operations.local.work import Work
 from argosy.providers.vagrant import refuse_without_vagrant
 
 DEFAULT_COUNT = 3
@@ -70,13 +70,16 @@ class Started:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return phase, seconds and what it did, for a table."""
-        return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in self.timings]
+        return rows_of(self.timings)
 
     def lines(self) -> list[str]:
         """Return what a person wants to know in the end."""
         count = len(self.machines)
         healthy = f"{count} {'machine is' if count == 1 else 'machines are'} healthy"
-        newer = f"release {self.newest_release} is in the registry; the machines stay with {self.release}"
+        newer = (
+            f"release {self.newest_release} is in the registry, the machines stay with {self.release}: "
+            f"`inv local.rolling-upgrade` changes that"
+        )
         return [
             *(f"{machine.name}  {machine.address}" for machine in self.machines),
             f"registry  {self.registry}",
@@ -103,7 +106,10 @@ def start(settings: Settings, count: int, report: Report) -> Started:
     preflight.refuse_other_provider(settings)
     with lock.held(settings, "local.start"), _prepared(settings, count, report) as work:
         timings = run_phases(PHASES, work, report, f"local.start {count}")
-        release = work.record.release or work.newest_release
+        for version in work.releases:
+            # After a rollout that was not ours, as by cluster.rolling-upgrade.
+            upgrading.remember_release(work.settings, version)
+        release = record.load(settings).release or work.newest_release
         return Started(
             machines=work.machines,
             balancer=balancer.address(work.settings),
@@ -121,33 +127,15 @@ def _prepared(settings: Settings, count: int, report: Report) -> Iterator[Work]:
     settings = localized(settings)
     machines = machines_wanted(settings, count)
     with connect() as client:
-        observed = facts.observe(settings, client, _listeners(settings))
         known = inventory.load(settings)
-        states = provider_of(settings, client, observed.engine).states(
-            list({machine.name: machine for machine in [*known, *machines]}.values())
-        )
-        preflight.refuse_other_count(machines, known, states)
-        work = Work(settings, machines, client, observed, states, record.load(settings), report)
+        work = preparing.look(settings, client, [*known, *machines], report)
+        choice.refuse_half_done(work.record)
+        work.machines = choice.machines_of_start(settings, count, known, work.states)
+        preflight.refuse_other_count(work.machines, known, work.states)
         if work.down:
             refuse_without_vagrant()
-        preflight.refuse_unfit_host(settings, observed, work.absent)
-        if work.absent and len(work.absent) < len(machines):
+        preflight.refuse_unfit_host(settings, work.facts, work.absent)
+        if work.absent and len(work.absent) < len(work.machines):
             preflight.refuse_lost_machines(work.absent, retry.tried(work))
-        _complete(work)
+        preparing.complete(work)
         yield work
-
-
-def _complete(work: Work) -> None:
-    """Choose the range of the machines' own engines once: it stays as long as the cluster."""
-    taken = [*work.facts.others(network_name(work.settings)), work.settings.local.subnet]
-    bip = work.record.bip or choose_bip(work.settings.docker.bip, taken)
-    work.record = replace(work.record, bip=bip)
-    work.settings = localized(work.settings, bip)
-
-
-def _listeners(settings: Settings) -> list[facts.Listener]:
-    port = int(settings.registry.address.rpartition(":")[2])
-    name = container_name(settings, "registry")
-    addresses = settings.registry.bind or [balancer.LOOPBACK, host_address(settings)]
-    own = [facts.Listener("registry.address", name, address, port) for address in addresses]
-    return [*own, *balancer.listeners(settings), *dependencies.listeners(settings)]

@@ -27,7 +27,8 @@ from argosy.versions import newest_of
 @dataclass
 class Work:
     """`settings`: complete, with the host's address and the chosen `bip`; `states`: how the machines were when the run
-    began; `record`: what is remembered between runs; `newest`: the newest release, once it is in the registry."""
+    began; `record`: what is remembered between runs; `newest`: the newest release, once it is in the registry;
+    `releases`: what the machines run, once they were seen to be well."""
 
     settings: Settings
     machines: Sequence[Machine]
@@ -37,6 +38,7 @@ class Work:
     record: Record
     report: Report
     newest: Image | None = None
+    releases: Sequence[str] = ()
 
     @property
     def absent(self) -> list[Machine]:

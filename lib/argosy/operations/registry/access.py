@@ -137,3 +137,13 @@ def current_release(settings: Settings, version: str = "") -> Image:
         missing = f"release {version}" if version else "a release"
         raise Refused(f"{settings.registry.address}: the registry does not have {missing}: inv build.all registry.push")
     return as_image(settings, found)
+
+
+def pinned_images(settings: Settings, version: str) -> tuple[Image, ...]:
+    """Return the images that release `version` pins. Raises Refused when the registry does not have it."""
+    wanted = parse_version(version)
+    with opened(settings) as registry:
+        found = read_version(registry, settings, INSTALLER, wanted) if wanted else None
+    if found is None:
+        raise Refused(f"{settings.registry.address}: the registry does not have release {version}")
+    return found.pins

@@ -149,6 +149,26 @@ def read_only(settings: Settings, client: docker.DockerClient) -> Iterator[str |
             ensure(spec)
 
 
+def renew(settings: Settings, report: Report) -> bool:
+    """Run our registry again if its certificate or its password has changed, and let the local engine trust its CA.
+
+    A registry that does not run stays so. Returns whether it was started again. Raises EngineError without an engine.
+    """
+    with connect() as client:
+        with refusals("registry"):
+            container = find_container(client, name_of(settings))
+        trust_registry(settings, report)
+        if container is None or container.status != "running":
+            return False
+        addresses = bind_addresses(settings)
+        spec = registry_spec(settings, container.attrs["Config"]["Image"], addresses, ensure_files(settings, addresses))
+        with access.opened(settings, attempts=1) as registry:
+            outcome = ensure_container(client, spec, lambda: _reason(registry.check), DEADLINE_SECONDS)
+    if outcome in RUNS:
+        report("registry", RUNS[outcome])
+    return outcome in RUNS
+
+
 def ensure_files(settings: Settings, addresses: list[str]) -> dict[str, Path]:
     """Make the files that the registry's container mounts, where they lack or don't fit any more; return them."""
     secrets.registry_password(settings)  # made here when it is ours to make

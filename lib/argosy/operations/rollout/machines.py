@@ -1,0 +1,187 @@
+"""The machines of a cluster as a rollout changes them: through ssh, and etcd under the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from argosy import rollout_scripts
+from argosy.config import Settings
+from argosy.errors import CommandFailed, HostUnreachable, LockLost, Refused, Unhealthy
+from argosy.etcd import Etcd
+from argosy.host import Host, Hosts, Result
+from argosy.machine_files import Names
+from argosy.model import MachineState
+from argosy.operations import install
+from argosy.operations.clock import Clock
+from argosy.operations.cluster_lock import ClusterLock
+from argosy.operations.discovery.draining import default_deadline_seconds, wait_until_drained
+from argosy.operations.discovery.routers import wait_until_applied
+from argosy.operations.rollout import service
+from argosy.operations.rollout.gates import Gates
+from argosy.operations.rollout.looking import Looking
+from argosy.operations.rollout.seams import Events
+from argosy.remote_shell import Script
+from argosy.rollout_events import Checked
+from argosy.rollout_record import Release
+
+POLL_SECONDS = 1.0
+BALANCER_CHECKS = 3
+"""How often a balancer that only asks for a machine's health may have to ask before it knows."""
+
+
+class RemoteMachines(Looking):
+    """The seam `Machines`. `images_of`: the references of all images that a release needs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hosts: Hosts,
+        store: Etcd,
+        lock: ClusterLock,
+        events: Events,
+        clock: Clock,
+        release_of: Callable[[str], Release],
+        images_of: Callable[[Release], Sequence[str]],
+    ) -> None:
+        super().__init__(settings, hosts, store, events, clock, release_of)
+        self._lock = lock
+        self._images_of = images_of
+        self._program_names = Names(settings.system)
+        self._gates = Gates(settings, store)
+        self._back_since: dict[str, float] = {}
+
+    def prepare(self, name: str, release: Release) -> None:
+        """Bring the release and its images to the machine. See `Machines`."""
+        lines: list[str] = []
+
+        def line(text: str) -> None:
+            lines.append(text)
+            self._say(name, text)
+
+        self._lock.check()
+        ended = self._hosts[name].stream(
+            rollout_scripts.prepare(self._program_names, release),
+            sudo=True,
+            check=False,
+            on_line=line,
+            on_error_line=line,
+            deadline_seconds=self._settings.install.deadline_seconds,
+        )
+        if ended:
+            reason = lines[-1] if lines else f"installer pull ended with {ended}"
+            raise Refused(f"{name}: {reason.removeprefix('failed: ')}")
+
+    def drain(self, name: str) -> None:
+        """Take the machine out of service. See `Machines`."""
+        self._wait_for_others(name)
+
+        def wait_until_quiet(revision: int) -> None:
+            self._wait_until_quiet(name, revision)
+            self._run(name, rollout_scripts.hold_updates(self._program_names))
+
+        if not service.take_out(self._store, self._lock, name, wait_until_quiet):
+            self._say(name, "no other machine is in service: its services are restarted where they are")
+            self._run(name, rollout_scripts.hold_updates(self._program_names))
+
+    def install(self, name: str, release: Release) -> None:
+        """Put the release on the machine. See `Machines`."""
+        if not release.image:
+            raise Refused(f"{name}: which bytes release {release} is, is not known, so it can't be installed")
+        script = rollout_scripts.install(self._program_names, release, self._lock.id)
+        begun = self._run(name, script, check=False)
+        if begun.code == rollout_scripts.LOCK_IS_ANOTHER_S:
+            raise LockLost(f"{name}: found that somebody else holds the cluster's lock: nothing was begun there")
+        if not begun.ok:
+            words = begun.stderr.strip().rpartition("\n")[2] or f"it ended with {begun.code}"
+            raise CommandFailed(f"{name}: the install could not be begun: {words}", begun)
+        machine = self._hosts[name].machine
+        deadline = self._settings.install.deadline_seconds
+        install.follow_install(self._hosts, self._settings, [machine], self._say, deadline)
+
+    def check(self, name: str, release: Release) -> None:
+        """Wait until the machine passes all gates. See `Machines`."""
+        self._wait_for_gates(name, lambda: self._gates.of_machine(self._hosts[name], release))
+
+    def undrain(self, name: str) -> None:
+        """Put the machine back in service, and wait until everybody sends to it. See `Machines`."""
+        self._run(name, rollout_scripts.let_updates(self._program_names))
+        changed = service.set_state(self._store, self._lock, name, MachineState.ACTIVE)
+        if self._settings.discovery.enabled:
+            self._wait_for_gates(name, lambda: self._gates.of_service(self._hosts[name]))
+            wait_until_applied(self._store, changed.revision, default_deadline_seconds(self._settings))
+        self._back_since[name] = self._clock.elapsed()
+
+    def clean_up(self, name: str, keep: Sequence[Release]) -> None:
+        """Remove old images from the machine. See `Machines`."""
+        images = [image for release in keep if release.image for image in self._images_of(release)]
+        script = rollout_scripts.clean_up(self._settings.registry.address, self._settings.system, images)
+        removed = rollout_scripts.parse_number(self._run(name, script).stdout, "removed")
+        if removed:
+            self._say(name, f"{removed} old images removed")
+
+    def cancel(self) -> None:
+        self._hosts.cancel()
+
+    # Parts
+
+    def _run(self, name: str, script: Script, *, check: bool = True) -> Result:
+        self._lock.check()
+        return self._hosts[name].run(script, sudo=True, check=check)
+
+    def _wait_for_others(self, name: str) -> None:
+        """Wait until balancers have seen that somebody else is back in service, who may be the only one."""
+        others = [other for other, state in service.states(self._store).items() if state == MachineState.ACTIVE]
+        since = [self._back_since.get(other, float("-inf")) for other in others if other != name]
+        if since:
+            left = min(since) + self._balancer_seconds - self._clock.elapsed()
+            self._lock.pause(max(0.0, left))
+
+    def _wait_until_quiet(self, name: str, revision: int) -> None:
+        """Wait until no router and no balancer sends anything, and what was open is done or its time is over."""
+        if not self._settings.discovery.enabled:
+            return
+        began = self._clock.elapsed()
+        applied = wait_until_drained(self._store, name, revision, default_deadline_seconds(self._settings))
+        for line in applied.lines():
+            self._say(name, line)
+        self._wait_for_connections(self._hosts[name])
+        if not set(applied.routers) - set(self._records()):
+            # No balancer follows etcd as the routers do: one that only asks for their health has to ask a few times.
+            self._lock.pause(max(0.0, began + self._balancer_seconds - self._clock.elapsed()))
+
+    def _wait_for_connections(self, host: Host) -> None:
+        seconds = self._settings.rollout.drain_seconds
+        self._lock.check()
+        argv = rollout_scripts.connections(self._program_names, seconds)
+        done = host.run(argv, sudo=True, check=False, timeout_seconds=seconds + 30)
+        left = rollout_scripts.parse_number(done.stdout, "connections")
+        if left is None:
+            words = done.stderr.strip().rpartition("\n")[2] or f"it ended with {done.code}"
+            self._say(host.name, f"its router does not tell its connections ({words}): not waited for")
+        elif left:
+            self._say(host.name, f"{left} connections are still open after {seconds:g} s: they will be cut")
+
+    @property
+    def _balancer_seconds(self) -> float:
+        return BALANCER_CHECKS * self._settings.discovery.check_seconds if self._settings.discovery.enabled else 0.0
+
+    def _wait_for_gates(self, name: str, look: Callable[[], Mapping[str, str]]) -> None:
+        """Wait until no gate of `look` (check -> reason, empty when it passes) fails; tell each change of one."""
+        deadline = self._clock.elapsed() + self._settings.rollout.check_seconds
+        told: dict[str, str] = {}
+        while True:
+            self._lock.check()
+            try:
+                gates = dict(look())
+            except HostUnreachable as error:
+                gates = {"host": str(error).removeprefix(f"{name}: ")}
+            for check, reason in gates.items():
+                if told.get(check) != reason:
+                    self._events(Checked(at=self._clock.now(), machine=name, check=check, reason=reason))
+            told |= gates
+            failing = [f"{check}: {reason}" for check, reason in gates.items() if reason]
+            if not failing:
+                return
+            if self._clock.elapsed() >= deadline:
+                raise Unhealthy(f"{name}: {'; '.join(failing)}")
+            self._lock.pause(POLL_SECONDS)

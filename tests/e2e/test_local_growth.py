@@ -1,0 +1,170 @@
+"""A cluster grows, is upgraded and shrinks at 200 requests a second through the balancer, of which not one fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Lab, docker, eventually
+from steady import Steady
+
+RATE = 200
+CHANGE_SECONDS = 600
+FIRST = ["sea-01", "sea-02", "sea-03"]
+NEWCOMER = "sea-04"
+FRONTEND = "example/frontend/frontend/__main__.py"
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+
+def steady(lab: Lab) -> Steady:
+    return Steady("127.0.0.1", lab.balancer_port, rate=RATE)
+
+
+def names(lab: Lab) -> list[str]:
+    return [machine["name"] for machine in lab.json("cluster.status")["machines"]]
+
+
+def members(lab: Lab) -> list[str]:
+    """Return the machines whose etcd member has its vote and is healthy."""
+    machines = lab.json("cluster.status")["machines"]
+    return [it["name"] for it in machines if it["member"]["healthy"] and not it["member"]["learner"]]
+
+
+def releases(lab: Lab) -> dict[str, str]:
+    return {it["name"]: it["release"] for it in lab.json("cluster.status", check=False)["machines"]}
+
+
+def identity(name: str) -> str:
+    """Return what tells whether a container is the same one and was never restarted."""
+    return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", name)
+
+
+def change_frontend(lab: Lab, text: str) -> None:
+    """Let the frontend's image have another content, and so another version."""
+    path = lab.root / FRONTEND
+    path.write_text(f"{path.read_text()}# {text}\n")
+
+
+def record(lab: Lab) -> dict[str, Any]:
+    path: Path = lab.root / ".argosy" / lab.cluster / "local.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
+    plan = growing.inv("local.add-machine", "--dry-run").stdout
+    assert f"{NEWCOMER}: make it at 192.168.58.104" in plan
+    assert f"{NEWCOMER}: add it to etcd as a learner" in plan
+    assert names(growing) == FIRST
+    assert record(growing)["joining"] == ""
+
+
+def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
+    haproxy = identity(growing.container("balancer"))
+    with steady(growing).running() as outcome:
+        eventually("requests flow", lambda: outcome.total > RATE)
+        done = growing.inv("local.add-machine", timeout=CHANGE_SECONDS)
+        eventually("the newcomer answers", lambda: outcome.answers[(200, NEWCOMER)] > 0)
+    assert outcome.not_ok() == []
+    assert f"{NEWCOMER} is added: 4 healthy machines" in done.stdout
+    assert members(growing) == [*FIRST, NEWCOMER]
+    assert identity(growing.container("balancer")) == haproxy
+    assert record(growing)["joining"] == ""
+    assert "nothing changed" in growing.inv("local.start", "4").stdout
+
+
+def test_a_new_version_comes_to_all_machines_and_no_request_fails(growing: Lab) -> None:
+    before = releases(growing)
+    change_frontend(growing, "a new version")
+    with steady(growing).running() as outcome:
+        eventually("requests flow", lambda: outcome.total > RATE)
+        growing.inv("local.rolling-upgrade", timeout=CHANGE_SECONDS)
+        ended = max(outcome.seen_last.values())
+        eventually("more requests flow", lambda: max(outcome.seen_last.values()) > ended + 2)
+    assert outcome.not_ok() == []
+    old, new = sorted(outcome.versions, key=lambda version: outcome.seen_last[version])
+    assert outcome.seen_last[old] <= ended < outcome.seen_last[new]
+    after = releases(growing)
+    assert len(set(after.values())) == 1
+    assert set(after.values()) != set(before.values())
+    assert record(growing)["release"]["version"] == after[NEWCOMER]
+    assert "nothing changed" in growing.inv("local.start", "4").stdout
+
+
+def test_a_release_that_is_everywhere_is_nothing_to_do(growing: Lab) -> None:
+    before = releases(growing)
+    growing.inv("local.rolling-upgrade", timeout=CHANGE_SECONDS)
+    assert releases(growing) == before
+
+
+def never_healthy(document: dict[str, Any]) -> None:
+    document["services"]["frontend"]["check"]["http"]["path"] = "/no-such-page"
+    document["services"]["frontend"]["check"]["deadline_seconds"] = 5
+
+
+def healthy(document: dict[str, Any]) -> None:
+    document["services"]["frontend"]["check"]["http"]["path"] = "/health"
+    document["services"]["frontend"]["check"]["deadline_seconds"] = 60
+
+
+def test_a_release_that_never_gets_healthy_stops_at_the_canary_and_is_taken_back(growing: Lab) -> None:
+    before = releases(growing)
+    growing.configure(never_healthy)
+    try:
+        with steady(growing).running() as outcome:
+            eventually("requests flow", lambda: outcome.total > RATE)
+            stopped = growing.inv("local.rolling-upgrade", "--canary", check=False, timeout=CHANGE_SECONDS)
+            assert stopped.returncode == 32, stopped.stderr
+            changed = {name for name, release in releases(growing).items() if release != before[name]}
+            assert len(changed) <= 1
+            growing.inv("local.rolling-upgrade", "--rollback", timeout=CHANGE_SECONDS)
+        assert outcome.not_ok() == []
+        assert len(outcome.versions) == 1
+    finally:
+        growing.configure(healthy)
+    assert releases(growing) == before
+    growing.inv("cluster.status")
+
+
+def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
+    haproxy = identity(growing.container("balancer"))
+    with steady(growing).running() as outcome:
+        eventually("requests flow", lambda: outcome.total > RATE)
+        growing.inv("local.remove-machine", timeout=CHANGE_SECONDS)
+        total = outcome.total
+        eventually("more requests flow", lambda: outcome.total > total + RATE)
+    assert outcome.not_ok() == []
+    assert names(growing) == members(growing) == FIRST
+    assert identity(growing.container("balancer")) == haproxy
+    left = docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"label=argosy.cluster={growing.cluster}")
+    assert growing.container(NEWCOMER) not in left.split()
+    assert growing.container(NEWCOMER) not in docker("volume", "ls", "--format", "{{.Name}}").split()
+    assert "nothing changed" in growing.inv("local.start", "3").stdout
+
+
+def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(growing: Lab) -> None:
+    docker("rm", "--force", "--volumes", growing.container("sea-02"))
+    assert "local.remove-machine sea-02" in growing.refused(11, "local.start", "3")
+    growing.inv("local.remove-machine", "sea-02", timeout=CHANGE_SECONDS)
+    assert names(growing) == ["sea-01", "sea-03"]
+    killed = growing.begin("local.add-machine")
+    eventually(
+        "it is being made", lambda: bool(docker("ps", "--quiet", "--filter", f"name={growing.container('sea-02')}"))
+    )
+    killed.kill()
+    killed.wait()
+    assert "local.add-machine" in growing.refused(11, "local.start", "2")
+    growing.inv("local.add-machine", timeout=CHANGE_SECONDS)
+    assert names(growing) == members(growing) == FIRST
+
+
+def test_the_last_machine_is_the_end_of_the_cluster(growing: Lab) -> None:
+    growing.inv("local.remove-machine", timeout=CHANGE_SECONDS)
+    growing.inv("local.remove-machine", timeout=CHANGE_SECONDS)
+    assert names(growing) == ["sea-01"]
+    assert "--yes" in growing.refused(11, "local.remove-machine")
+    assert "has ended" in growing.inv("local.remove-machine", "--yes").stdout
+    assert "nothing to stop" in growing.inv("local.stop").stdout

@@ -1,0 +1,364 @@
+"""A cluster whose etcd is real and whose machines are told: they do what the scripts that they are sent would do.
+
+A machine takes only scripts that it knows, by their titles, so a command that nobody expected fails the test. Its etcd
+is a real process; a newcomer's begins with just what its cloud-config file says, and the installer's own code promotes
+it. What it takes to install a machine (secrets, images, units) is not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import yaml
+from etcd_cluster import EtcdCluster
+
+from argosy import etcd, inventory, known_hosts, pki
+from argosy.config import Settings
+from argosy.errors import CommandFailed, EtcdError, HostUnreachable
+from argosy.etcd import Etcd
+from argosy.fanout import Outcomes, fan_out
+from argosy.host import Result
+from argosy.model import Image, Machine
+from argosy.operations import cloudconfig, install, registry, secrets
+from argosy.operations.membership import observing, restoring
+from argosy.remote_shell import Command, Script
+from argosy_installer.etcd import Etcd as InstallersEtcd
+from argosy_installer.etcd import mutual_tls
+from argosy_installer.joining import promote_own_learner
+
+T = TypeVar("T")
+RELEASE = Image("installer", "air/installer", "0.1.3", "sha256:" + "1" * 64)
+ETCD = Image("etcd", "air/etcd", "0.1.0", "sha256:" + "2" * 64)
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
+SERVICE = "/services/web/hosts/{}:air-web"
+
+
+@dataclass
+class Told:
+    """A machine. `up`: ssh and all else answers; `done`: the titles of the scripts that it has run."""
+
+    machine: Machine
+    up: bool = True
+    installed: bool = False
+    trusted: bool = True
+    endpoints: str = ""
+    done: list[str] = field(default_factory=list)
+
+
+class Lab:
+    """`size` machines that are installed, air-01 and so on at 127.0.8.1, with etcd on the first `max_members`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        programs: Path,
+        patch: pytest.MonkeyPatch,
+        size: int,
+        max_members: int = 5,
+        timeout_seconds: float = 2.0,
+    ) -> None:
+        self.cluster = EtcdCluster(folder, programs, size=min(size, max_members))
+        ports = {"client_port": self.cluster.client_port, "peer_port": self.cluster.peer_port}
+        self.settings: Settings = self.cluster.settings(
+            etcd={**ports, "timeout_seconds": timeout_seconds, "max_members": max_members},
+            registry={"address": "10.0.0.9:5000"},
+            images={"etcd": {"context": "etcd"}},
+            discovery={"check_seconds": 0.01, "ttl_seconds": 2},
+        )
+        self.machines = {
+            f"air-{number:02}": Told(Machine(f"air-{number:02}", f"127.0.8.{number}")) for number in range(1, size + 1)
+        }
+        self.said: list[str] = []
+        self.files: dict[str, dict[str, str]] = {}
+        self._patch(patch)
+
+    def _patch(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(inventory, "check_address", lambda word: word)
+        patch.setattr(registry, "current_release", lambda _settings, _version="": RELEASE)
+        patch.setattr(registry, "current_images", lambda _settings: {"etcd": ETCD, "installer": RELEASE})
+        patch.setattr(cloudconfig, "apply", self._apply)
+        patch.setattr(secrets, "upload", lambda hosts, _settings, machines, _report: hosts.each(self._upload, machines))
+        patch.setattr(install, "follow_install", lambda hosts, _s, machines, _r, _d: hosts.each(_up, machines))
+        for module in (observing, restoring):
+            patch.setattr(module, "Hosts", lambda _settings, machines: ToldHosts(self, machines))
+
+    def start(self) -> None:
+        self.cluster.start()
+        self.cluster.wait_until_healthy()
+        inventory.remember(self.settings, [it.machine for it in self.machines.values()])
+        for told in self.machines.values():
+            self.pin(told.machine)
+        with self.store() as store:
+            for told in self.machines.values():
+                self.register(store, told)
+        for told in self.machines.values():
+            told.endpoints = self.urls(*self.cluster.processes)
+
+    def add(self, name: str, address: str) -> Told:
+        """Make a machine that is not up yet."""
+        self.machines[name] = Told(Machine(name, address), up=False)
+        return self.machines[name]
+
+    def pin(self, machine: Machine) -> None:
+        """Let the operator know the machine's host key."""
+        pins = self.settings.state_path / "known_hosts"
+        known_hosts.pin(pins, machine.address, self.settings.ssh.port, KEY)
+
+    # What there is
+
+    def store(self) -> Any:
+        running = [it.machine for it in self.machines.values() if it.machine.name in self.cluster.processes]
+        return etcd.connect(self.settings, running)
+
+    def voters(self) -> list[str]:
+        with self.store() as store:
+            members = store.members()
+        assert all(it.healthy for it in members if not it.learner), members
+        return [it.name for it in members if not it.learner]
+
+    def stored(self, prefix: str = "/") -> list[str]:
+        with self.store() as store:
+            return [it.key for it in store.get_prefix(prefix).entries]
+
+    def history(self) -> list[tuple[str, str]]:
+        with self.store() as store:
+            lines = [json.loads(it.value) for it in store.get_prefix("/cluster/history/").entries]
+        return [(line["what"], line["outcome"]) for line in lines]
+
+    def urls(self, *names: str) -> str:
+        return ",".join(f"https://{self.machines[it].machine.address}:{self.cluster.client_port}" for it in names)
+
+    def known(self) -> list[str]:
+        return [it.name for it in inventory.load(self.settings)]
+
+    def report(self, subject: str, message: str) -> None:
+        self.said.append(f"{subject}: {message}")
+
+    def power_off(self, name: str) -> None:
+        self.machines[name].up = False
+        if name in self.cluster.processes:
+            self.cluster.kill(name)
+
+    def data(self, name: str) -> Path:
+        return self.cluster.folder / "data" / name
+
+    # What machines do
+
+    def register(self, store: Etcd, told: Told) -> None:
+        told.installed = True
+        name = told.machine.name
+        record = {"address": told.machine.address, "role": "member", "release": "0.1.3", "state": "active"}
+        store.put(f"/machines/{name}", json.dumps(record | {"metadata": {}}))
+        store.put(SERVICE.format(name), f"{told.machine.address}:80")
+
+    def begin(self, name: str) -> None:
+        """Start the machine's etcd as its cloud-config file says, unless it runs."""
+        if name not in self.cluster.processes:
+            settings = self.files.get(name, {})
+            pairs = [pair.split("=") for pair in settings.get("ETCD_INITIAL_CLUSTER", "").split(",") if pair]
+            initial = [Machine(it, url.split("/")[2].split(":")[0]) for it, url in pairs]
+            machine = self.machines[name].machine
+            state = settings.get("ETCD_INITIAL_CLUSTER_STATE", "new")
+            self.cluster._start(machine, initial or [machine], state)
+
+    def promote(self, told: Told) -> None:
+        path, deadline = self.settings.secrets_path, time.monotonic() + 30
+        pair = pki.ensure_machine_certificates(path, told.machine)["etcd-client"]
+        tls = mutual_tls(pki.authority_path(path), pair.certificate, pair.key)
+        own = f"https://{told.machine.address}:{self.cluster.client_port}"
+        others = [url for url in told.endpoints.split(",") if url != own]
+        client, elsewhere = (InstallersEtcd(urls, tls, deadline, _nobody) for urls in ([own], others))
+        promote_own_learner(client, elsewhere, _nobody)
+
+    def _apply(
+        self, hosts: ToldHosts, settings: Settings, machines: list[Machine], _report: object, **given: Any
+    ) -> None:
+        """Take over what the machine's cloud-config file would say now."""
+        for machine in machines:
+            (path,) = cloudconfig.write(settings, [machine], _quiet, **given).values()
+            files = {it["path"]: it["content"] for it in yaml.safe_load(path.read_text())["write_files"]}
+            told = self.machines[machine.name]
+            self.files[machine.name] = _variables(files["/etc/air/etcd.env"])
+            told.endpoints = _variables(files["/etc/air/machine.env"])["ETCD_ENDPOINTS"]
+            told.done.append("apply")
+
+    def _upload(self, host: ToldHost) -> None:
+        host.told.done.append("upload")
+        host.told.trusted = True
+
+
+class ToldHosts:
+    """What `Hosts` is to the operations."""
+
+    def __init__(self, lab: Lab, machines: Iterable[Machine]) -> None:
+        self._hosts = {it.name: ToldHost(lab, lab.machines.setdefault(it.name, Told(it, up=False))) for it in machines}
+
+    def __enter__(self) -> ToldHosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __getitem__(self, machine: Machine | str) -> ToldHost:
+        return self._hosts[machine if isinstance(machine, str) else machine.name]
+
+    def each(
+        self,
+        function: Callable[[Any], T],
+        machines: Iterable[Machine | str] | None = None,
+        max_parallel: int | None = None,
+        what: str = "",
+    ) -> Outcomes[T]:
+        chosen = list(self._hosts) if machines is None else [self[it].name for it in machines]
+        return fan_out({it: self._hosts[it] for it in chosen}, function, max_parallel=max_parallel or 8, what=what)
+
+
+class ToldHost:
+    """What `Host` is to the operations: it knows the scripts by their titles."""
+
+    def __init__(self, lab: Lab, told: Told) -> None:
+        self.lab = lab
+        self.told = told
+        self.machine = told.machine
+        self.name = told.machine.name
+
+    def wait_for_login(self, _seconds: float) -> None:
+        self._refuse_when_off()
+
+    def run(self, command: Command, **_options: object) -> Result:
+        self._refuse_when_off()
+        if list(command) == ["true"]:
+            return _result()
+        assert isinstance(command, Script), command
+        self.told.done.append(command.title)
+        return DEEDS[command.title](self, command[4:]) or _result()
+
+    def put(self, local: Path, remote: str, *, mode: int, sudo: bool) -> None:
+        self._refuse_when_off()
+        assert (remote, mode, sudo) == ("/var/lib/air/etcd/snapshot.db", 0o600, True)
+        shutil.copy(local, self.lab.cluster.folder / f"{self.name}-snapshot.db")
+
+    def _refuse_when_off(self) -> None:
+        if not self.told.up:
+            raise HostUnreachable(self.name, "no ssh connection")
+
+    # The scripts
+
+    def stop_services(self, words: list[str]) -> None:
+        assert words[3:] == ["agent", "router", "dns"]
+        # Without a quorum the agent can't take the instances out either.
+        with contextlib.suppress(EtcdError), self.lab.store() as store:
+            record = store.get(f"/machines/{self.name}")
+            assert record is None or json.loads(record.value)["state"] == "draining"
+            store.delete(SERVICE.format(self.name))
+
+    def leave(self, _words: list[str]) -> None:
+        if self.name in self.lab.cluster.processes:
+            self.lab.cluster.kill(self.name)
+        shutil.rmtree(self.lab.data(self.name), ignore_errors=True)
+        self.told.trusted = self.told.installed = False
+
+    def read_members(self, _words: list[str]) -> Result:
+        return _result(self.told.endpoints + "\n")
+
+    def write_members(self, words: list[str]) -> None:
+        self.told.endpoints = words[1]
+
+    def look_for_data(self, _words: list[str]) -> Result:
+        return _result("data\n" if (self.lab.data(self.name) / "member").exists() else "")
+
+    def nothing(self, _words: list[str]) -> None: ...
+
+    def start_install(self, _words: list[str]) -> None:
+        assert self.told.trusted
+        if self.lab.files.get(self.name, {}).get("ETCD_NAME") or self.lab.data(self.name).exists():
+            self.lab.begin(self.name)
+            self.lab.promote(self.told)
+        with self.lab.store() as store:
+            self.lab.register(store, self.told)
+
+    def stop_etcd(self, _words: list[str]) -> None:
+        if self.name in self.lab.cluster.processes:
+            self.lab.cluster.kill(self.name)
+
+    def set_aside(self, words: list[str]) -> None:
+        assert self.name not in self.lab.cluster.processes
+        member = self.lab.data(self.name) / "member"
+        if member.exists():
+            shutil.rmtree(aside := member.with_name(f"aside-{words[1]}"), ignore_errors=True)
+            member.rename(aside)
+
+    def restore(self, words: list[str]) -> None:
+        assert self.name not in self.lab.cluster.processes
+        _, _, folder, snapshot, name, cluster, token, peer_url = words
+        assert (folder, snapshot) == ("/var/lib/air/etcd", "/var/lib/air/etcd/snapshot.db")
+        restored = self.lab.data(self.name) / "restored"
+        shutil.rmtree(restored, ignore_errors=True)
+        options: dict[str, str | Path] = {
+            "data-dir": restored,
+            "name": name,
+            "initial-cluster": cluster,
+            "initial-cluster-token": token,
+            "initial-advertise-peer-urls": peer_url,
+        }
+        file = self.lab.cluster.folder / f"{self.name}-snapshot.db"
+        argv: list[str | Path] = [self.lab.cluster.programs / "etcdctl", "snapshot", "restore", file]
+        done = subprocess.run(
+            [*argv, *(f"--{option}={value}" for option, value in options.items())],
+            env={"ETCDCTL_API": "3"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise CommandFailed(f"{self.name}: {done.stderr}")
+
+    def use_restored(self, words: list[str]) -> None:
+        data = self.lab.data(self.name)
+        self.set_aside(["", words[2]])
+        (data / "restored" / "member").rename(data / "member")
+        self.lab.begin(self.name)
+
+
+DEEDS: dict[str, Callable[[ToldHost, list[str]], Result | None]] = {
+    "stop the services": ToldHost.stop_services,
+    "leave the cluster": ToldHost.leave,
+    "read the members": ToldHost.read_members,
+    "write the members": ToldHost.write_members,
+    "look for etcd's data": ToldHost.look_for_data,
+    "wait for the boot": ToldHost.nothing,
+    "start the install": ToldHost.start_install,
+    "stop etcd": ToldHost.stop_etcd,
+    "set etcd's data aside": ToldHost.set_aside,
+    "prepare the restoring": ToldHost.nothing,
+    "restore etcd's data": ToldHost.restore,
+    "start etcd with the restored data": ToldHost.use_restored,
+    "restart the agent": ToldHost.nothing,
+}
+
+
+def _result(stdout: str = "") -> Result:
+    return Result(host="", command="", stdout=stdout, stderr="", code=0, seconds=0.0)
+
+
+def _variables(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def _up(host: ToldHost) -> None:
+    assert host.told.installed
+
+
+def _quiet(_subject: str, _message: str) -> None: ...
+
+
+def _nobody(_line: str) -> None: ...

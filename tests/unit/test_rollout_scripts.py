@@ -1,0 +1,240 @@
+"""The scripts of an upgrade, run by this host's shell with their folders moved and the OS's programs stood in for."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from argosy import rollout_scripts as scripts
+from argosy.machine_files import Names
+from argosy.rollout_record import Release
+
+NAMES = Names("air")
+NEW = Release("0.1.3", "r:5000/air/installer@sha256:new")
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@dataclass
+class Place:
+    """A machine's folders under `root`, with stand-ins for programs first in PATH; what those say goes to `said`."""
+
+    root: Path
+
+    def path(self, text: str) -> Path:
+        return self.root / text.lstrip("/")
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        target = self.path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    def stand_in(self, name: str, script: str, folder: str = "/stand-ins") -> None:
+        self.write(f"{folder}/{name}", f"#!/bin/sh\nsaid={self.root}/said\n{script}\n", 0o755)
+
+    def said(self) -> list[str]:
+        path = self.root / "said"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def run(self, script: list[str]) -> subprocess.CompletedProcess[str]:
+        moved = [
+            word if index == 2 or not word.startswith(("/opt", "/etc", "/var", "/run")) else f"{self.root}{word}"
+            for index, word in enumerate(script)
+        ]
+        path = f"{self.root}/stand-ins:{os.environ['PATH']}"
+        return subprocess.run(moved, capture_output=True, text=True, check=False, env={"PATH": path})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    for folder in ("stand-ins", "var/lib/air", "etc/air", "opt/air/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    return Place(tmp_path)
+
+
+class TestLooking:
+    def test_all_is_told_at_once(self, place: Place) -> None:
+        place.stand_in("docker", "echo /")
+        place.stand_in("pull-image", 'echo "$@" >>"$said"; printf 200', "/opt/air/bin")
+        place.write("/etc/air/release.env", "RELEASE_VERSION=0.1.1\nRELEASE_IMAGE=first\n")
+        place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.1.2\nRELEASE_IMAGE=r:5000/air/old\n")
+        place.write("/var/lib/air/install.json", json.dumps({"state": "active", "release": "0.1.2"}) + "\n")
+        before = datetime.now(UTC)
+        looked = scripts.parse_looked(place.run(scripts.look(NAMES, NEW.image)).stdout)
+        assert before - timedelta(seconds=1) < looked.now < datetime.now(UTC) + timedelta(seconds=1)
+        assert looked.free_root > 0
+        assert looked.free_docker == looked.free_root
+        assert looked.release == Release("0.1.2", "r:5000/air/old")
+        assert looked.installed
+        assert looked.registry == "200"
+        assert place.said() == [f"--ask {NEW.image}"]
+
+    def test_a_machine_without_docker_or_an_install_says_what_it_can(self, place: Place) -> None:
+        place.stand_in("docker", "exit 1")
+        place.write("/etc/air/release.env", "RELEASE_VERSION=0.1.1\nRELEASE_IMAGE=first\n")
+        place.write("/var/lib/air/install.json", "{broken")
+        looked = scripts.parse_looked(place.run(scripts.look(NAMES, "")).stdout)
+        assert looked.free_docker is None
+        assert looked.release == Release("0.1.1", "first")
+        assert not looked.installed
+        assert looked.registry == ""
+
+    @pytest.mark.parametrize(("state", "release"), [("failed", "0.1.2"), ("active", "0.1.1"), (None, None)])
+    def test_only_a_result_of_its_own_release_counts(self, state: str | None, release: str | None) -> None:
+        record = {"state": state, "release": release}
+        assert not scripts.Looked(NOW, 1, 1, Release("0.1.2"), record).installed
+
+    @pytest.mark.parametrize("text", ["", "now=1", "sh: not found"])
+    def test_half_an_answer_is_none(self, text: str) -> None:
+        with pytest.raises(ValueError, match="told only"):
+            scripts.parse_looked(text)
+
+    @pytest.mark.parametrize(
+        ("offset", "skew"), [(-3600, -3600), (-0.5, -0.5), (0, 0), (1, 0), (2, 0), (2.5, 0.5), (3602, 3600)]
+    )
+    def test_a_clock_is_off_only_as_far_as_is_sure(self, offset: float, skew: float) -> None:
+        said, answered = NOW + timedelta(seconds=offset), NOW + timedelta(seconds=2)
+        assert scripts.clock_skew_seconds(said, NOW, answered) == pytest.approx(skew)
+
+    @pytest.mark.parametrize(
+        ("status", "words"),
+        [
+            ("200", ""),
+            ("401", "refuses its password: inv cluster.upload-secrets"),
+            ("404", "does not have release 0.1.3: inv registry.push"),
+            ("500", r"can't reach the registry r:5000 \(HTTP status 500\)"),
+            ("", r"can't reach the registry r:5000 \(HTTP status unknown\)"),
+        ],
+    )
+    def test_the_registry_s_answer_is_put_in_words(self, status: str, words: str) -> None:
+        import re
+
+        problem = scripts.registry_problem(status, "r:5000", "0.1.3")
+        assert re.search(words, problem) if words else problem == ""
+
+
+class TestInstalling:
+    def begin(self, place: Place, held: str = '{"id": "abc", "holder": "x"}', state: str = "inactive") -> int:
+        place.stand_in("etcdctl", f"echo '{held}'", "/opt/air/bin")
+        place.stand_in("systemctl", f'case $1 in show) echo {state} ;; *) echo "$@" >>"$said" ;; esac')
+        return place.run(scripts.install(NAMES, NEW, "abc")).returncode
+
+    def test_the_release_is_put_in_one_step_and_the_installer_restarted(self, place: Place) -> None:
+        place.write("/var/lib/air/install.json", "{}")
+        assert self.begin(place) == 0
+        written = place.path("/var/lib/air/release.env")
+        assert written.read_text() == f"RELEASE_VERSION=0.1.3\nRELEASE_IMAGE={NEW.image}\n"
+        assert written.stat().st_mode & 0o777 == 0o644
+        assert sorted(path.name for path in written.parent.iterdir()) == ["release.env"]
+        assert place.said()[-1] == "restart --no-block air-installer.service"
+
+    def test_who_does_not_hold_the_lock_begins_nothing(self, place: Place) -> None:
+        assert self.begin(place, held='{"id": "other"}') == scripts.LOCK_IS_ANOTHER_S
+        assert self.begin(place, held="") == scripts.LOCK_IS_ANOTHER_S
+        assert not place.path("/var/lib/air/release.env").exists()
+        assert place.said() == []
+
+    def test_nor_does_who_can_t_be_told_from_others(self, place: Place) -> None:
+        place.stand_in("etcdctl", "echo no quorum >&2; exit 1", "/opt/air/bin")
+        ended = place.run(scripts.install(NAMES, NEW, "abc"))
+        assert (ended.returncode, ended.stderr) == (scripts.NOT_ASKED, "no quorum\n")
+
+    def test_an_install_of_the_same_release_that_goes_on_is_left_alone(self, place: Place) -> None:
+        assert self.begin(place) == 0
+        said = place.said()
+        assert self.begin(place, state="activating") == 0
+        assert place.said() == said
+        assert self.begin(place, state="inactive") == 0
+        assert len(place.said()) > len(said)
+
+    def test_one_of_another_release_is_cut_off(self, place: Place) -> None:
+        place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.1.2\nRELEASE_IMAGE=old\n")
+        assert self.begin(place, state="activating") == 0
+        assert place.said()[-1] == "restart --no-block air-installer.service"
+
+
+SYSTEMCTL = """case $1 in
+    is-active) [ "$3" = zincati.service ] || [ "$3" = apt-daily.timer ] ;;
+    *) echo "$@" >>"$said" ;;
+esac"""
+
+
+class TestUpdates:
+    def test_what_ran_is_stopped_and_started_again(self, place: Place) -> None:
+        place.stand_in("systemctl", SYSTEMCTL)
+        for _ in range(2):
+            assert place.run(scripts.hold_updates(NAMES)).returncode == 0
+        assert place.path("/run/air/held-updates").read_text() == "zincati.service\napt-daily.timer\n"
+        assert place.run(scripts.let_updates(NAMES)).returncode == 0
+        assert place.said()[-2:] == ["start --no-block zincati.service", "start --no-block apt-daily.timer"]
+        said = place.said()
+        assert place.run(scripts.let_updates(NAMES)).returncode == 0
+        assert place.said() == said
+
+
+DOCKER = """case $1$2 in
+    ps--all) echo c1 ;;
+    inspect--format) echo r:5000/air/web@sha256:used ;;
+    imagels)
+        for name in web@sha256:used web@sha256:old api@sha256:kept api@sha256:busy; do echo "r:5000/air/$name"; done
+        echo other/thing@sha256:1
+        echo r:5000/air/web@'<none>' ;;
+    imagerm) case $3 in *busy) exit 1 ;; esac; echo "$3" >>"$said" ;;
+esac"""
+
+
+class TestCleaningUp:
+    def test_only_the_system_s_images_that_nobody_needs_go(self, place: Place) -> None:
+        place.stand_in("docker", DOCKER)
+        done = place.run(scripts.clean_up("r:5000", "air", ["r:5000/air/api@sha256:kept"]))
+        assert scripts.parse_number(done.stdout, "removed") == 1
+        assert place.said() == ["r:5000/air/web@sha256:old"]
+
+
+class Master:
+    """The master CLI of a HAProxy with two workers, one of them old, whose connections end one by one."""
+
+    def __init__(self, path: Path, connections: int) -> None:
+        self.connections = connections
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._server.accept()
+            with connection:
+                asked = connection.recv(1000).decode().strip()
+                connection.sendall(self._answer(asked).encode())
+
+    def _answer(self, asked: str) -> str:
+        if asked == "show proc":
+            return "#<PID> <type>\n7 master 1 [failed: 0]\n# workers\n8 worker 0\n# old workers\n9 worker 1\n"
+        if asked == "@!9 show info":
+            self.connections = max(0, self.connections - 1)
+            return f"Name: HAProxy\nCurrConns: {self.connections}\n"
+        return "Name: HAProxy\nCurrConns: 0\n" if asked == "@!8 show info" else "?"
+
+
+class TestConnections:
+    @pytest.mark.parametrize(("connections", "seconds", "left"), [(1, 0, 0), (3, 10, 0), (9, 0.1, 7)])
+    def test_those_of_all_workers_are_waited_for(
+        self, tmp_path: Path, connections: int, seconds: float, left: int
+    ) -> None:
+        Master(tmp_path / "m", connections)
+        *docker, python, dash, program, allowed = scripts.connections(NAMES, seconds)
+        assert docker == ["docker", "exec", "air-agent"]
+        moved = program.replace("/run/router/master.sock", str(tmp_path / "m"))
+        done = subprocess.run([sys.executable, dash, moved, allowed], capture_output=True, text=True, check=True)
+        assert python == "python3"
+        assert scripts.parse_number(done.stdout, "connections") == left
