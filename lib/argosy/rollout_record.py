@@ -95,8 +95,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`order`: the batches, and the order of `machines`. `back`: it puts machines back on their old releases. `whole`: of
-    all machines, not of a chosen one. `reason`: why it was stopped or aborted. `by`: who went on with it last."""
+    """`order`: the batches, and the order of `machines`. `back`: it puts machines back on their old releases.
+
+    `whole`: of all machines, not of a chosen one. `reason`: why it was stopped or aborted. `by`: who went on with it.
+    """
 
     id: str
     release: Release
