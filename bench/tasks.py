@@ -78,3 +78,14 @@ def propagation(
     from bench.propagation import Sizes, main
 
     main(Sizes(services=services, samples=samples, burst=burst, flaps=flaps), as_json=json)
+
+
+@task(help={"machines": "how many the planner is asked for"})
+def rollout(c: Context, machines: int = 1000) -> None:  # noqa: ARG001
+    """Plan a rolling upgrade of very many machines and decide each of its steps: how long that takes.
+
+    Example: inv bench.rollout
+    """
+    from bench.rollout import main
+
+    main(machines)

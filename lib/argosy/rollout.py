@@ -188,11 +188,11 @@ def _after_failure(rollout: Rollout, failed: Sequence[str]) -> Action:
 
 
 def _next_forward(rollout: Rollout, now: datetime, facts: Facts | None) -> Action:
+    first = next((name for name, it in rollout.machines.items() if it.step is not _DONE), None)
     done: tuple[str, ...] = ()
-    lacking = {name for name, it in rollout.machines.items() if it.step is not _DONE}
     for batch in rollout.order:
-        left = tuple(name for name in batch if name in lacking)
-        if left:
+        if first in batch:
+            left = tuple(name for name in batch if rollout.machines[name].step is not _DONE)
             return _next_batch(rollout, left, done, now, facts)
         done = batch
     return Finish()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -95,8 +95,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`order`: the batches. `back`: it puts machines back on their old releases. `whole`: of all machines, not of a
-    chosen one. `reason`: why it was stopped or aborted. `by`: who went on with it last."""
+    """`order`: the batches, and the order of `machines`. `back`: it puts machines back on their old releases.
+
+    `whole`: of all machines, not of a chosen one. `reason`: why it was stopped or aborted. `by`: who went on with it.
+    """
 
     id: str
     release: Release
@@ -189,7 +191,7 @@ def parse_rollout(text: str) -> Rollout:
         raise ValueError(f"not the record of a rollout: {error}") from None
     if sorted(rollout.names) != sorted(rollout.machines):
         raise ValueError("not the record of a rollout: its order and its machines differ")
-    return rollout
+    return replace(rollout, machines={name: rollout.machines[name] for name in rollout.names})
 
 
 def stamp(moment: datetime) -> str:

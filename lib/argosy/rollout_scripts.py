@@ -103,11 +103,20 @@ def count():
     lines = [line for pid in workers for line in ask("@!%s show info" % pid).splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("CurrConns:"))
 deadline = time.monotonic() + float(sys.argv[1])
-while (found := count()) and time.monotonic() < deadline:
+while True:
+    try:
+        found = count()
+    except OSError as error:
+        found = error
+    if found == 0 or time.monotonic() > deadline:
+        break
     threading.Event().wait(0.2)
+if isinstance(found, OSError):
+    sys.exit("HAProxy does not answer: %s" % found)
 print("connections=%d" % found)
 """
-"""Asks HAProxy's master for the connections of all its workers: one that was reloaded serves on in an old one.
+"""Asks HAProxy's master for the connections of all its workers: after a reload an old one serves on. While it reloads,
+as a drain makes it do, the master may not answer for a moment.
 https://docs.haproxy.org/2.6/management.html#9.4"""
 
 CLEAN_UP = """\

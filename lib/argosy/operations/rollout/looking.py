@@ -25,6 +25,9 @@ from argosy.rollout_scripts import Looked
 from argosy.schema import MACHINES, ROUTERS, MachineRecord, parse_machine
 
 LOOK_SECONDS = 60.0
+POLL_SECONDS = 0.5
+PATIENCE = 1.5
+"""How many of an agent's leases what looks ill may last before it counts."""
 STATUS_SECONDS = 30.0
 SETTINGS_PREFIX = "/settings/"
 OVERLAY = "settings.json"
@@ -71,11 +74,19 @@ class Looking:
         return Preflight(found, tuple(it.name for it in cluster.members), may_be_away(cluster))
 
     def troubles(self) -> Mapping[str, str]:
-        records = self._records()
-        found = {name: f"it is {it.state}" for name, it in records.items() if it.state != MachineState.ACTIVE}
-        found |= {name: "its router is gone" for name in self._routerless(records) if name not in found}
-        ill = (it for it in self._cluster().members if not it.healthy)
-        return found | {it.name: "its etcd member is not well" for it in ill if it.name not in found}
+        """Return who is not well, and why. See `Looks`.
+
+        A router whose agent has just got another lease, or a member in the middle of an election, is looked at again.
+        """
+        deadline = self._clock.elapsed() + PATIENCE * self._settings.discovery.ttl_seconds
+        while True:
+            records = self._records()
+            out = {name: f"it is {it.state}" for name, it in records.items() if it.state != MachineState.ACTIVE}
+            gone = dict.fromkeys(self._routerless(records), "its router is gone")
+            gone |= {it.name: "its etcd member is not well" for it in self._cluster().members if not it.healthy}
+            if not gone.keys() - out.keys() or self._clock.elapsed() >= deadline:
+                return gone | out
+            self._clock.event().wait(POLL_SECONDS)
 
     # Parts
 

@@ -1,0 +1,154 @@
+"""How long a rollout takes: what is decided, for very many machines; and a real one beside what can't be avoided.
+
+    inv bench.rollout [--machines 1000]
+
+The planner is timed alone, from a list of machines to the last decision, with every step in between as a record that
+the driver would have written. Of a real rollout the journal has the moments (`measure`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from argosy import console
+from argosy.rollout import Action, Began, Begin, Ended, Facts, Finish, Finished, Soak, Survey, Wait, advance, next_step
+from argosy.rollout_plan import Found, begin_rollout, plan_lines
+from argosy.rollout_record import Options, Release, Rollout, Step
+
+PLANNER_GOAL_SECONDS = 1.0
+GOAL_RATIO = 1.25
+"""Of a rolling upgrade to the sum of its parts that can't be avoided."""
+PARTS = {"pull": (Step.PREPARING,), "stop and start": (Step.INSTALLING,), "check": (Step.CHECKING,)}
+"""What can't be avoided, by the steps that do it."""
+OVERHEAD = {"drain": (Step.DRAINING,), "back into service": (Step.UNDRAINING,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the planner took for a rollout of `machines`. `seconds`: of processor time, `plan_seconds` of it until the
+    plan could be shown; `decisions`: how often it was asked what is next."""
+
+    machines: int
+    batch: str
+    batches: int
+    plan_seconds: float
+    seconds: float
+    decisions: int
+    record_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A rollout that is over. `seconds`: from its beginning to the last machine; `parts`: what all machines took
+    together, by what it was for."""
+
+    machines: int
+    seconds: float
+    parts: dict[str, float]
+
+    @property
+    def unavoidable_seconds(self) -> float:
+        return sum(self.parts[name] for name in PARTS)
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.unavoidable_seconds if self.unavoidable_seconds else float("inf")
+
+
+def measure(rollout: Rollout) -> Measured:
+    """Return what a finished rollout took, from its record alone (/cluster/rollouts/ID)."""
+    ended = max((it.since for it in rollout.machines.values()), default=rollout.started)
+    parts = {
+        name: sum(it.seconds.get(step, 0.0) for it in rollout.machines.values() for step in steps)
+        for name, steps in (PARTS | OVERHEAD).items()
+    }
+    return Measured(len(rollout.machines), (ended - rollout.started).total_seconds(), parts)
+
+
+def plan_and_decide(machines: int, batch: str) -> Planned:
+    """Plan a rollout and decide every step of it, each of which succeeds."""
+    names = [f"air-{number:04}" for number in range(1, machines + 1)]
+    found = [Found(name, Release("0.1.2", "registry:5000/air/installer@sha256:old")) for name in names]
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    began = time.process_time()
+    rollout = begin_rollout(
+        "bench",
+        Release("0.1.3", "registry:5000/air/installer@sha256:new"),
+        found,
+        Options(batch, canary=True, soak_seconds=30),
+        by="bench",
+        now=now,
+        total=machines,
+        members=names[:5],
+        away=2,
+    )
+    plan_lines(rollout)
+    planned = time.process_time()
+    decisions, running, facts = 0, set[str](), None
+    while True:
+        action: Action = next_step(rollout, now, running, facts)
+        decisions, facts = decisions + 1, None
+        match action:
+            case Begin(work):
+                rollout = advance(rollout, Began(work), now)
+                running |= {name for name, _ in work}
+            case Wait():
+                rollout = advance(rollout, Ended(running.pop()), now)
+            case Survey():
+                facts = Facts()
+            case Soak(until):
+                now = max(until, now + timedelta(seconds=1))
+            case Finish():
+                rollout = advance(rollout, Finished(), now)
+                break
+            case _:
+                raise AssertionError(action)
+    ended = time.process_time()
+    return Planned(
+        machines, batch, len(rollout.order), planned - began, ended - began, decisions, len(rollout.text().encode())
+    )
+
+
+def show_planned(planned: Iterable[Planned]) -> None:
+    columns = ["machines", "batch", "batches", "plan, s", "all decisions, s", "decisions", "record, kB"]
+    rows = [
+        [
+            it.machines,
+            it.batch,
+            it.batches,
+            f"{it.plan_seconds:.3f}",
+            f"{it.seconds:.2f}",
+            it.decisions,
+            f"{it.record_bytes / 1000:.0f}",
+        ]
+        for it in planned
+    ]
+    console.table(columns, rows)
+    slowest = max(it.seconds for it in planned)
+    met = "met" if slowest < PLANNER_GOAL_SECONDS else "missed"
+    console.say(f"goal: a rollout planned and decided in under {PLANNER_GOAL_SECONDS:g} s of processor time: {met}")
+
+
+def show_measured(measured: Iterable[Measured]) -> None:
+    """Print each rollout beside the sum of its unavoidable parts, and whether the goal is met."""
+    columns = ["machines", "took, s", *(f"{name}, s" for name in PARTS | OVERHEAD), "unavoidable, s", "ratio", "goal"]
+    rows = [
+        [
+            it.machines,
+            f"{it.seconds:.1f}",
+            *(f"{it.parts[name]:.1f}" for name in PARTS | OVERHEAD),
+            f"{it.unavoidable_seconds:.1f}",
+            f"{it.ratio:.2f}",
+            f"at most {GOAL_RATIO}: {'met' if it.ratio <= GOAL_RATIO else 'missed'}",
+        ]
+        for it in measured
+    ]
+    console.table(columns, rows)
+
+
+def main(machines: int = 1000) -> None:
+    """Time the planner for so many machines."""
+    show_planned([plan_and_decide(machines, batch) for batch in ("1", "10", "25%")])
