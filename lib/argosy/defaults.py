@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from argosy.gce_defaults import GCE
+
 DEFAULTS: dict[str, Any] = {
     "cluster": "",
     "system": "air",
@@ -79,5 +81,6 @@ DEFAULTS: dict[str, Any] = {
         "balancer": {"port": 8080},
         "dependencies": {},
     },
+    "gce": GCE,
     "clusters": {},
 }
