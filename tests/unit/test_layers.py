@@ -15,7 +15,8 @@ PACKAGE = ROOT / "lib" / "argosy"
 
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"errors", "defaults", "model", "order", "secret"},
+    {"errors", "gce_defaults", "defaults", "model", "order", "secret"},
+    {"gce_settings"},
     {"settings"},
     {"builtin_services", "dns"},
     {"config"},
@@ -56,6 +57,7 @@ LAYERS: list[set[str]] = [
         "discovery_changes",
         "machine_facts",
         "verification",
+        "gce",
     },
     {"atomic", "console"},
     {
@@ -78,6 +80,7 @@ LAYERS: list[set[str]] = [
         "ssh_keypair",
         "inventory",
         "providers",
+        "compute",
     },
     {"agent"},
     {"operations"},
@@ -112,6 +115,8 @@ HEAVY_IMPORTS = (
     "grpc",
     "jinja2",
     "vagrant",
+    "google.auth",
+    "google.cloud.compute_v1",
 )
 
 
