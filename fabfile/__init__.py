@@ -9,8 +9,8 @@ from argosy.defaults import DEFAULTS
 
 def root_collection() -> Collection:
     """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
-    from argosy.tasks import build, cluster, discovery, local, registry
+    from argosy.tasks import build, cluster, discovery, gce, local, registry
 
-    namespace = Collection(build, registry, cluster, discovery, local)
+    namespace = Collection(build, registry, cluster, discovery, local, gce)
     namespace.configure(DEFAULTS)
     return namespace

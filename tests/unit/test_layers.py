@@ -79,6 +79,7 @@ LAYERS: list[set[str]] = [
         "pki",
         "ssh_keypair",
         "inventory",
+        "gce_record",
         "providers",
         "compute",
     },
