@@ -96,7 +96,7 @@ class Discovery:
         pattern = schema.get("pattern")
         if pattern and not re.fullmatch(pattern, value):
             raise Invalid(path, f"{value!r} does not match {pattern}")
-        if schema["type"] == "boolean" and value not in ("true", "false"):
+        if schema["type"] == "boolean" and value.lower() not in ("true", "false"):
             raise Invalid(path, f"{value!r} is no boolean")
         if schema["type"] == "integer" and not re.fullmatch(r"-?\d+", value):
             raise Invalid(path, f"{value!r} is no integer")

@@ -31,10 +31,10 @@ class Fault:
 
 @dataclass
 class Faults:
-    """`at`: called with the number of each request, `before` or `after` it is done; for killing whoever asks."""
+    """`at`: called with the number of each request, `before` and `after` it is done; returns True to hang up."""
 
     pending: list[Fault] = field(default_factory=list)
-    at: Callable[[int, str], None] = lambda _number, _when: None
+    at: Callable[[int, str], bool] = lambda _number, _when: False
     released: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -45,7 +45,7 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self.pending.clear()
-        self.at = lambda _number, _when: None
+        self.at = lambda _number, _when: False
 
     def release(self) -> None:
         self.released.set()

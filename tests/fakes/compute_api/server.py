@@ -73,12 +73,23 @@ class FakeCompute:
         self.requests.clear()
 
     def number(self) -> int:
+        """Count a request."""
         with self.state.lock:
             self._numbers += 1
             return self._numbers
 
-    def restart_numbers(self) -> None:
-        self._numbers = 0
+    @property
+    def asked(self) -> int:
+        return self._numbers
+
+    def begin(self, saved: dict[str, Any]) -> None:
+        """Go back to what `State.saved` gave, with no faults, counting from 1."""
+        with self.state.lock:
+            self.faults.clear()
+            self.handlers.ending.clear()
+            self.state.restore(saved)
+            self.requests.clear()
+            self._numbers = 0
 
     def answer(self, call: Call, path: str, fault: Fault | None) -> tuple[int, dict[str, Any]]:
         """Do what is asked, with what the fault adds."""
@@ -151,15 +162,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(400, error_document(400, "invalid", str(invalid)))
             return
         number, fault = fake.number(), fake.faults.take(call.method.id)
-        fake.faults.at(number, "before")
-        if fault and fault.deed == "drop":
+        if fake.faults.at(number, "before") or (fault and fault.deed == "drop"):
             self._hang_up()
             return
         if fault and fault.deed == "slow":
             threading.Event().wait(fault.seconds)
         status, document = fake.answer(call, self.path, fault)
-        fake.faults.at(number, "after")
-        if fault and fault.deed == "lose":
+        if fake.faults.at(number, "after") or (fault and fault.deed == "lose"):
             self._hang_up()
             return
         self._send(status, document)

@@ -45,7 +45,6 @@ class State:
     granted: set[str] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     _ids: Any = field(default_factory=lambda: itertools.count(4_611_686_018_427_000_001))
-    _external: Any = field(default_factory=lambda: itertools.count(10))
 
     def __post_init__(self) -> None:
         self.images.setdefault(
@@ -83,7 +82,11 @@ class State:
         return found
 
     def external_address(self) -> str:
-        return f"203.0.113.{next(self._external) % 250}"
+        """Return the lowest external address that nobody has."""
+        taken = {address.get("address") for address in self.all("addresses").values()}
+        for one in self.all("instances").values():
+            taken |= {it.get("natIP") for it in one["networkInterfaces"][0].get("accessConfigs", [])}
+        return next(f"203.0.113.{number}" for number in range(10, 250) if f"203.0.113.{number}" not in taken)
 
     def internal_address(self) -> str:
         """Return the lowest address of the subnetwork that nobody has."""
@@ -124,6 +127,16 @@ class State:
             return f"{PREFIX}/{partial}"
         return self.url(*partial.split("/"))
 
+    def saved(self) -> dict[str, Any]:
+        """Return a copy of all that is there, to `restore`."""
+        with self.lock:
+            return copy.deepcopy({name: getattr(self, name) for name in KEPT})
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        with self.lock:
+            for name, value in copy.deepcopy(saved).items():
+                setattr(self, name, value)
+
     def snapshot(self) -> dict[str, Any]:
         """Return all that is there in a form that two runs can be compared by: without ids, times and addresses."""
         with self.lock:
@@ -137,6 +150,7 @@ class State:
             return copy.deepcopy({"resources": dict(sorted(held.items())), "members": members})
 
 
+KEPT = ("resources", "members", "unhealthy", "keys", "consoles", "memory")
 VOLATILE = {"id", "creationTimestamp", "fingerprint", "labelFingerprint", "natIP", "IPAddress"}
 
 

@@ -12,9 +12,22 @@ from argosy.fanout import fan_out, joined
 from argosy.gce.actions import DELETE, INSERT, Action, Project, Verb, acting
 from argosy.operations.gce.observing import observe
 
+UNCHANGED = "unchanged"
 ROUNDS = 6
 """A change may show another that is due (labels follow the making): so often at most."""
 Plan = Callable[[Project], Sequence[Action]]
+
+
+class Told:
+    """A report that knows whether it has said anything of note."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.told = False
+
+    def __call__(self, subject: str, message: str) -> None:
+        self.told = self.told or not message.endswith(UNCHANGED)
+        self._report(subject, message)
 
 
 def converge(

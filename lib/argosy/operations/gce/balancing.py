@@ -15,7 +15,7 @@ from argosy.errors import DeadlineExceeded, Refused
 from argosy.gce import balancer_plan
 from argosy.gce.actions import Action, Project
 from argosy.gce.names import in_zone, is_ours, last, shared_name
-from argosy.operations.gce.applying import converge
+from argosy.operations.gce.applying import Told, converge
 from argosy.operations.gce.observing import GROUP, observe, settle
 
 KINDS = ("instances", *balancer_plan.KINDS)
@@ -49,9 +49,12 @@ def ensure(settings: Settings, report: Report) -> Balancer:
     """
     if not settings.discovery.enabled:
         raise Refused("discovery.enabled is false: without routers there is nothing to balance over")
+    report = Told(report)
     with Compute.opened(settings) as compute:
         settle(compute, settings)
         project = converge(compute, settings, KINDS, lambda it: _plan(settings, it, False), report, "The balancer")
+        if not report.told:
+            report("balancer", "nothing to do")
         return _balancer(compute, settings, project)
 
 

@@ -16,7 +16,7 @@ from argosy.gce.server_bodies import Server
 from argosy.gce.server_plan import plan_address, plan_server
 from argosy.gce_settings import RESOURCE_PATTERN
 from argosy.operations.gce import balancing, delivering, entry, pinning
-from argosy.operations.gce.applying import converge
+from argosy.operations.gce.applying import Told, converge
 from argosy.operations.gce.listing import Listed, servers_of
 from argosy.operations.gce.membership import Membership, membership_of
 from argosy.operations.gce.observing import SERVER_KINDS, observe, settle
@@ -65,6 +65,7 @@ def create(
     others are made), DeadlineExceeded: the same command again goes on.
     """
     servers = wanted(settings, type_name, names)
+    report = Told(report)
     with Compute.opened(settings) as compute:
         settle(compute, settings, names)
         project = converge(
@@ -84,6 +85,8 @@ def create(
         pinning.pin_all(compute, settings, made, report)
         entry.keep(settings, servers_of(settings, project), report)
         delivering.deliver_all(settings, complete, made, report)
+        if not report.told:
+            report(", ".join(names), "nothing to do")
         return made
 
 

@@ -31,7 +31,7 @@ def deliver_all(settings: Settings, servers: Sequence[Server], listed: Sequence[
     secrets = {name: secrets_of(settings, server) for name, server in waiting.items()}
     if settings.gce.emulator:
         for name in waiting:
-            report(name, "its secrets are not delivered: the API is an emulator's")
+            report(name, "secrets: an emulator's server gets none, unchanged")
         return
     running = [it for it in listed if it.name in waiting and it.running]
     with reached(settings, running) as hosts:

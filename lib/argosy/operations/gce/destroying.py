@@ -1,4 +1,4 @@
-"""`gce.destroy`: servers go, core machines once they have left their cluster. Data disks stay unless wished otherwise."""
+"""`gce.destroy`: servers go, core machines once they have left their cluster; data disks stay unless told."""
 
 from __future__ import annotations
 
