@@ -10,6 +10,8 @@ from gce_runs import Place, place
 
 from compute_api import FakeCompute
 
+pytestmark = pytest.mark.integration
+
 BEFORE = {
     "create core": [],
     "create db": [],

@@ -33,7 +33,10 @@ class Handlers(InstanceHandlers, BalancingHandlers):
         found = list(self.state.folder(scope_of(call), folder_of(call)).values())
         if "status" in call.query.get("filter", ""):
             found = [item for item in found if item["status"] != "DONE"]
-        size, start = int(call.query.get("maxResults", 500)), int(call.query.get("pageToken") or 0)
+        size, start = (
+            min(int(call.query.get("maxResults", 500)), self.state.page_size),
+            int(call.query.get("pageToken") or 0),
+        )
         page: dict[str, Any] = {"kind": "compute#list", "items": found[start : start + size]}
         return page | ({"nextPageToken": str(start + size)} if start + size < len(found) else {})
 

@@ -43,6 +43,7 @@ class State:
     images: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     memory: dict[str, dict[str, Any]] = field(default_factory=dict)
     granted: set[str] | None = None
+    page_size: int = 500
     lock: threading.RLock = field(default_factory=threading.RLock)
     _ids: Any = field(default_factory=lambda: itertools.count(4_611_686_018_427_000_001))
 

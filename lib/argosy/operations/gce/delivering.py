@@ -72,7 +72,8 @@ def secrets_of(settings: Settings, server: Server) -> dict[str, Secret]:
             raise ConfigError("give either a file or a command, not both", key)
         own = settings.secrets_path / "gce" / server.name / name
         path = settings.root / reference.file if reference.file else own
-        source = Source(key, path, tuple(reference.command), reference.generate_bytes)
+        made_here = 0 if reference.file else reference.generate_bytes
+        source = Source(key, path, tuple(reference.command), made_here)
         secret_sources.ensure(settings, source)
         found[name] = secret_sources.read(settings, source)
     return found | (_registry_secrets(settings, server) if server.type.serves_registry else {})
