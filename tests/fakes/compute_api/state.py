@@ -35,6 +35,7 @@ class State:
 
     project: str = "demo-project"
     zone: str = "europe-west1-b"
+    subnet: str = "10.132.0.0/20"
     resources: dict[tuple[str, str], dict[str, dict[str, Any]]] = field(default_factory=dict)
     members: dict[str, list[str]] = field(default_factory=dict)
     unhealthy: set[str] = field(default_factory=set)
@@ -93,7 +94,7 @@ class State:
         """Return the lowest address of the subnetwork that nobody has."""
         taken = {address.get("address") for address in self.all("addresses").values()}
         taken |= {one["networkInterfaces"][0]["networkIP"] for one in self.all("instances").values()}
-        hosts = ipaddress.IPv4Network("10.132.0.0/20").hosts()
+        hosts = ipaddress.IPv4Network(self.subnet).hosts()
         return next(str(host) for number, host in enumerate(hosts) if number and str(host) not in taken)
 
     def stamp(self, resource: dict[str, Any], scope: str, collection: str, kind: str) -> dict[str, Any]:

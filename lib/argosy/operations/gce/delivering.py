@@ -80,8 +80,11 @@ def secrets_of(settings: Settings, server: Server) -> dict[str, Secret]:
 
 
 def _registry_secrets(settings: Settings, server: Server) -> dict[str, Secret]:
-    from argosy.operations.registry.container import ensure_files
+    from argosy.operations.registry.container import INSIDE_PORT, ensure_files
 
+    if not settings.registry.address:
+        where = f"{server.address}:{INSIDE_PORT}"
+        raise ConfigError(f"set it to {where}, which is {server.name}, then the same command again", "registry.address")
     files = ensure_files(settings, [server.address])
     return {name: secret_sources.read_file(settings, files[name], f"registry.{name}") for name in REGISTRY_FILES}
 
