@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from argosy import machine_files, machine_units
 from argosy.config import Settings, load
 from argosy.errors import ConfigError, Refused
 from argosy.gce import balancer_plan, host_keys, server_config
@@ -285,3 +286,13 @@ def test_a_type_of_one_s_own_needs_no_code() -> None:
     assert body["disks"][0]["initializeParams"]["sourceImage"] == "projects/debian-cloud/global/images/family/debian-12"
     with pytest.raises(ConfigError, match="did you mean 'bastion'"):
         settings.gce.type_named("bastoin")
+
+
+def test_only_machines_in_the_cloud_tell_their_host_keys_to_the_api() -> None:
+    for provider, told in (("gce", True), ("static", False)):
+        settings = load({"clusters": {"cloud": {"provider": provider}}, "registry": {"address": "10.0.0.5:5000"}})
+        names = machine_files.Names(settings.system, "flatcar")
+        units = {unit.name for unit in machine_units.units(settings, names, member=True)}
+        programs = {file.path for file in machine_files.programs(settings, names)}
+        assert ("air-host-keys.service" in units) == told
+        assert ("/opt/air/bin/publish-host-keys" in programs) == told
