@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from argosy import atomic
 from argosy.config import Settings
 from argosy.errors import ConfigError
+from argosy.known_hosts import SSH_PORT
 
 FILE_NAME = "gce.json"
 
@@ -67,7 +68,8 @@ def entered(settings: Settings) -> Settings:
     server = record.servers.get(record.entry_node)
     if settings.ssh.entry_node or server is None or not server.external:
         return settings
-    entry = f"{settings.ssh.user}@{server.external}"
+    port = "" if settings.ssh.port == SSH_PORT else f":{settings.ssh.port}"
+    entry = f"{settings.ssh.user}@{server.external}{port}"
     return settings.model_copy(update={"ssh": settings.ssh.model_copy(update={"entry_node": entry})})
 
 

@@ -16,6 +16,7 @@ from argosy.gce.actions import Action, Project, Verb, acting, agrees
 from argosy.gce.names import is_ours, labels, mark
 from argosy.gce.server_bodies import Server, instance_body
 from argosy.gce.server_plan import plan_address, plan_removal, plan_server
+from argosy.operations.gce.creating import wanted as wanted_servers
 from argosy.operations.gce.planning import plan_project
 
 BASE = "https://www.googleapis.com/compute/v1/projects/p"
@@ -296,3 +297,9 @@ def test_only_machines_in_the_cloud_tell_their_host_keys_to_the_api() -> None:
         programs = {file.path for file in machine_files.programs(settings, names)}
         assert ("air-host-keys.service" in units) == told
         assert ("/opt/air/bin/publish-host-keys" in programs) == told
+
+
+@pytest.mark.parametrize("name", ["Users", "users-data", "9lives", "a" * 60, ""])
+def test_names_that_could_not_be_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError):
+        wanted_servers(make(), "db", [name])

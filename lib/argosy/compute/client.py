@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
-import tenacity
-
-from argosy.compute.failures import from_operation, passes, reason_of, told
-from argosy.compute.kinds import GLOBAL, KINDS, OPERATIONS, REGION, ZONE, Kind
-from argosy.compute.rights import Credentials, credentials_of
+from argosy.compute.asking import Asking, Document, as_document, own_parameter, snake
+from argosy.compute.failures import from_operation, reason_of, told
+from argosy.compute.kinds import KINDS, OPERATIONS, Kind
+from argosy.compute.rights import credentials_of
 from argosy.config import Settings
-from argosy.errors import CloudError, ConfigError, DeadlineExceeded
-
-T = TypeVar("T")
-Document = dict[str, Any]
+from argosy.errors import ConfigError, DeadlineExceeded
 
 ALREADY_THERE = ("alreadyExists", "RESOURCE_ALREADY_EXISTS")
 GONE = ("notFound", "RESOURCE_NOT_FOUND")
-LONGEST_WAIT_SECONDS = 10.0
 
 
-class Compute:
+class Compute(Asking):
     """The Compute API of the project of `settings`. May be used by several threads."""
-
-    def __init__(self, settings: Settings, credentials: Credentials) -> None:
-        self.settings = settings.gce
-        self._credentials = credentials
-        self._clients: dict[str, Any] = {}
-        self._making = threading.Lock()
 
     @classmethod
     @contextmanager
@@ -48,25 +35,20 @@ class Compute:
         finally:
             compute.close()
 
-    def close(self) -> None:
-        with self._making:
-            clients, self._clients = self._clients, {}
-        for client in clients.values():
-            client.transport.close()
-
     # Reading
 
     def all(self, kind: str) -> dict[str, Document]:
         """Return all resources of `kind` in their zone, region or project, by name."""
         known = KINDS[kind]
         found = self._read(f"list {kind}", lambda: list(self._call(known, "list", f"List{known.client[:-6]}Request")))
-        return {item.name: _document(item) for item in found}
+        return {item.name: as_document(item) for item in found}
 
     def get(self, kind: str, name: str) -> Document | None:
         """Return one resource, or nothing when there is none of the name."""
         known = KINDS[kind]
         return self._get(
-            f"look at {name}", lambda: self._call(known, "get", f"Get{known.singular}Request", {_own(known): name})
+            f"look at {name}",
+            lambda: self._call(known, "get", f"Get{known.singular}Request", {own_parameter(known): name}),
         )
 
     def project(self) -> Document | None:
@@ -138,7 +120,7 @@ class Compute:
                     self._ask(client, "list", request, values)
                 ),
             )
-            found += [{**_document(item), "scope": scope} for item in answers if item.status.name != "DONE"]
+            found += [{**as_document(item), "scope": scope} for item in answers if item.status.name != "DONE"]
         return found
 
     # Changing
@@ -154,16 +136,22 @@ class Compute:
         """Delete a resource and wait until it is gone. Returns False when there was none."""
         known = KINDS[kind]
         return self._change(
-            known, f"delete {name}", "delete", f"Delete{known.singular}Request", None, {_own(known): name}, GONE
+            known,
+            f"delete {name}",
+            "delete",
+            f"Delete{known.singular}Request",
+            None,
+            {own_parameter(known): name},
+            GONE,
         )
 
     def act(self, kind: str, name: str, method: str, body: Mapping[str, Any] | None = None) -> bool:
         """Call another method of the API that changes the resource, such as setLabels, and wait for it."""
         known = KINDS[kind]
         singular = known.singular
-        values = {"resource" if method == "setLabels" and kind != "instances" else _own(known): name}
+        values = {"resource" if method == "setLabels" and kind != "instances" else own_parameter(known): name}
         request = f"{method[0].upper()}{method[1:]}{singular}Request"
-        return self._change(known, f"{method} of {name}", _snake(method), request, body, values, ())
+        return self._change(known, f"{method} of {name}", snake(method), request, body, values, ())
 
     def wait(self, operation: Document) -> None:
         """Wait for an operation of `pending`, whoever began it; how it ended is for others to look at."""
@@ -215,119 +203,7 @@ class Compute:
                     "it goes on: the same command again waits for it"
                 )
 
-    # Requests
-
-    def _action(self, kind: str, name: str, method: str, body: Mapping[str, Any]) -> Any:
-        known = KINDS[kind]
-        plural = "Groups" if method == "listInstances" else ""
-        singular = known.singular.removesuffix("Group") + plural if plural else known.singular
-        request = f"{method[0].upper()}{method[1:]}{singular}Request"
-        return self._call(known, _snake(method), request, {_own(known): name}, body=body)
-
-    def _call(
-        self,
-        kind: Kind,
-        method: str,
-        request: str,
-        values: Mapping[str, Any] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-        request_id: str = "",
-    ) -> Any:
-        return self._ask(kind.client, method, request, values, body=body, request_id=request_id)
-
-    def _ask(
-        self,
-        client: str,
-        method: str,
-        request: str,
-        values: Mapping[str, Any] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-        request_id: str = "",
-    ) -> Any:
-        from google.cloud import compute_v1
-
-        message: Any = getattr(compute_v1, request)
-        fields = message.meta.fields
-        own = {
-            "project": self.settings.project,
-            ZONE: self.settings.zone,
-            REGION: self.settings.region_of_zone,
-            "request_id": request_id,
-        }
-        filled = {name: value for name, value in own.items() if name in fields and value} | dict(values or {})
-        if body is not None:
-            (field,) = [name for name in fields if name.endswith("_resource")]
-            filled[field] = fields[field].message.from_json(json.dumps(body))
-        ask: Callable[..., Any] = getattr(self._client(client), method)
-        return ask(request=message(filled), retry=None, timeout=self.settings.request_timeout_seconds)
-
-    def _client(self, name: str) -> Any:
-        from google.api_core.client_options import ClientOptions
-        from google.cloud import compute_v1
-
-        with self._making:
-            if name not in self._clients:
-                options = ClientOptions(api_endpoint=self.settings.emulator) if self.settings.emulator else None
-                self._clients[name] = getattr(compute_v1, name)(
-                    credentials=self._credentials.value, client_options=options
-                )
-            return self._clients[name]
-
-    def _read(self, what: str, ask: Callable[[], T], absent: Any = ...) -> T:
-        """Ask until there is an answer. `absent`: the answer when there is no such thing, where that is none."""
-        from google.api_core.exceptions import NotFound
-
-        with told(what):
-            try:
-                return self._retrying(ask)
-            except NotFound:
-                if absent is ...:
-                    raise
-                return absent  # type: ignore[no-any-return]
-
-    def _get(self, what: str, ask: Callable[[], Any]) -> Document | None:
-        found = self._read(what, ask, absent=None)
-        return None if found is None else _document(found)
-
-    def _retrying(self, ask: Callable[[], T]) -> T:
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(passes),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),
-            stop=tenacity.stop_after_attempt(self.settings.attempts),
-            reraise=True,
-        ):
-            with attempt:
-                return ask()
-        raise CloudError("the Compute API was not asked", "unreachable")
-
 
 def last(url: str) -> str:
     """Return the name at the end of a resource's URL."""
     return url.rpartition("/")[2]
-
-
-def _own(kind: Kind) -> str:
-    """Return the parameter that names a resource of `kind`: instance, target_tcp_proxy, address, forwarding_rule."""
-    return _snake(kind.singular.removeprefix("Global"))
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
-
-
-def _document(message: Any) -> Document:
-    made: Document = json.loads(
-        type(message).to_json(
-            message,
-            always_print_fields_with_no_presence=False,
-            preserving_proto_field_name=False,
-            use_integers_for_enums=False,
-            indent=None,
-        )
-    )
-    return made
-
-
-__all__ = ["GLOBAL", "Compute", "last"]

@@ -11,7 +11,7 @@ from argosy.config import Settings
 from argosy.console import Report
 from argosy.errors import ConfigError
 from argosy.gce.actions import Action, Project
-from argosy.gce.names import address_name
+from argosy.gce.names import address_name, disk_name
 from argosy.gce.server_bodies import Server
 from argosy.gce.server_plan import plan_address, plan_server
 from argosy.gce_settings import RESOURCE_PATTERN
@@ -22,6 +22,7 @@ from argosy.operations.gce.membership import Membership, membership_of
 from argosy.operations.gce.observing import SERVER_KINDS, observe, settle
 from argosy.operations.gce.user_data import comparable, with_user_data
 
+DISK_ENDING = disk_name("")
 LONGEST_NAME = 63 - len("-address")
 
 
@@ -35,6 +36,8 @@ def wanted(settings: Settings, type_name: str, names: Sequence[str]) -> list[Ser
                 f"a server's name is of lower-case letters, digits and dashes, at most {LONGEST_NAME}, a letter first",
                 name,
             )
+        if name.endswith(DISK_ENDING):
+            raise ConfigError(f"names that end with {DISK_ENDING} are those of data disks", name)
     type_ = settings.gce.type_named(type_name)
     return [Server(name, type_name, type_) for name in dict.fromkeys(names)]
 
