@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from argosy.gce_defaults import GCE
+
 DEFAULTS: dict[str, Any] = {
     "cluster": "",
     "system": "air",
@@ -90,5 +92,6 @@ DEFAULTS: dict[str, Any] = {
         "balancer": {"port": 8080},
         "dependencies": {},
     },
+    "gce": GCE,
     "clusters": {},
 }

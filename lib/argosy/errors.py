@@ -24,6 +24,7 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     42    |- RegistryError      images already uploaded stay
     50    |- EtcdError          etcd refused or can't be reached
     51    |  `- EtcdCompacted
+    60    |- CloudError         resources already made stay, under our labels
     130   `- Interrupted        by Ctrl-C; the same command again goes on, or clears up
 """
 
@@ -187,6 +188,16 @@ class EtcdCompacted(EtcdError):
     """The history that a watch asked for is gone: list the keys anew and watch from there."""
 
     exit_code = 51
+
+
+class CloudError(ArgosyError):
+    """Google's API refused, or can't be reached. `reason`: its own word for it, such as `quotaExceeded`."""
+
+    exit_code = 60
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class Interrupted(ArgosyError):

@@ -115,6 +115,8 @@ def programs(settings: Settings, names: Names) -> list[File]:
     """Return the programs, the command among them with a launcher in everybody's PATH."""
     left_out = {"make-swap": not has_swap(settings), "use-dns": not settings.discovery.enabled}
     sources = {name: f"machine/{name}.sh.j2" for name in PROGRAMS if not left_out.get(name)}
+    if settings.provider == "gce":
+        sources["publish-host-keys"] = "machine/publish-host-keys.sh.j2"
     sources[names.system] = "machine/command.sh.j2"
     values = {
         "client_port": settings.etcd.client_port,

@@ -7,6 +7,7 @@ S-installer.service   installs the release
 S-swap.service        the swap file, where there is one
 S-resolver.service    lets the machine ask its own dnsmasq for the local domain, at boot
 S-resolver.path       starts it again when resolv.conf changes
+S-host-keys.service   on Google Compute Engine: tells the machine's ssh host keys to the API
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]
         made.append(_unit(names, "swap.service", enabled=True, started=True, megabytes=settings.machine.swap_megabytes))
     if settings.discovery.enabled:
         made += [_unit(names, kind, enabled=True, started=True) for kind in ("resolver.service", "resolver.path")]
+    if settings.provider == "gce":
+        program = command_line([f"{names.programs}/publish-host-keys"])
+        made.append(_unit(names, "host-keys.service", enabled=True, started=True, program=program))
     return tuple(made)
 
 

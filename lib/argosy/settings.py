@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from argosy.errors import ConfigError, nearest
+from argosy.gce_settings import GceSettings
 from argosy.maintenance import parse_window
 from argosy.order import start_order
 
@@ -406,7 +407,7 @@ class Settings(Section):
     root: Path
     cluster: Name
     system: Name
-    provider: Literal["static", "vagrant"]
+    provider: Literal["static", "vagrant", "gce"]
     version_file: str
     state_dir: str
     secrets_dir: str
@@ -427,6 +428,7 @@ class Settings(Section):
     machines: dict[Name, MachineEntry]
     hooks: HookSettings
     local: LocalSettings
+    gce: GceSettings
 
     def find(self, path: str) -> Path:
         """Return the file or folder of the project, else the one that Argosy brings along (images, ...)."""

@@ -120,6 +120,10 @@ def settings_of(context: Context, cluster: str = "") -> Settings:
         from argosy.local_settings import localized
 
         return localized(settings)
+    if settings.provider == "gce":
+        from argosy.gce_record import entered
+
+        return entered(settings)
     return settings
 
 

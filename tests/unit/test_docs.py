@@ -62,7 +62,12 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     changing |= {"cluster.cloud-config", "cluster.upload-secrets", "cluster.setup", "secrets.rotate"}
     changing |= {"cluster.add-machine", "cluster.remove-machine", "cluster.backup", "cluster.restore"}
     changing |= {"discovery.register", "discovery.deregister", "discovery.drain", "discovery.undrain"}
+    changing |= {"gce.create", "gce.destroy", "gce.balancer", "gce.entry-node", "gce.put"}
     reading = {
+        "gce.auth",
+        "gce.list",
+        "gce.newest-image",
+        "gce.plan",
         "build.versions",
         "registry.list",
         "registry.status",

@@ -15,7 +15,8 @@ PACKAGE = ROOT / "lib" / "argosy"
 
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"errors", "defaults", "model", "order", "secret", "maintenance"},
+    {"errors", "gce_defaults", "defaults", "model", "order", "secret", "maintenance"},
+    {"gce_settings"},
     {"settings"},
     {"builtin_services", "dns"},
     {"config"},
@@ -67,6 +68,7 @@ LAYERS: list[set[str]] = [
         "discovery_changes",
         "machine_facts",
         "verification",
+        "gce",
     },
     {"atomic", "console"},
     {"rollout_view"},
@@ -89,7 +91,9 @@ LAYERS: list[set[str]] = [
         "pki",
         "ssh_keypair",
         "inventory",
+        "gce_record",
         "providers",
+        "compute",
     },
     {"agent"},
     {"operations"},
@@ -124,6 +128,8 @@ HEAVY_IMPORTS = (
     "grpc",
     "jinja2",
     "vagrant",
+    "google.auth",
+    "google.cloud.compute_v1",
 )
 
 

@@ -1,0 +1,81 @@
+"""How a core machine joins and leaves the cluster: the cluster's own doing, behind a small seam."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from argosy import inventory, known_hosts
+from argosy.config import Settings
+from argosy.console import Report
+from argosy.errors import Refused
+from argosy.model import Machine
+from argosy.operations import cloudconfig
+
+MODULE = "argosy.operations.membership"
+
+
+class Membership(Protocol):
+    """Both are idempotent, and refuse what etcd would not survive."""
+
+    def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
+        """Tell the cluster of a machine that will come, and return the cloud-config file that it boots with."""
+
+    def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        """Drain the machine, stop its services, take it out of etcd, and forget it."""
+
+
+class ClusterMembership:
+    """cluster.add-machine and cluster.remove-machine."""
+
+    def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
+        adding = _module("adding")
+        options = adding.Options(format=format)
+        own_os = settings.model_copy(update={"machine": settings.machine.model_copy(update={"os": machine.os})})
+        word = f"{machine.name}={machine.address}"
+        added = adding.add(own_os, _existing(settings, machine), word, report, options)
+        return Path(added.cloud_config)
+
+    def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        _module("removing").remove(settings, _existing(settings, machine), machine.name, report)
+
+
+class PretendedMembership:
+    """For an emulator: its machines don't exist, so there is nobody to be told."""
+
+    def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
+        report(machine.name, "no cluster is told of it: the API is an emulator's")
+        inventory.remember(settings, [machine])
+        written = cloudconfig.write(settings, [machine], report, format, initial_state="existing")
+        return written[machine.name]
+
+    def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        report(machine.name, "no cluster is left: the API is an emulator's")
+        forget(settings, machine)
+
+
+def membership_of(settings: Settings) -> Membership:
+    return PretendedMembership() if settings.gce.emulator else ClusterMembership()
+
+
+def forget(settings: Settings, machine: Machine) -> None:
+    """Drop the machine from the inventory and from known_hosts. Idempotent."""
+    inventory.forget(settings, [machine.name])
+    known_hosts.forget(settings.state_path / "known_hosts", machine.address, settings.ssh.port)
+
+
+def _existing(settings: Settings, machine: Machine) -> str:
+    """Return a machine of the cluster to ask."""
+    for other in inventory.load(settings):
+        if other.name != machine.name:
+            return other.name
+    raise Refused(f"{machine.name}: the cluster {settings.cluster!r} has no other machine that could be told")
+
+
+def _module(name: str) -> Any:
+    # The cluster's own tasks bring it; without them servers can still be made and listed.
+    try:
+        return importlib.import_module(f"{MODULE}.{name}")
+    except ModuleNotFoundError:
+        raise Refused(f"this version of Argosy can't change a running cluster ({MODULE} is not in it)") from None

@@ -1,0 +1,194 @@
+"""A core machine boots with the very user-data that the Compute API was given, and a second one joins its cluster."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import booted
+import docker
+import pytest
+import tenacity
+from booted import Booted, quiet
+
+from argosy import engine, inventory
+from argosy.config import Settings, load
+from argosy.console import Report
+from argosy.engine_connection import connect
+from argosy.host import Hosts
+from argosy.local_names import CLUSTER_LABEL, labels_of, network_name
+from argosy.model import Machine
+from argosy.operations import build, cloudconfig, registry, secrets
+from argosy.operations.gce import creating, destroying
+from argosy.operations.gce.membership import forget
+from compute_api import FakeCompute
+from compute_api.state import State
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM, CLUSTER, NETWORK = "brig", "cloud", "192.168.61"
+ETCDCTL = f"/opt/{SYSTEM}/bin/etcdctl"
+RECORDING_CURL = """cat > /usr/local/bin/curl <<'END'
+#!/bin/sh
+echo "$@" >> /tmp/told
+END
+chmod 755 /usr/local/bin/curl
+"""
+
+
+def document(fake: FakeCompute) -> dict[str, object]:
+    """Return the configuration: the lab's machines are containers with Debian, all else is as in a project."""
+    core = {"os": "debian", "image": {"project": "debian-cloud", "family": "debian-12"}}
+    where = {"project": fake.state.project, "zone": fake.state.zone, "emulator": fake.url, "types": {"core": core}}
+    return {
+        "system": SYSTEM,
+        "registry": {"address": f"{NETWORK}.1:5061", "bind": [f"{NETWORK}.1"]},
+        "docker": {"bip": "172.30.61.1/24"},
+        "machine": {"container": True},
+        "discovery": {"enabled": False},
+        "images": {
+            "etcd": {"context": str(ROOT / "images/etcd")},
+            "registry": {"context": str(ROOT / "images/registry"), "push": False},
+        },
+        "clusters": {CLUSTER: {"provider": "gce", "gce": where}},
+    }
+
+
+def remove_everything() -> None:
+    """Remove what this or an earlier, killed run left on the engine."""
+    client = docker.from_env()
+    label = f"{CLUSTER_LABEL}={CLUSTER}"
+    for container in client.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True, v=True)
+    for network in client.networks.list(filters={"label": label}):
+        network.remove()
+    for volume in client.volumes.list(filters={"name": f"argosy-{CLUSTER}-"}):
+        volume.remove(force=True)
+    for image in client.images.list(filters={"label": f"argosy.system={SYSTEM}"}):
+        client.images.remove(str(image.id), force=True)
+    client.close()
+
+
+def push_as_installer(settings: Settings) -> None:
+    """Give the registry a release: cloud-configs name one, and what it installs is not what this is about."""
+    login = {"username": settings.registry.user, "password": secrets.registry_password(settings).reveal().decode()}
+    repository = f"{settings.registry.address}/{SYSTEM}/installer"
+    client = docker.from_env()
+    client.images.get(f"{SYSTEM}/etcd:0.1.0").tag(repository, "0.1.0")
+    said = client.images.push(repository, "0.1.0", auth_config=login)
+    client.images.remove(f"{repository}:0.1.0")
+    client.close()
+    assert "error" not in said, said
+
+
+@dataclass
+class Cloud:
+    """A project whose machines are booted by the test."""
+
+    settings: Settings
+    fake: FakeCompute
+
+    def boot(self, name: str) -> Booted:
+        """Boot the machine as the API was told to: with its user-data, at its address."""
+        (body,) = [body for body in self.fake.bodies("instances.insert") if body["name"] == name]
+        items = {item["key"]: item["value"] for item in body["metadata"]["items"]}
+        machine = Machine(name, body["networkInterfaces"][0]["networkIP"])
+        return booted.boot(self.settings, machine, items["user-data"], self.settings.root)
+
+    def install(self, machine: Booted) -> None:
+        """Bring the machine its secrets over ssh, and wait until its etcd runs."""
+        with Hosts(self.settings, [machine.machine]) as hosts:
+            secrets.upload(hosts, self.settings, [machine.machine], quiet)
+        machine.wait(f"{ETCDCTL} endpoint status", seconds=120)
+
+
+class Etcd:
+    """Joins and leaves by etcdctl on a machine of the cluster."""
+
+    def __init__(self, existing: Booted) -> None:
+        self.existing = existing
+
+    def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
+        # etcd refuses changes in its first seconds.
+        peer = f"https://{machine.address}:{settings.etcd.peer_port}"
+        self.existing.wait(f"{ETCDCTL} member add {machine.name} --learner --peer-urls={peer}")
+        inventory.remember(settings, [machine])
+        return cloudconfig.write(settings, [machine], report, format, initial_state="existing")[machine.name]
+
+    def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        self.existing.run(f"{ETCDCTL} member remove {self.members()[machine.name]}")
+        forget(settings, machine)
+
+    def members(self) -> dict[str, str]:
+        """Return name -> id in hexadecimal."""
+        found = json.loads(self.existing.run(f"{ETCDCTL} member list -w json"))["members"]
+        return {member.get("name", ""): f"{member['ID']:x}" for member in found}
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no Docker engine answers here: `make engine` starts one")
+    root = tmp_path_factory.mktemp("cloud")
+    (root / "VERSION").write_text("0.1\n")
+    state = State(subnet=f"{NETWORK}.0/24")
+    state.images["debian-cloud", "debian-12"] = ["debian-12-bookworm-v20260101"]
+    with FakeCompute(state=state) as fake:
+        settings = load(document(fake), root=root)
+        remove_everything()
+        try:
+            with connect() as client:
+                network = network_name(settings)
+                subnet = {"subnet": f"{NETWORK}.0/24", "gateway": f"{NETWORK}.1", "dynamic_range": f"{NETWORK}.224/27"}
+                engine.ensure_network(client, network, labels_of(settings, "network"), **subnet)
+            build.build_images(settings, quiet)
+            booted.build_machine_image()
+            registry.start(settings, quiet)
+            registry.push(settings, quiet, ["etcd"])
+            push_as_installer(settings)
+            yield Cloud(settings, fake)
+            assert fake.invalid == []
+        finally:
+            registry.distrust_registry(settings)
+            remove_everything()
+
+
+def test_a_core_machine_boots_as_the_api_was_told_and_another_joins_and_leaves(cloud: Cloud) -> None:
+    creating.create(cloud.settings, "core", ["core1"], quiet)
+    first = cloud.boot("core1")
+    assert "status: done" in first.run("cloud-init status --long")
+    cloud.install(first)
+    told = Etcd(first)
+    assert set(told.members()) == {"core1"}
+
+    creating.create(cloud.settings, "core", ["core2"], quiet, told)
+    second = cloud.boot("core2")
+    cloud.install(second)
+    first.wait(f"{ETCDCTL} member promote {told.members()['core2']}")
+    second.wait(f"{ETCDCTL} endpoint health --cluster")
+
+    for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.5), reraise=True):
+        # etcd takes a member away only when it has seen all of them for a while.
+        with attempt:
+            destroying.destroy(cloud.settings, ["core2"], quiet, membership=told)
+    assert set(told.members()) == {"core1"}
+    assert set(cloud.fake.state.all("instances")) == {"core1"}
+
+
+def test_a_machine_tells_its_host_keys_where_the_api_looks_for_them(cloud: Cloud) -> None:
+    machine = Booted(cloud.settings, inventory.load(cloud.settings)[0])
+    machine.run(RECORDING_CURL)
+    machine.run(f"/opt/{SYSTEM}/bin/publish-host-keys")
+    key = machine.run("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    told = machine.run("cat /tmp/told")
+    assert f"--data {key} http://metadata.google.internal" in told
+    assert "guest-attributes/hostkeys/ssh-ed25519" in told
+    assert machine.run(f"systemctl is-enabled {SYSTEM}-host-keys.service") == "enabled\n"
