@@ -13,7 +13,9 @@ def root_collection() -> Collection:
     """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
     from argosy.tasks import build, cluster, discovery, gce, local, membership, registry, rollouts, secrets
 
-    namespace = Collection(build, registry, _with_tasks_of(cluster, membership, rollouts), secrets, discovery, local, gce)
+    namespace = Collection(
+        build, registry, _with_tasks_of(cluster, membership, rollouts), secrets, discovery, local, gce
+    )
     namespace.configure(DEFAULTS)
     return namespace
 
