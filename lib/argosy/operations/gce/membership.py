@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from argosy import inventory, known_hosts
 from argosy.config import Settings
@@ -12,8 +11,7 @@ from argosy.console import Report
 from argosy.errors import Refused
 from argosy.model import Machine
 from argosy.operations import cloudconfig
-
-MODULE = "argosy.operations.membership"
+from argosy.operations.membership import adding, removing
 
 
 class Membership(Protocol):
@@ -30,15 +28,14 @@ class ClusterMembership:
     """cluster.add-machine and cluster.remove-machine."""
 
     def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
-        adding = _module("adding")
         options = adding.Options(format=format)
         own_os = settings.model_copy(update={"machine": settings.machine.model_copy(update={"os": machine.os})})
         word = f"{machine.name}={machine.address}"
         added = adding.add(own_os, _existing(settings, machine), word, report, options)
-        return Path(added.cloud_config)
+        return added.cloud_config
 
     def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
-        _module("removing").remove(settings, _existing(settings, machine), machine.name, report)
+        removing.remove(settings, _existing(settings, machine), machine.name, report)
 
 
 class PretendedMembership:
@@ -71,11 +68,3 @@ def _existing(settings: Settings, machine: Machine) -> str:
         if other.name != machine.name:
             return other.name
     raise Refused(f"{machine.name}: the cluster {settings.cluster!r} has no other machine that could be told")
-
-
-def _module(name: str) -> Any:
-    # The cluster's own tasks bring it; without them servers can still be made and listed.
-    try:
-        return importlib.import_module(f"{MODULE}.{name}")
-    except ModuleNotFoundError:
-        raise Refused(f"this version of Argosy can't change a running cluster ({MODULE} is not in it)") from None

@@ -9,6 +9,7 @@ from argosy.errors import DeadlineExceeded, StalePlan
 from argosy.etcd import Delete, Etcd, Put, unchanged
 from argosy.machine_goodbye import keys_of
 from argosy.model import MachineState
+from argosy.operations import balancers
 from argosy.operations.cluster_lock import ClusterLock
 from argosy.operations.discovery.draining import default_deadline_seconds
 from argosy.operations.discovery.routers import wait_until_applied
@@ -19,8 +20,6 @@ ATTEMPTS = 10
 """Of a change of a record that others write, too: now and then, not all the time."""
 DEEDS = 100
 """Writes in one transaction; etcd takes 128."""
-BALANCER_CHECKS = 3
-"""How often a balancer that only asks for our health may have to ask before it sends nothing more."""
 
 
 def drain(work: Work, name: str) -> None:
@@ -41,8 +40,7 @@ def drain(work: Work, name: str) -> None:
         return
     for line in applied.lines():
         work.report(name, f"draining: {line}")
-    # Nobody tells us how often a balancer asks; ours does so every half second, a cloud's by its own settings.
-    threading.Event().wait(BALANCER_CHECKS * work.settings.discovery.check_seconds)
+    balancers.wait_until_out(work.settings, name, applied.routers, work.seen.records, threading.Event().wait)
 
 
 def set_state(store: Etcd, lock: ClusterLock, name: str, *, drain: bool) -> int:

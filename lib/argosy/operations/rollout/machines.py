@@ -11,7 +11,7 @@ from argosy.etcd import Etcd
 from argosy.host import Host, Hosts, Result
 from argosy.machine_files import Names
 from argosy.model import MachineState
-from argosy.operations import install
+from argosy.operations import balancers, install
 from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
 from argosy.operations.discovery.draining import default_deadline_seconds, wait_until_drained
@@ -25,8 +25,6 @@ from argosy.rollout_events import Checked
 from argosy.rollout_record import Release
 
 POLL_SECONDS = 1.0
-BALANCER_CHECKS = 3
-"""How often a balancer that only asks for a machine's health may have to ask before it knows."""
 
 
 class RemoteMachines(Looking):
@@ -133,7 +131,7 @@ class RemoteMachines(Looking):
         others = [other for other, state in service.states(self._store).items() if state == MachineState.ACTIVE]
         since = [self._back_since.get(other, float("-inf")) for other in others if other != name]
         if since:
-            left = min(since) + self._balancer_seconds - self._clock.elapsed()
+            left = min(since) + balancers.check_seconds(self._settings) - self._clock.elapsed()
             self._lock.pause(max(0.0, left))
 
     def _wait_until_quiet(self, name: str, revision: int) -> None:
@@ -145,9 +143,13 @@ class RemoteMachines(Looking):
         for line in applied.lines():
             self._say(name, line)
         self._wait_for_connections(self._hosts[name])
-        if not set(applied.routers) - set(self._records()):
-            # No balancer follows etcd as the routers do: one that only asks for their health has to ask a few times.
-            self._lock.pause(max(0.0, began + self._balancer_seconds - self._clock.elapsed()))
+        balancers.wait_until_out(
+            self._settings,
+            name,
+            applied.routers,
+            self._records(),
+            lambda seconds: self._lock.pause(max(0.0, began + seconds - self._clock.elapsed())),
+        )
 
     def _wait_for_connections(self, host: Host) -> None:
         seconds = self._settings.rollout.drain_seconds
@@ -160,10 +162,6 @@ class RemoteMachines(Looking):
             self._say(host.name, f"its router does not tell its connections ({words}): not waited for")
         elif left:
             self._say(host.name, f"{left} connections are still open after {seconds:g} s: they will be cut")
-
-    @property
-    def _balancer_seconds(self) -> float:
-        return BALANCER_CHECKS * self._settings.discovery.check_seconds if self._settings.discovery.enabled else 0.0
 
     def _wait_for_gates(self, name: str, look: Callable[[], Mapping[str, str]]) -> None:
         """Wait until no gate of `look` (check -> reason, empty when it passes) fails; tell each change of one."""

@@ -1,0 +1,42 @@
+"""When a balancer is taken to have noticed that a machine drains."""
+
+from __future__ import annotations
+
+import pytest
+
+from argosy.config import Settings, load
+from argosy.operations import balancers
+from argosy.operations.gce import balancing
+
+MACHINES = ["air-01", "air-02"]
+
+
+def settings(provider: str = "static") -> Settings:
+    return load({"clusters": {"here": {"provider": provider, "discovery": {"check_seconds": 2}}}})
+
+
+def paused(chosen: Settings, routers: list[str]) -> list[float]:
+    pauses: list[float] = []
+    balancers.wait_until_out(chosen, "air-01", routers, MACHINES, pauses.append)
+    return pauses
+
+
+def test_one_that_follows_etcd_is_waited_for_with_the_routers() -> None:
+    assert paused(settings(), [*MACHINES, "balancer"]) == []
+
+
+def test_one_that_only_asks_for_health_is_given_the_time_for_it() -> None:
+    assert paused(settings(), MACHINES) == [6.0]
+
+
+@pytest.mark.parametrize(("there", "pauses"), [(True, []), (False, [6.0])])
+def test_google_s_is_asked_what_it_has_found(monkeypatch: pytest.MonkeyPatch, there: bool, pauses: list[float]) -> None:
+    asked = []
+
+    def wait_until_out(_settings: Settings, machine: str, _deadline: float) -> bool:
+        asked.append(machine)
+        return there
+
+    monkeypatch.setattr(balancing, "wait_until_out", wait_until_out)
+    assert paused(settings("gce"), MACHINES) == pauses
+    assert asked == ["air-01"]
