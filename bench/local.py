@@ -29,8 +29,11 @@ BALANCER_PORT = 8058
 GOAL_SECONDS = 60
 
 
-def settings_in(folder: Path) -> Settings:
-    """Return the example's settings with everything that a cluster keeps moved to `folder`."""
+def settings_in(folder: Path, version: str = "") -> Settings:
+    """Return the example's settings with everything that a cluster keeps moved to `folder`.
+
+    `version`: another one makes another release, of which only the frontend differs.
+    """
     document: dict[str, Any] = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     section = document["clusters"].pop("local")
     section["registry"] = {"address": f"192.168.58.1:{REGISTRY_PORT}"}
@@ -40,6 +43,8 @@ def settings_in(folder: Path) -> Settings:
     document["state_dir"] = str(folder / "state")
     document["secrets_dir"] = str(folder / "secrets")
     document["secrets"]["database-password"]["file"] = str(folder / "secrets" / CLUSTER / "database-password")
+    if version:
+        document["services"]["frontend"]["env"]["BENCH_VERSION"] = version
     return localized(load(document, root=ROOT))
 
 

@@ -1,6 +1,6 @@
 """How long a rollout takes: what is decided, for very many machines; and a real one beside what can't be avoided.
 
-    inv bench.rollout [--machines 1000]
+    inv bench.rollout [--machines 1000] [--real 3,5]
 
 The planner is timed alone, from a list of machines to the last decision, with every step in between as a record that
 the driver would have written. Of a real rollout the journal has the moments (`measure`).
@@ -8,12 +8,21 @@ the driver would have written. Of a real rollout the journal has the moments (`m
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bench.local import settings_in
 
 from argosy import console
+from argosy.config import Settings
+from argosy.operations.local import upgrading
+from argosy.operations.local.start import start
+from argosy.operations.local.stop import stop
+from argosy.operations.rollout.running import Flags
 from argosy.rollout import Action, Began, Begin, Ended, Facts, Finish, Finished, Soak, Survey, Wait, advance, next_step
 from argosy.rollout_plan import Found, begin_rollout, plan_lines
 from argosy.rollout_record import Options, Release, Rollout, Step
@@ -149,6 +158,28 @@ def show_measured(measured: Iterable[Measured]) -> None:
     console.table(columns, rows)
 
 
-def main(machines: int = 1000) -> None:
-    """Time the planner for so many machines."""
+def roll_out(machines: int) -> Measured:
+    """Start a local cluster of its own, upgrade it to a release of which one service differs, and remove it."""
+    with tempfile.TemporaryDirectory(prefix="argosy-bench-") as name:
+        folder = Path(name)
+        settings = settings_in(folder)
+        try:
+            start(settings, machines, console.report)
+            return measure(_upgrade(settings_in(folder, version="2")))
+        finally:
+            stop(settings, console.report, everything=True)
+
+
+def _upgrade(settings: Settings) -> Rollout:
+    def tell(event: object) -> None:
+        console.report("rollout", str(event))
+
+    with upgrading.prepared(settings, Flags(), "local.rolling-upgrade", console.report) as upgrade:
+        return upgrade.run(tell)
+
+
+def main(machines: int = 1000, real: Sequence[int] = ()) -> None:
+    """Time the planner for so many machines, and real rollouts of clusters of the sizes `real`."""
     show_planned([plan_and_decide(machines, batch) for batch in ("1", "10", "25%")])
+    if real:
+        show_measured([roll_out(count) for count in real])

@@ -80,12 +80,22 @@ def propagation(
     main(Sizes(services=services, samples=samples, burst=burst, flaps=flaps), as_json=json)
 
 
-@task(help={"machines": "how many the planner is asked for"})
-def rollout(c: Context, machines: int = 1000) -> None:  # noqa: ARG001
-    """Plan a rolling upgrade of very many machines and decide each of its steps: how long that takes.
+@task(
+    help={
+        "machines": "how many the planner is asked for",
+        "real": "sizes of real clusters to start, upgrade and remove, with commas between them",
+    }
+)
+def rollout(c: Context, machines: int = 1000, real: str = "3,5") -> None:  # noqa: ARG001
+    """Time rolling upgrades: the planner for very many machines, and real ones beside what they can't avoid.
 
-    Example: inv bench.rollout
+    Each real one has a local cluster of its own, beside whatever else runs, which is removed in the end.
+
+    Examples:
+        inv bench.rollout
+        inv bench.rollout --real 3
+        inv bench.rollout --real ''
     """
     from bench.rollout import main
 
-    main(machines)
+    main(machines, [int(size) for size in real.split(",") if size])
