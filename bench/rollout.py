@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.local import settings_in
 
-from argosy import console
+from argosy import console, rollout_view
 from argosy.config import Settings
 from argosy.operations.local import upgrading
 from argosy.operations.local.start import start
@@ -171,11 +171,11 @@ def roll_out(machines: int) -> Measured:
 
 
 def _upgrade(settings: Settings) -> Rollout:
-    def tell(event: object) -> None:
-        console.report("rollout", str(event))
-
-    with upgrading.prepared(settings, Flags(), "local.rolling-upgrade", console.report) as upgrade:
-        return upgrade.run(tell)
+    with (
+        upgrading.prepared(settings, Flags(), "local.rolling-upgrade", console.report) as upgrade,
+        rollout_view.shown() as events,
+    ):
+        return upgrade.run(events)
 
 
 def main(machines: int = 1000, real: Sequence[int] = ()) -> None:

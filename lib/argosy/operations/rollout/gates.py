@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from argosy.config import Settings
 from argosy.discovery_report import applied_revisions
@@ -13,6 +13,9 @@ from argosy.membership import MemberState, cluster_of
 from argosy.operations import facts
 from argosy.rollout_record import Release
 from argosy.schema import ROUTERS, SERVICES, instance_key
+
+LOOKS_AT_ETCD = 20
+"""For registrations that don't come, before the machine is asked once more."""
 
 
 class Gates:
@@ -30,11 +33,21 @@ class Gates:
         found = {**machine_gates(told, release), **member_gate(members.member(host.name))}
         return found | (router_gates(host.name, told, routers) if self._settings.discovery.enabled else {})
 
-    def of_service(self, host: Host) -> dict[str, str]:
-        """Return the checks of a machine that is back in service: all its instances are known to every live router."""
-        told = facts.ask(self._settings, (), host)
-        routers = applied_revisions(self._store.get_prefix(ROUTERS).entries)
-        return instance_gates(told, self._store.get_prefix(SERVICES).entries, routers)
+    def of_service(self, host: Host) -> Callable[[], dict[str, str]]:
+        """Return what tells the checks of a machine that comes back into service: all its instances are known to every
+        live router. Which ones there are the machine is asked once; again only when they don't come."""
+        told: MachineFacts | None = None
+        looks = 0
+
+        def look() -> dict[str, str]:
+            nonlocal told, looks
+            if told is None or told.reason or looks % LOOKS_AT_ETCD == 0:
+                told = facts.ask(self._settings, (), host)
+            looks += 1
+            routers = applied_revisions(self._store.get_prefix(ROUTERS).entries)
+            return instance_gates(told, self._store.get_prefix(SERVICES).entries, routers)
+
+        return look
 
 
 def machine_gates(told: MachineFacts, release: Release) -> dict[str, str]:

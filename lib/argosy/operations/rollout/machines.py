@@ -24,7 +24,7 @@ from argosy.remote_shell import Script
 from argosy.rollout_events import Checked
 from argosy.rollout_record import Release
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.1
 
 
 class RemoteMachines(Looking):
@@ -105,7 +105,7 @@ class RemoteMachines(Looking):
         self._run(name, rollout_scripts.let_updates(self._program_names))
         changed = service.set_state(self._store, self._lock, name, MachineState.ACTIVE)
         if self._settings.discovery.enabled:
-            self._wait_for_gates(name, lambda: self._gates.of_service(self._hosts[name]))
+            self._wait_for_gates(name, self._gates.of_service(self._hosts[name]))
             wait_until_applied(self._store, changed.revision, default_deadline_seconds(self._settings))
         self._back_since[name] = self._clock.elapsed()
 
