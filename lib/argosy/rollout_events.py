@@ -166,7 +166,7 @@ class Ended(Event):
     @property
     def text(self) -> str:
         words = {
-            "done": f"release {self.release} is everywhere",
+            "done": f"release {self.release} is installed",
             "rolled-back": "all machines are back on their old releases",
         }
         return f"{words.get(self.state, self.state)} ({self.seconds:.0f} s){f': {self.reason}' if self.reason else ''}"

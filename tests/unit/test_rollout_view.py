@@ -56,7 +56,7 @@ EVENTS: list[tuple[Event, str]] = [
         "cluster|watching air-01, air-02 for 30 s",
     ),
     (told.RollingBack(at=NOW, reason="air-01: no"), "cluster|rolling back: air-01: no"),
-    (told.Ended(at=NOW, state="done", release="0.1.3", seconds=61.6), "cluster|release 0.1.3 is everywhere (62 s)"),
+    (told.Ended(at=NOW, state="done", release="0.1.3", seconds=61.6), "cluster|release 0.1.3 is installed (62 s)"),
     (
         told.Ended(at=NOW, state="stopped", release="0.1.3", seconds=1, reason="air-01: no"),
         "cluster|stopped (1 s): air-01: no",
