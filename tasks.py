@@ -5,13 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import cast
 
 from bench import tasks as bench
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.exceptions import Exit
-from invoke.runners import Promise
 
 import argosy
 from argosy.tasking import task
@@ -45,32 +42,17 @@ def test(c: Context, only: str = "", k: str = "") -> None:
         inv test
         inv test --only unit -k routing
     """
+    if not only:
+        lint(c)
+    chosen = [only] if only else ["unit", "integration", "e2e"]
+    folders = " ".join(f"tests/{name}" for name in chosen)
+    wanted = f" -k {shlex.quote(k)}" if k else ""
+    everything = not only and not k
     with c.cd(str(ROOT)):
-        if not only and not k:
-            lint(c)
-            _test_everything(c)
-            return
-        chosen = [only] if only else ["unit", "integration", "e2e"]
-        folders = " ".join(f"tests/{name}" for name in chosen)
-        wanted = f" -k {shlex.quote(k)}" if k else ""
-        _python(c, f"pytest {folders}{wanted}")
-
-
-def _test_everything(c: Context) -> None:
-    """Run the e2e tests beside the others: both mostly wait, for real machines and for real daemons.
-
-    What the e2e tests say is printed when both have ended.
-    """
-    environment = {"ARGOSY_SKIP_NOTHING": "1"}
-    command = f"{sys.executable} -m pytest tests/e2e"
-    e2e = cast(Promise, c.run(command, asynchronous=True, warn=True, env=environment))
-    try:
-        _python(c, "pytest tests/unit tests/integration --cov --cov-report=term:skip-covered", **environment)
-    finally:
-        ended = e2e.join()
-        print(ended.stdout, ended.stderr, sep="\n", flush=True)
-    if not ended.ok:
-        raise Exit(f"e2e tests: pytest ended with {ended.exited}", code=ended.exited)
+        if everything:
+            _python(c, f"pytest {folders} --cov --cov-report=term:skip-covered", ARGOSY_SKIP_NOTHING="1")
+        else:
+            _python(c, f"pytest {folders}{wanted}")
 
 
 @task

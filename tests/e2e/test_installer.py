@@ -74,10 +74,10 @@ def test_killed_at_any_moment_and_run_again_it_ends_in_the_same_state(lab: Lab) 
 def test_a_registry_that_refuses_the_password_fails_the_install_until_the_right_one_comes(lab: Lab) -> None:
     login = "/etc/sea/secrets/registry/config.json"
     on_machine(lab, "sed", "-i", """s/"auth": *"[^"]*"/"auth": "c2VhOndyb25n"/""", login)
-    on_machine(lab, "sh", "-c", "systemctl stop sea-router; docker image rm -f $(docker image ls -q '*/sea/router')")
+    on_machine(lab, "sh", "-c", "systemctl stop sea-router; docker image rm -f $(docker image ls -q '*/sea/haproxy')")
     on_machine(lab, "systemctl", "restart", "--no-block", "sea-installer")
     last = lab.refused(32, "cluster.follow-install")
-    assert "does not let user sea in to pull router" in last
+    assert "does not let user sea in to pull haproxy" in last
     assert "wrong" not in last
     lab.inv("cluster.upload-secrets", "cluster.follow-install", timeout=400)
     assert {check for _, check, _ in services(lab).values()} == {"passing"}

@@ -176,7 +176,7 @@ class EtcdCluster:
 
 @contextmanager
 def etcd_cluster(folder: Path, programs: Path, size: int = 3) -> Iterator[EtcdCluster]:
-    """Give a cluster that is healthy, and stop it at the end."""
+    """Give a cluster that is healthy; stop it at the end, and remove its data: each member sets aside 64 MB at a time."""
     made = EtcdCluster(folder, programs, size=size)
     try:
         made.start()
@@ -184,3 +184,4 @@ def etcd_cluster(folder: Path, programs: Path, size: int = 3) -> Iterator[EtcdCl
         yield made
     finally:
         made.stop()
+        shutil.rmtree(folder / "data", ignore_errors=True)
