@@ -176,7 +176,7 @@ class EtcdCluster:
 
 @contextmanager
 def etcd_cluster(folder: Path, programs: Path, size: int = 3) -> Iterator[EtcdCluster]:
-    """Give a cluster that is healthy; stop it at the end, and remove its data: each member sets aside 64 MB at a time."""
+    """Give a cluster that is healthy; stop it at the end and remove its data (a member sets aside 64 MB at a time)."""
     made = EtcdCluster(folder, programs, size=size)
     try:
         made.start()
