@@ -64,6 +64,15 @@ engine_answers() {
     have docker && timeout 10 docker info >/dev/null 2>&1 && engine_answered=yes
 }
 
+# Docker names the bridge of a network br- and the first twelve digits of its id.
+is_docker_bridge() {
+    echo "$1" | grep -qxE 'br-[0-9a-f]{12}' && [ -d "/sys/class/net/$1/bridge" ]
+}
+
+has_no_ports() {
+    [ -z "$(ls "/sys/class/net/$1/brif")" ]
+}
+
 # Succeeds when the process in the pidfile is the engine that this script started; sets engine_pid.
 engine_is_ours() {
     [ -s "$ENGINE_PIDFILE" ] || return 1

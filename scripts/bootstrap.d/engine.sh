@@ -48,6 +48,20 @@ start_own_engine() {
         die "the Docker engine did not answer within $ENGINE_START_SECONDS s" "$ENGINE_LOG" \
             "last line: $(tail -n 1 "$ENGINE_LOG")"
     fi
+    remove_orphaned_bridges
+}
+
+# An engine that was killed leaves its bridges. The one that has just started, the only one, has taken up those
+# that it knows; what no network of its has is nobody's, and its routes would mislead our own networks.
+remove_orphaned_bridges() {
+    for folder in /sys/class/net/br-*; do
+        bridge=${folder##*/}
+        if is_docker_bridge "$bridge" && has_no_ports "$bridge" &&
+            ! docker network inspect "${bridge#br-}" >/dev/null 2>&1; then
+            ip link delete "$bridge"
+            say "removed $bridge, which an engine that was killed left"
+        fi
+    done
 }
 
 step_engine() {

@@ -186,9 +186,15 @@ our_bridges() {
     docker network ls --filter label=argosy.system --format '{{.ID}}' | sed 's/^/br-/'
 }
 
+# Succeeds for an unused bridge of Docker's while no engine runs that could say whose it is: the engine
+# takes its own up again when it starts, and `step_engine` removes one that it does not know.
+waits_for_engine() {
+    ! engine_answers && is_docker_bridge "$1" && has_no_ports "$1"
+}
+
 check_subnet() {
     interface=$(awk -v subnet="$(subnet_hex)" 'NR > 1 && substr($2, 3) == subnet { print $1; exit }' /proc/net/route)
-    [ -z "$interface" ] || our_bridges | grep -qx "$interface" || {
+    [ -z "$interface" ] || our_bridges | grep -qx "$interface" || waits_for_engine "$interface" || {
         problem "$SUBNET_PREFIX.0/24 is in use" "interface $interface" \
             "set another local.subnet in invoke.yaml, or remove that interface"
         return 1
