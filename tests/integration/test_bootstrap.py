@@ -32,7 +32,7 @@ def bootstrap(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_unused_bridge_of_docker_s_waits_for_the_engine_to_say_whose_it_is():
+def test_an_unused_bridge_of_docker_s_waits_for_the_engine_to_say_whose_it_is() -> None:
     done = bootstrap(f"{NO_ENGINE}; bridge {BRIDGE}; check_subnet")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -42,13 +42,13 @@ def test_an_unused_bridge_of_docker_s_waits_for_the_engine_to_say_whose_it_is():
     [f"{NO_ENGINE}; bridge lan0", f"{NO_ENGINE}; bridge {BRIDGE}; port_of {BRIDGE}", f"bridge {BRIDGE}"],
     ids=["not-docker-s", "in-use", "unknown-to-the-engine"],
 )
-def test_an_interface_that_is_not_ours_is_refused_with_its_name(lines: str):
+def test_an_interface_that_is_not_ours_is_refused_with_its_name(lines: str) -> None:
     done = bootstrap(f"engine_answers() {{ true; }}; docker() {{ true; }}; {lines}; check_subnet")
     assert done.returncode == 1
     assert f"192.168.55.0/24 is in use (interface {'lan0' if 'lan0' in lines else BRIDGE})" in done.stderr
 
 
-def test_a_started_engine_leaves_no_bridge_that_no_network_of_its_has():
+def test_a_started_engine_leaves_no_bridge_that_no_network_of_its_has() -> None:
     known = "br-aaaaaaaaaaaa"
     used = "br-bbbbbbbbbbbb"
     done = bootstrap(f"""
