@@ -243,7 +243,7 @@ class Swarm:
     # Tasks
 
     def tasks(self, service_id: str = "", *, node_id: str = "") -> list[Task]:
-        """Return the tasks of a service (even a removed one), of a node, or all; ended ones too, while they are kept."""
+        """Return the tasks of a service (even a removed one), of a node, or all; ended ones too while they are kept."""
         wanted = _filters(service=[service_id] if service_id else [], node=[node_id] if node_id else [])
         try:
             found = self.engine.get("/tasks", wanted)

@@ -32,6 +32,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -165,7 +166,7 @@ class SwarmLab:
         for top in CGROUPS.glob(f"*{self.cgroup}"):
             for folder, _, _ in os.walk(top, topdown=False):
                 # A process that is being killed may still be in it for a moment.
-                until(lambda folder=folder: _removed(Path(folder)))
+                until(partial(_removed, Path(folder)))
 
     # Nodes
 
