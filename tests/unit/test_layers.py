@@ -16,7 +16,9 @@ PACKAGE = ROOT / "lib" / "argosy"
 # Each module may import from its own layer and those below.
 LAYERS: list[set[str]] = [
     {"errors", "gce_defaults", "defaults", "model", "order", "secret", "maintenance"},
-    {"gce_settings"},
+    {"gce_settings", "setting_types"},
+    {"service_settings"},
+    {"scheduled_settings", "sections"},
     {"settings"},
     {"builtin_services", "dns"},
     {"config"},
@@ -69,6 +71,10 @@ LAYERS: list[set[str]] = [
         "machine_facts",
         "verification",
         "gce",
+        "scheduled_record",
+        "swarm_spec",
+        "scheduling",
+        "scheduled_report",
     },
     {"atomic", "console"},
     {"rollout_view"},
