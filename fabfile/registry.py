@@ -146,7 +146,8 @@ def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False
     """Delete the versions that no release in use, and no rollback, needs; then free their space.
 
     Kept are the last five versions (build.keep_versions) of each image, the releases that machines run, what the kept
-    releases pin, what scheduled services run or would go back to, and every etcd image. Our own registry is read-only for the seconds that it takes.
+    releases pin, what scheduled services run or would go back to, and every etcd image. Our own registry is read-only
+    for the seconds that it takes.
 
     Examples:
         inv registry.prune --dry-run
