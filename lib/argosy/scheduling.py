@@ -63,8 +63,8 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
         if seen.generations:
             numbers = ", ".join(map(str, seen.generations))
             raise Refused(
-                f"{name}: Swarm runs generation {numbers} of it, and etcd does not know why: inv service.destroy {name} "
-                "clears that up"
+                f"{name}: Swarm runs generation {numbers} of it, and etcd does not know why: "
+                f"inv service.destroy {name} clears that up"
             )
         refuse_unplaceable(fleet, name, wanted.definition, wanted.count)
         refuse_unready_conflicts(fleet, name, wanted.definition)

@@ -18,6 +18,8 @@ from argosy.service_changes import plain
 from argosy.swarm_model import DOWN
 
 POLL_SECONDS = 0.25
+STEADY_SECONDS = 2.0
+"""For how long instances must run that nobody asks, or of which one has failed already."""
 TRIES = 3
 """Failures of one instance, since we look, after which it is not waited for any longer."""
 LOG_LINES = 10
@@ -49,7 +51,7 @@ def wait_until_serving(work: Work, awaited: Awaited, deadline_seconds: float) ->
     is over.
     """
     started, deadline = time.monotonic(), time.monotonic() + deadline_seconds
-    pause, told = threading.Event(), ""
+    pause, told, steady = threading.Event(), "", _Steady()
     before: frozenset[str] | None = None
     while True:
         fleet = work.look()
@@ -58,9 +60,11 @@ def wait_until_serving(work: Work, awaited: Awaited, deadline_seconds: float) ->
             raise Unhealthy(f"{awaited.name}: Swarm does not have generation {awaited.number} any more")
         before = frozenset(it.task.id for it in running.ended) if before is None else before
         missing = what_is_missing(fleet, awaited, running)
-        if not missing:
-            break
         failed = [it for it in running.failures() if it.task.id not in before]
+        needed = STEADY_SECONDS if failed or unchecked(awaited.definition) else 0
+        if not missing and steady.seconds(running) >= needed:
+            break
+        missing = missing or f"{len(running.up)} run: watching whether they go on"
         if _hopeless(failed) or time.monotonic() >= deadline:
             raise Unhealthy(f"{awaited.name}: {missing}{_reason(work, running, failed)}")
         if missing != told:
@@ -73,6 +77,26 @@ def wait_until_serving(work: Work, awaited: Awaited, deadline_seconds: float) ->
         revision = max((it.revision for it in running.up), default=0)
         wait_until_applied(work.store, revision, max(1.0, deadline - time.monotonic()))
     return Served(tuple(running.up), time.monotonic() - started)
+
+
+class _Steady:
+    """For how long the same instances have been up."""
+
+    def __init__(self) -> None:
+        self._up: frozenset[str] = frozenset()
+        self._since = time.monotonic()
+
+    def seconds(self, running: Running) -> float:
+        up = frozenset(it.task.id for it in running.up)
+        if up != self._up:
+            self._up, self._since = up, time.monotonic()
+        return time.monotonic() - self._since
+
+
+def unchecked(definition: ScheduledSettings) -> bool:
+    """Return whether nobody asks an instance how it is: that it runs says little then. Pure."""
+    asked = definition.discovery is not None and definition.discovery.check != "none"
+    return not asked and not (definition.check and definition.check.command)
 
 
 def what_is_missing(fleet: Fleet, awaited: Awaited, running: Running) -> str:
