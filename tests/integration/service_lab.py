@@ -128,7 +128,7 @@ def service_lab(folder: Path, cluster: EtcdCluster, store: Etcd, size: int = 3) 
             number = node.hostname[-1]
             tier = {"tier": "green"} if number in "12" else {}
             manager.update_node(node, labels={"argosy.machine": node.hostname, "rack": f"r{number}", **tier})
-        settings = load({"system": "air", "clusters": {"test": {}}}, root=folder)
+        settings = load({"system": "air", "discovery": {"ttl_seconds": 2}, "clusters": {"test": {}}}, root=folder)
         machines = {}
         for name, machine in swarms.nodes.items():
             own = folder / name
