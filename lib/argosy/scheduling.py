@@ -36,6 +36,10 @@ GONE = "remove"
 # Submit
 
 
+class DefinedOtherwise(Refused):
+    """What is submitted runs already, with another definition or number of instances."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be submitted. `replicas`: other than the definition's, or None."""
@@ -88,12 +92,12 @@ def _refuse_difference(record: ScheduledRecord, wanted: Wanted) -> None:
     before.pop("replicas", None), after.pop("replicas", None)
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     if keys:
-        raise Refused(
+        raise DefinedOtherwise(
             f"{record.name} was submitted with another {', '.join(keys)}: inv service.update {record.name} brings "
             "this definition"
         )
     if wanted.replicas is not None and wanted.replicas != record.replicas:
-        raise Refused(
+        raise DefinedOtherwise(
             f"{record.name} has {instances(record.replicas)}: inv service.scale {record.name} {wanted.replicas}"
         )
 
