@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from argosy.config import ScheduledSettings
+from argosy.discovery_changes import Conflicts, refuse_claims
 from argosy.errors import ConfigError, Refused, nearest
 from argosy.scheduled_actions import (
     Action,
@@ -54,10 +55,11 @@ class Wanted:
         return self.definition.count if self.replicas is None else self.replicas
 
 
-def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
+def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts: Conflicts = lambda _: ()) -> Plan:
     """Return what submits a service, or completes what was submitted so before.
 
-    Raises Refused for one that runs with another definition: that is an update.
+    Raises Refused for one that runs with another definition: that is an update. And for a port or a TLS name that
+    another service has, as `conflicts` tells.
     """
     name, seen = wanted.name, fleet.of(wanted.name)
     refuse_unreadable(seen)
@@ -72,6 +74,7 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
             )
         refuse_unplaceable(fleet, name, wanted.definition, wanted.count)
         refuse_unready_conflicts(fleet, name, wanted.definition)
+        refuse_claims(name, _attributes(wanted.definition), fleet.entries, conflicts)
         generation = Generation(1, wanted.definition, wanted.image)
         record = ScheduledRecord(name, generation, wanted.count, now, by)
         return Plan(name, (Remember(record), *_running(seen, record)))
@@ -85,6 +88,20 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
     if record.stopped:
         return Plan(name, (), (*said, f"it is stopped: inv service.start {name}"))
     return Plan(name, _running(seen, record), tuple(said))
+
+
+def _attributes(definition: ScheduledSettings) -> dict[str, str]:
+    """Return what the agents will put under /services/NAME/, as far as others may have it already."""
+    found = definition.discovery
+    if found is None or not found.scheme:
+        return {}
+    values = {
+        "scheme": found.scheme,
+        "host_port": str(found.host_port or ""),
+        "sni": " ".join(found.sni),
+        "private": "true" if found.private else "",
+    }
+    return {attribute: value for attribute, value in values.items() if value}
 
 
 def _refuse_difference(record: ScheduledRecord, wanted: Wanted) -> None:
