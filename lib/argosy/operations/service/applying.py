@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from argosy.container_labels import SYSTEM
@@ -27,16 +27,18 @@ from argosy.scheduled_actions import (
     Plan,
     Remember,
     Remove,
+    Restore,
     Revive,
     Scale,
     Silence,
     Unsilence,
+    Withdraw,
 )
 from argosy.scheduled_record import PREFIX
-from argosy.scheduled_state import UPDATES, Running
+from argosy.scheduled_state import UPDATES, WITHDRAWN, Running
 from argosy.scheduled_watch import Awaited
 from argosy.scheduling import failed_slots
-from argosy.schema import generation_key, service_key
+from argosy.schema import drain_key, generation_key, service_key
 from argosy.swarm import SwarmService
 from argosy.swarm_spec import render_spec, service_name, with_replicas
 
@@ -63,6 +65,10 @@ def _do(work: Work, name: str, action: Action) -> None:
             create(work, name, action)
         case Scale(number, replicas):
             scale(work, name, number, replicas)
+        case Withdraw(ids):
+            withdraw(work, name, ids)
+        case Restore(ids):
+            work.holding.write([Delete(drain_key(name, it)) for it in ids])
         case Silence(number):
             silence(work, name, number)
         case Remove(number):
@@ -97,6 +103,15 @@ def scale(work: Work, name: str, number: int, replicas: int) -> None:
     service = required(work, name, number)
     if service.replicas != replicas:
         work.swarm.update_service(service, with_replicas(service.spec, replicas))
+
+
+def withdraw(work: Work, name: str, ids: Sequence[str]) -> None:
+    """Take instances out of every router. Swarm stops them next whatever a router does, so none is waited for long."""
+    revision = work.holding.write([Put(drain_key(name, it), WITHDRAWN) for it in ids])
+    try:
+        wait_until_applied(work.store, revision, silence_deadline_seconds(work))
+    except DeadlineExceeded as error:
+        work.report(name, f"{error}: going on without it")
 
 
 def silence(work: Work, name: str, number: int) -> None:
