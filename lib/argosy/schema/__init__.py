@@ -6,6 +6,7 @@
     /services/NAME/private           present: not routed by name, only by host_port
     /services/NAME/sni               TLS server names on the shared port, for tcp
     /services/NAME/weight/ID         0..256, else 100
+    /services/NAME/generation/GEN    0..256: the weight of this generation's instances, whatever their labels say
     /services/NAME/drain/ID          present: no new connections
     /services/NAME/check             tcp (else) | none | http /path | http /path 200,204
     /config/services/ssl_support     true: end TLS on the https port
@@ -29,6 +30,7 @@ from argosy.schema.keys import (
     SERVICES,
     SSL_SUPPORT,
     drain_key,
+    generation_key,
     instance_key,
     machine_key,
     router_key,
@@ -45,6 +47,7 @@ from argosy.schema.values import (
     parse_address,
     parse_check,
     parse_endpoint,
+    parse_generation,
     parse_id,
     parse_port,
     parse_scheme,
@@ -72,12 +75,14 @@ __all__ = [
     "Scheme",
     "Service",
     "drain_key",
+    "generation_key",
     "instance_key",
     "machine_key",
     "parse_address",
     "parse_check",
     "parse_directory",
     "parse_endpoint",
+    "parse_generation",
     "parse_id",
     "parse_machine",
     "parse_port",

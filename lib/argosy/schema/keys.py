@@ -6,6 +6,7 @@ SERVICES = "/services/"
 CONFIG = "/config/services/"
 MACHINES = "/machines/"
 ROUTERS = "/routers/"
+GENERATION = "generation/"
 FOLLOWED = (SERVICES, CONFIG, MACHINES)
 """What a router depends on."""
 SSL_SUPPORT = CONFIG + "ssl_support"
@@ -22,6 +23,10 @@ def instance_key(name: str, instance: str) -> str:
 
 def weight_key(name: str, instance: str) -> str:
     return service_key(name, f"weight/{instance}")
+
+
+def generation_key(name: str, generation: int) -> str:
+    return service_key(name, f"{GENERATION}{generation}")
 
 
 def drain_key(name: str, instance: str) -> str:
