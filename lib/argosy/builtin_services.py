@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from argosy import dns
-from argosy.settings import (
+from argosy.service_settings import (
     CheckSettings,
     ServiceSettings,
-    Settings,
     StopSettings,
     TcpCheck,
     VolumeSettings,
 )
+from argosy.settings import Settings
 
 AGENT, ROUTER, DNS = "agent", "router", "dns"
 IMAGES: dict[str, dict[str, object]] = {

@@ -16,21 +16,17 @@ from pydantic import BaseModel, ValidationError
 from argosy.builtin_services import with_builtin_images, with_builtin_services
 from argosy.defaults import DEFAULTS
 from argosy.errors import ConfigError, nearest
-from argosy.settings import (
-    FILE_NAME_PATTERN,
-    NAME_PATTERN,
+from argosy.scheduled_settings import ScheduledSettings
+from argosy.sections import ImageSettings, MachineEntry, SecretReference, SshSettings
+from argosy.service_settings import (
     CheckSettings,
     ContainerSettings,
     EndpointSettings,
-    ImageSettings,
-    MachineEntry,
-    Name,
-    SecretReference,
     ServiceSettings,
-    Settings,
-    SshSettings,
     VolumeSettings,
 )
+from argosy.setting_types import FILE_NAME_PATTERN, NAME_PATTERN, Contradiction, Name
+from argosy.settings import Settings
 
 __all__ = [
     "FILE_NAME_PATTERN",
@@ -41,6 +37,7 @@ __all__ = [
     "ImageSettings",
     "MachineEntry",
     "Name",
+    "ScheduledSettings",
     "SecretReference",
     "ServiceSettings",
     "Settings",
@@ -124,6 +121,9 @@ def _config_error(error: ValidationError, section: Mapping[str, Any], cluster: s
     if first["type"] == "extra_forbidden":
         return ConfigError(f"unknown key{nearest(location[-1], _known_keys(location[:-1]))}", path)
     message = str(first["msg"]).removeprefix("Value error, ")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, Contradiction):
+        path = f"{path}.{cause.path}"
     return ConfigError(message[:1].lower() + message[1:], path)
 
 
@@ -144,7 +144,7 @@ def _known_keys(location: list[str]) -> dict[str, object]:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _inner(model.model_fields[part].annotation)
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return dict.fromkeys(model.model_fields)
+        return dict.fromkeys(field.alias or name for name, field in model.model_fields.items())
     return {}
 
 

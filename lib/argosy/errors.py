@@ -20,6 +20,8 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     32    |- Unhealthy          the change was made, its result does not pass its checks
     33    |- DeadlineExceeded   as far as the message says
     40    |- EngineError        the Docker engine refused or is not there
+    43    |  `- EngineRefused    that one call of a machine's engine; what came before it stays
+    44    |     `- OutOfSequence the same, since somebody else has changed the object meanwhile
     41    |- BuildFailed        no version was added
     42    |- RegistryError      images already uploaded stay
     50    |- EtcdError          etcd refused or can't be reached
@@ -160,6 +162,22 @@ class EngineError(ArgosyError):
     """The Docker engine is not there or refused."""
 
     exit_code = 40
+
+
+class EngineRefused(EngineError):
+    """A machine's engine answered a call of its API with an error. `status`: HTTP's; it tells them apart."""
+
+    exit_code = 43
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class OutOfSequence(EngineRefused):
+    """The object has been changed by somebody else since it was looked at: look again, decide again."""
+
+    exit_code = 44
 
 
 class BuildFailed(ArgosyError):

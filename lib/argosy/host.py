@@ -35,6 +35,7 @@ from argosy.ssh import commands, copy, tunnel
 from argosy.ssh.channel import Feed, OutputStream
 from argosy.ssh.commands import Result
 from argosy.ssh.identity import login
+from argosy.ssh.stream import CommandStream
 from argosy.ssh.trust import host_key_checked, pin_client, transport
 
 if TYPE_CHECKING:
@@ -165,6 +166,13 @@ class Host:
         What is left unread is discarded; a command that failed raises CommandFailed when the context ends.
         """
         return commands.reading(self, command, sudo=sudo, timeout_seconds=timeout_seconds)
+
+    def open_stream(self, command: Command, *, sudo: bool = False) -> CommandStream:
+        """Begin a command that talks both ways, and give its stdin and stdout as a stream; the caller closes it.
+
+        For a command that ends when its input does, such as `docker system dial-stdio`.
+        """
+        return commands.open_stream(self, command, sudo=sudo)
 
     def interactive(self, command: Command | None = None, *, sudo: bool = False) -> int:
         """Join this process's terminal to a command, or to a login shell, and return its exit status."""

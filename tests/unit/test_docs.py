@@ -25,7 +25,7 @@ def models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def keys(model: type[BaseModel]) -> set[str]:
-    found = set(model.model_fields)
+    found = {field.alias or name for name, field in model.model_fields.items()}
     for field in model.model_fields.values():
         for inner in models(field.annotation):
             found |= keys(inner)

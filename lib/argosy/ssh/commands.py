@@ -29,6 +29,7 @@ from argosy.ssh.channel import (
     Source,
     TimeUp,
 )
+from argosy.ssh.stream import CommandStream
 from argosy.ssh.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -140,6 +141,18 @@ def interactive(host: Host, command: Command | None, *, sudo: bool) -> int:
             channel.get_pty(os.environ.get("TERM") or "xterm", columns, lines)
         _begin(host, channel, remote_shell.line(command, sudo=sudo))
         return terminal.attach(channel)
+
+
+def open_stream(host: Host, command: Command, *, sudo: bool) -> CommandStream:
+    """See `Host.open_stream`."""
+    if not host.sessions.acquire(timeout=host.ssh.command_timeout_seconds):
+        raise DeadlineExceeded(f"{host.name}: `{remote_shell.shortened(command)}` was not begun: too many others run")
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(host.sessions.release)
+        channel = cleanup.enter_context(contextlib.closing(_session(host)))
+        _begin(host, channel, remote_shell.line(command, sudo=host.elevates(sudo)))
+        cleanup.pop_all()
+    return CommandStream(channel, host.sessions.release)
 
 
 @contextlib.contextmanager
