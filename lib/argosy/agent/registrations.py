@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from argosy.agent.inspection import Container
-from argosy.agent.labels import ATTRIBUTES, PORT, Declaration
+from argosy.agent.labels import ATTRIBUTES, Declaration
+from argosy.container_labels import PORT
 from argosy.etcd.values import Compare, Delete, Put, Target
 from argosy.model import Endpoint
 from argosy.schema import (
