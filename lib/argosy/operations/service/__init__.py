@@ -1,0 +1,1 @@
+"""Scheduled services: instances that Docker Swarm places, found by discovery."""
