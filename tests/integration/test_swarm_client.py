@@ -26,7 +26,8 @@ WEB: dict[str, Any] = {
     "TaskTemplate": {
         "ContainerSpec": {
             "Image": IMAGE,
-            "Command": ["sh", "-c", "echo out; echo err >&2; exec httpd -f -p 80 -h /bin"],
+            "Command": ["sh", "-c", "echo out; echo err >&2; exec httpd -f -h /bin"],
+            "Init": True,  # else it does not hear the signal that ends it
         }
     },
     "Mode": {"Replicated": {"Replicas": 2}},

@@ -8,6 +8,7 @@
     /services/NAME/weight/ID         0..256, else 100
     /services/NAME/generation/GEN    0..256: the weight of this generation's instances, whatever their labels say
     /services/NAME/drain/ID          present: no new connections
+    /services/NAME/generation/GEN    0..256: the weight of that generation's instances; else what their labels say
     /services/NAME/check             tcp (else) | none | http /path | http /path 200,204
     /config/services/ssl_support     true: end TLS on the https port
     /config/services/default         NAME: where http requests go that name no service

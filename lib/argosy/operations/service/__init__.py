@@ -1,1 +1,1 @@
-"""Scheduled services: instances that Docker Swarm places, found by discovery."""
+"""Scheduled services: what is wanted of them stands in etcd, Swarm runs them, agents register them."""
