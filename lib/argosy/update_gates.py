@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from argosy.discovery_report import applied_revisions
-from argosy.model import Endpoint, MachineState
+from argosy.model import MachineState
 from argosy.router_config import server_name
 from argosy.schema import (
     MACHINES,
     ROUTERS,
     KeyValue,
     MachineRecord,
+    generation_key,
     instance_key,
     parse_endpoint,
     parse_machine,
@@ -53,11 +54,13 @@ class Instance:
 @dataclass(frozen=True, slots=True)
 class Known:
     """What etcd holds of a service and of who routes to it. `hosts`, `weights`: the entries by an instance's ID;
-    `applied`: by live router, the revision that it has applied; `away`: machines that may have no instances, and why;
-    `reasons`: why agents don't register a container, by its name."""
+    `generations`: those of the generations' own weights, by number; `applied`: the revision that each live router has
+    applied; `away`: machines that may have no instances, and why; `reasons`: why agents don't register a container, by
+    its name."""
 
     hosts: Mapping[str, KeyValue] = field(default_factory=dict)
     weights: Mapping[str, KeyValue] = field(default_factory=dict)
+    generations: Mapping[str, KeyValue] = field(default_factory=dict)
     applied: Mapping[str, int] = field(default_factory=dict)
     away: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -66,16 +69,13 @@ class Known:
         """Return the IDs of the instances on a lease whose container's name begins so."""
         return [it for it, entry in self.hosts.items() if entry.lease and it.partition(":")[2].startswith(containers)]
 
-    def endpoint(self, instance: str) -> Endpoint:
-        return parse_endpoint(self.hosts[instance].value)
-
     def servers(self, instances: Iterable[str]) -> list[str]:
-        """Return what HAProxy calls these instances; a bad endpoint is no server."""
+        """Return what HAProxy calls those of these instances that are registered; a bad endpoint is no server."""
         found = []
         for instance in instances:
             try:
-                found.append(server_name(instance, self.endpoint(instance)))
-            except ValueError:
+                found += [server_name(instance, parse_endpoint(self.hosts[instance].value))]
+            except (KeyError, ValueError):
                 continue
         return found
 
@@ -83,11 +83,12 @@ class Known:
 def known(name: str, entries: Iterable[KeyValue]) -> Known:
     """Return what the entries (of the service, of /machines/ and of /routers/) say."""
     listed = list(entries)
-    hosts, weights = instance_key(name, ""), weight_key(name, "")
+    hosts, weights, own = instance_key(name, ""), weight_key(name, ""), generation_key(name, "")
     machines = [parse_machine(it) for it in listed if it.key.startswith(MACHINES)]
     return Known(
         hosts={it.key.removeprefix(hosts): it for it in listed if it.key.startswith(hosts)},
         weights={it.key.removeprefix(weights): it for it in listed if it.key.startswith(weights)},
+        generations={it.key.removeprefix(own): it for it in listed if it.key.startswith(own)},
         applied=applied_revisions(listed),
         away={
             it.name: f"it is {it.state}"
@@ -168,7 +169,21 @@ def weight_reason(instance: str, found: Known, weight: int) -> str:
 
 def applied_reason(instance: str, found: Known) -> str:
     """Return which live routers have not yet applied what stands in etcd of an instance."""
-    entries = (found.hosts.get(instance), found.weights.get(instance))
+    return _behind(found, found.hosts.get(instance), found.weights.get(instance))
+
+
+def weighed_gates(instances: Iterable[str], number: int, found: Known, weight: int) -> Gates:
+    """Return the checks that these instances of a generation have its weight, and that every live router knows: also of
+    what was deregistered before the generation got it."""
+    gates: Gates = {("", "routers"): _behind(found, found.generations.get(str(number)))}
+    for instance in instances:
+        machine, _, container = instance.partition(":")
+        gates[machine, container] = weight_reason(instance, found, weight) or applied_reason(instance, found)
+    return gates
+
+
+def _behind(found: Known, *entries: KeyValue | None) -> str:
+    """Return which live routers have not yet applied these entries."""
     revision = max((it.mod_revision for it in entries if it is not None), default=0)
     behind = [name for name, at in found.applied.items() if at < revision]
     return f"not yet applied by the router of {', '.join(behind)}" if behind else ""

@@ -23,12 +23,12 @@ from argosy.errors import Refused
 from argosy.etcd import Delete, Entry, Listing, Put
 from argosy.operations.cluster_lock import ClusterLock
 from argosy.rollout_record import Release, Rollout, State, parse_rollout, stamp
+from argosy.scheduled_state import UPDATES
 from argosy.update_record import Update, parse_update
 
 ROLLOUT = "/cluster/rollout"
 ROLLOUTS = "/cluster/rollouts/"
 RELEASE = "/cluster/release"
-UPDATES = "/cluster/updates/"
 UPDATE_HISTORY = "/cluster/update-history/"
 HISTORY = "/cluster/history/"
 KEPT_ROLLOUTS = 50

@@ -25,16 +25,12 @@ def weight_key(name: str, instance: str) -> str:
     return service_key(name, f"weight/{instance}")
 
 
-def generation_key(name: str, generation: int) -> str:
-    return service_key(name, f"{GENERATION}{generation}")
-
-
 def drain_key(name: str, instance: str) -> str:
     return service_key(name, f"drain/{instance}")
 
 
 def generation_key(name: str, generation: int | str) -> str:
-    return service_key(name, f"generation/{generation}")
+    return service_key(name, f"{GENERATION}{generation}")
 
 
 def machine_key(name: str) -> str:

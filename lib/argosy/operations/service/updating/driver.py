@@ -148,8 +148,8 @@ class Driver:
         it = self.update
         since = f" (going back, since {it.reason})" if it.back else ""
         raise Unhealthy(
-            f"the update of {it.name} from generation {it.old.number} to {it.new.number} is stopped{since}: {it.trouble}"
-            f"; inv service.update {it.name} goes on with it"
+            f"the update of {it.name} (generation {it.old.number} to {it.new.number}) is stopped{since}: {it.trouble}; "
+            f"inv service.update {it.name} goes on"
         )
 
     def _finish(self) -> None:

@@ -115,9 +115,7 @@ class Steps:
         self._lock.write([Put(self._key(generation), str(routing.weight)), *self._attributes(routing.attributes)])
         self._wait_for_weight(generation, routing.weight)
         if self._attributes_change(update):
-            self._wait(
-                lambda: self._unreached(self._instances(self._known(), generation)), self._applied_seconds, generation
-            )
+            self._wait(lambda: self._reached(generation), self._applied_seconds, generation)
 
     def _hand_over(self, update: Update) -> None:
         """Let the old generation get no more requests, if the new one can take them: it may be long since it could."""
@@ -202,14 +200,18 @@ class Steps:
             if not gates.get(key)
         }
         if reached and not update_gates.failing(gates):
-            gates |= self._unreached([it.id for it in running if it.id in found.hosts])
+            gates |= self._unreached(found, [it.id for it in running])
         return gates
 
-    def _unreached(self, instances: list[str]) -> Gates:
-        """Return the checks that the routers' own checks of these instances pass."""
-        servers = self._known().servers(instances)
+    def _unreached(self, found: Known, instances: list[str]) -> Gates:
+        """Return the checks that the routers' own checks of these instances, as far as they are registered, pass."""
+        servers = found.servers(instances)
         unready = self._operator.routers.unready(servers) if servers else {}
         return {(machine, "router"): reason for machine, reason in unready.items()} or {("", "routers"): ""}
+
+    def _reached(self, generation: Generation) -> Gates:
+        found = self._known()
+        return self._unreached(found, self._instances(found, generation))
 
     def _served(self, generation: Generation) -> Gates:
         """Return the check that some instance of a generation gets requests by every live router."""
@@ -244,10 +246,8 @@ class Steps:
 
         def look() -> Gates:
             found = self._known()
-            return {
-                tuple_of(it): update_gates.weight_reason(it, found, weight) or update_gates.applied_reason(it, found)
-                for it in self._instances(found, generation)
-            }
+            instances = self._instances(found, generation)
+            return update_gates.weighed_gates(instances, generation.number, found, weight)
 
         self._wait(look, self._applied_seconds, generation)
 
@@ -308,9 +308,3 @@ class Steps:
 
     def _say(self, message: str, machine: str = "") -> None:
         self._operator.events(Said(at=self._clock.now(), machine=machine, message=message))
-
-
-def tuple_of(instance: str) -> tuple[str, str]:
-    """Return the machine and the container of an instance's ID."""
-    machine, _, container = instance.partition(":")
-    return machine, container
