@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from fake_etcd import Client, FakeEtcd
 from scheduler import Process, Scheduler
@@ -56,6 +57,10 @@ def routing(generation: Generation) -> Routing:
     check = generation.definition.check
     path = check.http.path if check and check.http else ""
     return Routing(SERVING, {"scheme": "http", "check": f"http {path}"})
+
+
+read_update = lru_cache(1000)(parse_update)
+read_record = lru_cache(1000)(parse_record)
 
 
 def containers(number: int) -> str:
@@ -416,8 +421,8 @@ class UpdateWorld:
                 self.wake_agent(name)
             if after is not None and after.value == "0" and (before is None or before.value != "0"):
                 self.check_somebody_else_is_well(int(key.rpartition("/")[2]))
-        if key == UPDATES + NAME and after is not None and parse_update(after.value).step is Step.REMOVING:
-            self.check_somebody_else_is_well(parse_update(after.value).old.number, before)
+        if key == UPDATES + NAME and after is not None and read_update(after.value).step is Step.REMOVING:
+            self.check_somebody_else_is_well(read_update(after.value).old.number, before)
 
     # Promises
 
@@ -430,7 +435,7 @@ class UpdateWorld:
 
     def step(self) -> Step | None:
         entry = self.etcd.get(UPDATES + NAME)
-        return parse_update(entry.value).step if entry else None
+        return read_update(entry.value).step if entry else None
 
     def check_somebody_serves(self, machine: Machine) -> None:
         """Each router has somebody to send requests to who is well, unless the order is stop-first."""
@@ -448,7 +453,7 @@ class UpdateWorld:
 
     def check_somebody_else_is_well(self, number: int, before: Entry | None = None) -> None:
         """Whoever takes the requests away from a generation knows of somebody else, who was well a moment ago."""
-        if self.stop_first or (before is not None and parse_update(before.value).step is Step.REMOVING):
+        if self.stop_first or (before is not None and read_update(before.value).step is Step.REMOVING):
             return
         known, now = self.by_instance(), self.scheduler.now
         prefix, own = instance_key(NAME, ""), containers(number)
@@ -472,8 +477,8 @@ class UpdateWorld:
         """Requests go to the wanted generation; in an update to the other one, too, but not before it is ready."""
         wanted, entry = self.etcd.get(PREFIX + NAME), self.etcd.get(UPDATES + NAME)
         assert wanted is not None
-        update = parse_update(entry.value) if entry else None
-        allowed = {parse_record(wanted.value).generation}
+        update = read_update(entry.value) if entry else None
+        allowed = {read_record(wanted.value).generation}
         if update is not None:
             allowed |= {update.old.number} if update.step is Step.STARTING else {update.old.number, update.new.number}
         known = self.by_instance()
@@ -486,7 +491,7 @@ class UpdateWorld:
         self.settle()
         entry = self.etcd.get(PREFIX + NAME)
         assert entry is not None
-        record = parse_record(entry.value)
+        record = read_record(entry.value)
         running = {number: it for number, it in self.services.items() if it.replicas != 0 and not it.held}
         if record.image.reference != reference or list(running) != [record.generation]:
             raise Violation(f"{record.image.reference} ({record.generation}) is wanted, {list(running)} run")
