@@ -146,6 +146,8 @@ def advance(update: Update, event: Event, now: datetime) -> Update:
     """Return the record after `event`. Raises ValueError for one that can't happen."""
     match event:
         case Ended():
+            if update.step is Step.ENDING:
+                raise ValueError(f"update {update.id} of {update.name} has no step left")
             way = steps_back(update) if update.back else steps_on(update)
             return _moved(update, way[way.index(update.step) + 1], now)
         case Failed(reason):
@@ -167,8 +169,6 @@ def advance(update: Update, event: Event, now: datetime) -> Update:
 
 
 def _moved(update: Update, step: Step, now: datetime) -> Update:
-    if update.step is Step.ENDING:
-        raise ValueError(f"update {update.id} of {update.name} has no step left")
     taken = max(0.0, (now - update.since).total_seconds())
     seconds = {**update.seconds, update.step: math.floor(taken * 1000) / 1000}
     reached = update.reached if update.back else step
