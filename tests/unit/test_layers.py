@@ -87,6 +87,8 @@ LAYERS: list[set[str]] = [
         "scheduling",
         "scheduled_report",
         "swarm_model",
+        "swarm_plan",
+        "swarm_seen",
     },
     {"atomic", "console"},
     {"rollout_view"},
