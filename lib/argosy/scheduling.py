@@ -33,6 +33,8 @@ from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage, d
 from argosy.scheduled_state import Fleet, Instance, Running, Seen
 from argosy.scheduled_victims import victims
 
+NOTHING = "0"
+"""The weight of a generation that gets no requests."""
 GONE = "remove"
 """What Swarm wants of the task of a slot that there is no more, as after scaling down."""
 
@@ -192,7 +194,9 @@ def _running(seen: Seen, record: ScheduledRecord) -> tuple[Action, ...]:
     """Return what lets the wanted generation run, of which all or nothing may be there."""
     number, replicas = record.generation, record.replicas
     withdrawn = set(seen.withdrawn)
-    actions: list[Action] = [Unsilence(it) for it in seen.weights if it == str(number)]
+    actions: list[Action] = [
+        Unsilence(it) for it, weight in seen.weights.items() if it == str(number) and weight == NOTHING
+    ]
     running = seen.generations.get(number)
     if running is None:
         actions.append(Create(record.current, replicas))

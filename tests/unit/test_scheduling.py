@@ -177,6 +177,10 @@ class TestStart:
         fleet = cluster(record(stopped=True)).weighs("web", 1, "0").fleet()
         assert steps(plan_start(fleet, "web")) == [REMEMBER, "forget the weight of generation 1", START, AWAIT]
 
+    def test_the_weight_that_an_update_has_given_stays(self) -> None:
+        fleet = cluster(record(stopped=True)).weighs("web", 1, "100").fleet()
+        assert steps(plan_start(fleet, "web")) == [REMEMBER, START, AWAIT]
+
     def test_in_the_middle_of_a_stop_it_turns_back(self) -> None:
         fleet = cluster(record(stopped=True)).runs().weighs("web", 1, "0").fleet()
         assert steps(plan_start(fleet, "web")) == [REMEMBER, "forget the weight of generation 1", AWAIT]

@@ -41,6 +41,7 @@ from argosy.scheduling import failed_slots
 from argosy.schema import drain_key, generation_key, service_key
 from argosy.swarm import SwarmService
 from argosy.swarm_spec import render_spec, service_name, with_replicas
+from argosy.update_gates import known, prefixes
 
 REMOVAL_MARGIN_SECONDS = 30
 ATTEMPTS = 5
@@ -112,6 +113,19 @@ def withdraw(work: Work, name: str, ids: Sequence[str]) -> None:
         wait_until_applied(work.store, revision, silence_deadline_seconds(work))
     except DeadlineExceeded as error:
         work.report(name, f"{error}: going on without it")
+    empty(work, name, ids)
+
+
+def empty(work: Work, name: str, ids: Sequence[str]) -> None:
+    """Let the connections end that the routers have to these instances; what is left when time is over is told."""
+    if work.routers is None or not ids:
+        return
+    entries = (entry for prefix in prefixes(name) for entry in work.store.get_prefix(prefix).entries)
+    servers, seconds = known(name, entries).servers(ids), work.settings.rollout.drain_seconds
+    left = work.routers(name).wait_until_idle(servers, seconds) if servers else {}
+    for machine, count in left.items():
+        work.report(machine, f"{count} connections to {name} are still open after {seconds:g} s")
+    work.holding.check()
 
 
 def silence(work: Work, name: str, number: int) -> None:
@@ -136,6 +150,7 @@ def silence(work: Work, name: str, number: int) -> None:
         wait_until_applied(work.store, max((it.revision for it in routed), default=0), max(1.0, left))
     except DeadlineExceeded as error:
         work.report(name, f"{error}: going on without it")
+    empty(work, name, [it.id for it in routed])
 
 
 def remove(work: Work, name: str, number: int) -> None:
