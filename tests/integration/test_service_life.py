@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,9 @@ from argosy.service_unit import DOCKER
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_swarm_lab]
+
+
+GOLDEN = sorted((Path(__file__).parents[1] / "unit" / "golden" / "swarm").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,24 @@ def test_a_service_is_placed_registered_and_answers(lab: ServiceLab) -> None:
         status, body = lab.swarms.get(address, int(port))
         assert (status, body.decode().split()) == (200, [it.container, "lab"])
     assert json.loads(lab.history()[0])["what"] == "submit web"
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_engine_keeps_what_a_golden_file_says(lab: ServiceLab, path: Path) -> None:
+    spec = json.loads(path.read_text())
+    lab.work.swarm.create_service(spec)
+    kept = lab.work.swarm.service("air-web-7")
+    assert kept
+    assert present(spec) == {key: it for key, it in present(kept.spec).items() if key in spec}
+
+
+def present(value: Any) -> Any:
+    """Return what a spec says without what means nothing: empty, zero or false; the engine leaves some of it out, and
+    adds what it is by default."""
+    if isinstance(value, dict):
+        own = {key: present(it) for key, it in value.items() if key not in ("Isolation", "DNSConfig", "Runtime")}
+        return {key: it for key, it in own.items() if it not in (None, "", 0, False, [], {})}
+    return [present(it) for it in value] if isinstance(value, list) else value
 
 
 def test_submitted_again_nothing_changes(lab: ServiceLab) -> None:
