@@ -37,7 +37,7 @@ Planner = Callable[[Fleet], Plan]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a task wants. `what`: for the audit trail; `planners`: by service, in their order."""
+    """What a task wants. `what`: for the audit trail, with {} for the service; `planners`: by service, in their order."""
 
     task: str
     what: str
@@ -59,7 +59,7 @@ def submit(
         found = resolve(work.settings, known[name], release=release, image=image)
         wanted = Wanted(name, known[name], found, replicas)
         planners[name] = _submission(work, wanted, by)
-    return Change("service.submit", "submit", planners)
+    return Change("service.submit", "submit {}", planners)
 
 
 def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
@@ -68,23 +68,23 @@ def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
 
 
 def start(names: Sequence[str]) -> Change:
-    return Change("service.start", "start", {it: _for(plan_start, it) for it in names})
+    return Change("service.start", "start {}", {it: _for(plan_start, it) for it in names})
 
 
 def stop(names: Sequence[str]) -> Change:
-    return Change("service.stop", "stop", {it: _for(plan_stop, it) for it in names})
+    return Change("service.stop", "stop {}", {it: _for(plan_stop, it) for it in names})
 
 
 def scale(name: str, count: int) -> Change:
-    return Change("service.scale", f"scale to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
+    return Change("service.scale", f"scale {{}} to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
 
 
 def destroy(names: Sequence[str]) -> Change:
-    return Change("service.destroy", "destroy", {it: _for(plan_destroy, it) for it in names})
+    return Change("service.destroy", "destroy {}", {it: _for(plan_destroy, it) for it in names})
 
 
 def revive(names: Sequence[str]) -> Change:
-    return Change("service.revive", "revive", {it: _for(plan_revive, it) for it in names})
+    return Change("service.revive", "revive {}", {it: _for(plan_revive, it) for it in names})
 
 
 def named(names: Sequence[str]) -> list[str]:
@@ -150,7 +150,7 @@ def _do(work: Work, change: Change, plan: Plan) -> None:
     if not plan.changes:
         apply(work, plan)
         return
-    with audited(work, f"{change.what} {plan.name}"):
+    with audited(work, change.what.format(plan.name)):
         apply(work, plan)
 
 
