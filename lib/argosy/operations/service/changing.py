@@ -37,7 +37,7 @@ Planner = Callable[[Fleet], Plan]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a task wants. `what`: for the audit trail, with {} for the service; `planners`: by service, in their order."""
+    """What a task wants. `what`: for the audit trail, with {} for the service; `planners`: by service, in order."""
 
     task: str
     what: str
@@ -50,13 +50,12 @@ def submit(
     names: Sequence[str],
     replicas: int | None = None,
     release: str = "",
-    image: str = "",
 ) -> Change:
     """Return the change that submits these services. `definitions`: all there are, for who is kept apart from whom."""
     known, by = kept_apart(definitions), str(Who.here())
     planners: dict[str, Planner] = {}
     for name in names:
-        found = resolve(work.settings, known[name], release=release, image=image)
+        found = resolve(work.settings, known[name], release=release)
         wanted = Wanted(name, known[name], found, replicas)
         planners[name] = _submission(work, wanted, by)
     return Change("service.submit", "submit {}", planners)
