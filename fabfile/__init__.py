@@ -11,10 +11,29 @@ from argosy.defaults import DEFAULTS
 
 def root_collection() -> Collection:
     """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
-    from argosy.tasks import build, cluster, discovery, gce, local, membership, registry, rollouts, secrets
+    from argosy.tasks import (
+        build,
+        cluster,
+        discovery,
+        gce,
+        local,
+        membership,
+        registry,
+        rollouts,
+        secrets,
+        service,
+        service_updates,
+    )
 
     namespace = Collection(
-        build, registry, _with_tasks_of(cluster, membership, rollouts), secrets, discovery, local, gce
+        build,
+        registry,
+        _with_tasks_of(cluster, membership, rollouts),
+        secrets,
+        discovery,
+        _with_tasks_of(service, service_updates),
+        local,
+        gce,
     )
     namespace.configure(DEFAULTS)
     return namespace

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from argosy.config import ScheduledSettings
+from argosy.discovery_changes import Conflicts, refuse_claims
 from argosy.errors import ConfigError, Refused, nearest
 from argosy.scheduled_actions import (
     Action,
@@ -20,20 +21,31 @@ from argosy.scheduled_actions import (
     Plan,
     Remember,
     Remove,
+    Restore,
     Revive,
     Scale,
     Silence,
     Unsilence,
+    Withdraw,
     instances,
 )
 from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage, definition_json
-from argosy.scheduled_state import Fleet, Instance, Running, Seen
+from argosy.scheduled_settings import MACHINE
+from argosy.scheduled_state import Fleet, Instance, Running, Seen, machine_of
+from argosy.scheduled_victims import victims
+from argosy.swarm_spec import MACHINE_LABEL
 
+NOTHING = "0"
+"""The weight of a generation that gets no requests."""
 GONE = "remove"
 """What Swarm wants of the task of a slot that there is no more, as after scaling down."""
 
 
 # Submit
+
+
+class DefinedOtherwise(Refused):
+    """What is submitted runs already, with another definition or number of instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +62,11 @@ class Wanted:
         return self.definition.count if self.replicas is None else self.replicas
 
 
-def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
+def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts: Conflicts = lambda _: ()) -> Plan:
     """Return what submits a service, or completes what was submitted so before.
 
-    Raises Refused for one that runs with another definition: that is an update.
+    Raises Refused for one that runs with another definition: that is an update. And for a port or a TLS name that
+    another service has, as `conflicts` tells.
     """
     name, seen = wanted.name, fleet.of(wanted.name)
     refuse_unreadable(seen)
@@ -63,11 +76,12 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
         if seen.generations:
             numbers = ", ".join(map(str, seen.generations))
             raise Refused(
-                f"{name}: Swarm runs generation {numbers} of it, and etcd does not know why: inv service.destroy {name} "
-                "clears that up"
+                f"{name}: Swarm runs generation {numbers} of it, and etcd does not know why: "
+                f"inv service.destroy {name} clears that up"
             )
         refuse_unplaceable(fleet, name, wanted.definition, wanted.count)
         refuse_unready_conflicts(fleet, name, wanted.definition)
+        refuse_claims(name, _attributes(wanted.definition), fleet.entries, conflicts)
         generation = Generation(1, wanted.definition, wanted.image)
         record = ScheduledRecord(name, generation, wanted.count, now, by)
         return Plan(name, (Remember(record), *_running(seen, record)))
@@ -83,17 +97,31 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
     return Plan(name, _running(seen, record), tuple(said))
 
 
+def _attributes(definition: ScheduledSettings) -> dict[str, str]:
+    """Return what the agents will put under /services/NAME/, as far as others may have it already."""
+    found = definition.discovery
+    if found is None or not found.scheme:
+        return {}
+    values = {
+        "scheme": found.scheme,
+        "host_port": str(found.host_port or ""),
+        "sni": " ".join(found.sni),
+        "private": "true" if found.private else "",
+    }
+    return {attribute: value for attribute, value in values.items() if value}
+
+
 def _refuse_difference(record: ScheduledRecord, wanted: Wanted) -> None:
     before, after = definition_json(record.definition), definition_json(wanted.definition)
     before.pop("replicas", None), after.pop("replicas", None)
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     if keys:
-        raise Refused(
+        raise DefinedOtherwise(
             f"{record.name} was submitted with another {', '.join(keys)}: inv service.update {record.name} brings "
             "this definition"
         )
     if wanted.replicas is not None and wanted.replicas != record.replicas:
-        raise Refused(
+        raise DefinedOtherwise(
             f"{record.name} has {instances(record.replicas)}: inv service.scale {record.name} {wanted.replicas}"
         )
 
@@ -102,7 +130,7 @@ def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, c
     """Refuse what no machines of the cluster could ever run."""
     fitting = fleet.fitting(definition)
     if not fitting:
-        raise Refused(f"{name}: no machine fits {', '.join(definition.constraints)}: see inv cluster.status")
+        raise Refused(f"{name}: no machine fits {', '.join(definition.constraints)}; they have {_metadata(fleet)}")
     single = definition.ports or definition.conflicts
     bound = 1 if single else definition.max_per_machine
     if count is not None and bound and count > bound * len(fitting):
@@ -111,6 +139,13 @@ def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, c
             f"{name}: {instances(count)} have no place: {reason} allows {bound} on each of the {len(fitting)} machines "
             "that fit"
         )
+
+
+def _metadata(fleet: Fleet) -> str:
+    """Return what there is that a constraint could name."""
+    names = [f"{MACHINE}={machine_of(node)}" for node in fleet.nodes]
+    labels = {f"{key}={it}" for node in fleet.nodes for key, it in node.labels.items() if key != MACHINE_LABEL}
+    return ", ".join([*sorted(labels), *names]) or "nothing"
 
 
 def refuse_unready_conflicts(fleet: Fleet, name: str, definition: ScheduledSettings) -> None:
@@ -167,15 +202,22 @@ def plan_scale(fleet: Fleet, name: str, count: int) -> Plan:
 def _running(seen: Seen, record: ScheduledRecord) -> tuple[Action, ...]:
     """Return what lets the wanted generation run, of which all or nothing may be there."""
     number, replicas = record.generation, record.replicas
-    actions: list[Action] = [Unsilence(it) for it in seen.weights if it == str(number)]
+    withdrawn = set(seen.withdrawn)
+    actions: list[Action] = [
+        Unsilence(it) for it, weight in seen.weights.items() if it == str(number) and weight == NOTHING
+    ]
     running = seen.generations.get(number)
     if running is None:
         actions.append(Create(record.current, replicas))
     elif replicas is not None and running.service.replicas != replicas:
-        actions.append(Scale(number, replicas))
+        going = victims(running.wanted, replicas) if replicas < (running.service.replicas or 0) else []
+        routed = tuple(it.id for it in going if it.registered)
+        actions += [*([Withdraw(routed)] if routed else []), Scale(number, replicas)]
+        withdrawn |= set(routed)
     left_behind = {other: it for other, it in seen.generations.items() if other != number}
     stale = {it for it in seen.weights if it != str(number)}
-    return (*actions, Await(record), *_away(left_behind, stale))
+    restore = [Restore(tuple(sorted(withdrawn)))] if withdrawn else []
+    return (*actions, Await(record), *restore, *_away(left_behind, stale))
 
 
 def _away(generations: Mapping[int, Running], weights: Iterable[str]) -> tuple[Action, ...]:

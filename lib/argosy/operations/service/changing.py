@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from argosy.config import ScheduledSettings
-from argosy.errors import ArgosyError, Unhealthy
+from argosy.errors import ArgosyError, ConfigError, Unhealthy
 from argosy.operations.cluster_lock import Who
+from argosy.operations.discovery.rendering import conflicts
 from argosy.operations.service.applying import apply
 from argosy.operations.service.imaging import resolve
 from argosy.operations.service.work import Work, audited, changing
 from argosy.scheduled_actions import Plan
+from argosy.scheduled_report import ServicesReport
 from argosy.scheduled_rules import kept_apart
 from argosy.scheduled_state import Fleet
 from argosy.scheduling import (
     Wanted,
+    chosen,
     plan_destroy,
     plan_revive,
     plan_scale,
@@ -32,7 +37,7 @@ Planner = Callable[[Fleet], Plan]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a task wants. `what`: for the audit trail; `planners`: by service, in their order."""
+    """What a task wants. `what`: for the audit trail, with {} for the service; `planners`: by service, in order."""
 
     task: str
     what: str
@@ -45,36 +50,66 @@ def submit(
     names: Sequence[str],
     replicas: int | None = None,
     release: str = "",
-    image: str = "",
 ) -> Change:
     """Return the change that submits these services. `definitions`: all there are, for who is kept apart from whom."""
     known, by = kept_apart(definitions), str(Who.here())
     planners: dict[str, Planner] = {}
     for name in names:
-        found = resolve(work.settings, known[name], release=release, image=image)
+        found = resolve(work.settings, known[name], release=release)
         wanted = Wanted(name, known[name], found, replicas)
-        planners[name] = lambda fleet, wanted=wanted: plan_submit(fleet, wanted, work.clock.now(), by)  # type: ignore[misc]
-    return Change("service.submit", "submit", planners)
+        planners[name] = _submission(work, wanted, by)
+    return Change("service.submit", "submit {}", planners)
+
+
+def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
+    claims = partial(conflicts, work.settings)
+    return lambda fleet: plan_submit(fleet, wanted, work.clock.now(), by, claims)
 
 
 def start(names: Sequence[str]) -> Change:
-    return Change("service.start", "start", {it: _for(plan_start, it) for it in names})
+    return Change("service.start", "start {}", {it: _for(plan_start, it) for it in names})
 
 
 def stop(names: Sequence[str]) -> Change:
-    return Change("service.stop", "stop", {it: _for(plan_stop, it) for it in names})
+    return Change("service.stop", "stop {}", {it: _for(plan_stop, it) for it in names})
 
 
 def scale(name: str, count: int) -> Change:
-    return Change("service.scale", f"scale to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
+    return Change("service.scale", f"scale {{}} to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
 
 
 def destroy(names: Sequence[str]) -> Change:
-    return Change("service.destroy", "destroy", {it: _for(plan_destroy, it) for it in names})
+    return Change("service.destroy", "destroy {}", {it: _for(plan_destroy, it) for it in names})
 
 
 def revive(names: Sequence[str]) -> Change:
-    return Change("service.revive", "revive", {it: _for(plan_revive, it) for it in names})
+    return Change("service.revive", "revive {}", {it: _for(plan_revive, it) for it in names})
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """Return the names, each once. Raises ConfigError when there are none."""
+    if not names:
+        raise ConfigError("which one? Give its name", "names")
+    return list(dict.fromkeys(names))
+
+
+def number(count: str) -> int:
+    """Return the number of a word. Raises ConfigError for one that is none."""
+    if not (count.isascii() and count.isdecimal()):
+        raise ConfigError(f"{count!r} is no whole number", "count")
+    return int(count)
+
+
+def known(work: Work, names: Sequence[str], *, everything: bool = False) -> list[str]:
+    """Return the services that are meant, of those that were submitted; all of them with `everything`."""
+    records = {name: it for name, it in work.look().services.items() if it.record or it.problem}
+    return chosen(names, records, everything)
+
+
+def outcome(plans: Sequence[Plan], found: ServicesReport) -> list[dict[str, Any]]:
+    """Return what a change prints as JSON: each service as `service.list` tells it, and whether it was changed."""
+    told = found.to_json([plan.name for plan in plans])
+    return [{**it, "changed": plan.changes} for it, plan in zip(told, plans, strict=True)]
 
 
 def plans(work: Work, change: Change) -> list[Plan]:
@@ -114,7 +149,7 @@ def _do(work: Work, change: Change, plan: Plan) -> None:
     if not plan.changes:
         apply(work, plan)
         return
-    with audited(work, f"{change.what} {plan.name}"):
+    with audited(work, change.what.format(plan.name)):
         apply(work, plan)
 
 
