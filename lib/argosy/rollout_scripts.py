@@ -70,12 +70,15 @@ set -u
 held=$1
 shift
 mkdir -p "${held%/*}"
-for unit in "$@"; do
-  if systemctl is-active --quiet "$unit"; then
-    grep -qxF "$unit" "$held" 2>/dev/null || echo "$unit" >>"$held"
-    systemctl stop "$unit"
+active=''
+for state in $(systemctl is-active "$@"); do
+  if [ "$state" = active ]; then
+    grep -qxF "$1" "$held" 2>/dev/null || echo "$1" >>"$held"
+    active="$active $1"
   fi
+  shift
 done
+[ -z "$active" ] || systemctl stop $active
 """
 LET_UPDATES = """\
 set -u
@@ -102,6 +105,8 @@ def count():
     workers = [words[0] for words in map(str.split, ask("show proc").splitlines()) if words[1:2] == ["worker"]]
     lines = [line for pid in workers for line in ask("@!%s show info" % pid).splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("CurrConns:"))
+if not sys.stdin.readline():
+    sys.exit("nobody asked in the end")
 deadline = time.monotonic() + float(sys.argv[1])
 while True:
     try:
@@ -110,14 +115,16 @@ while True:
         found = error
     if found == 0 or time.monotonic() > deadline:
         break
-    threading.Event().wait(0.2)
+    threading.Event().wait(0.1)
 if isinstance(found, OSError):
     sys.exit("HAProxy does not answer: %s" % found)
 print("connections=%d" % found)
 """
-"""Asks HAProxy's master for the connections of all its workers: after a reload an old one serves on. While it reloads,
-as a drain makes it do, the master may not answer for a moment.
+"""When it gets a line, asks HAProxy's master for the connections of all its workers: after a reload an old one serves
+on. While it reloads, as a drain makes it do, the master may not answer for a moment.
 https://docs.haproxy.org/2.6/management.html#9.4"""
+
+BEGIN = b"\n"
 
 CLEAN_UP = """\
 set -u
@@ -219,8 +226,11 @@ def let_updates(names: Names) -> Script:
 
 
 def connections(names: Names, seconds: float) -> list[str]:
-    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many."""
-    return ["docker", "exec", f"{names.system}-agent", "python3", "-c", _CONNECTIONS, f"{seconds:g}"]
+    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many.
+
+    It begins when it gets `BEGIN`, so that it can be there when nothing new comes any more.
+    """
+    return ["docker", "exec", "--interactive", f"{names.system}-agent", "python3", "-c", _CONNECTIONS, f"{seconds:g}"]
 
 
 def clean_up(registry: str, system: str, keep: Sequence[str]) -> Script:

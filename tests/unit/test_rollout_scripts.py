@@ -163,7 +163,11 @@ class TestInstalling:
 
 
 SYSTEMCTL = """case $1 in
-    is-active) [ "$3" = zincati.service ] || [ "$3" = apt-daily.timer ] ;;
+    is-active)
+        shift
+        for unit in "$@"; do
+            case $unit in zincati.service | apt-daily.timer) echo active ;; *) echo inactive ;; esac
+        done ;;
     *) echo "$@" >>"$said" ;;
 esac"""
 
@@ -173,6 +177,7 @@ class TestUpdates:
         place.stand_in("systemctl", SYSTEMCTL)
         for _ in range(2):
             assert place.run(scripts.hold_updates(NAMES)).returncode == 0
+        assert place.said()[-1] == "stop zincati.service apt-daily.timer"
         assert place.path("/run/air/held-updates").read_text() == "zincati.service\napt-daily.timer\n"
         assert place.run(scripts.let_updates(NAMES)).returncode == 0
         assert place.said()[-2:] == ["start --no-block zincati.service", "start --no-block apt-daily.timer"]
@@ -233,8 +238,15 @@ class TestConnections:
     ) -> None:
         Master(tmp_path / "m", connections)
         *docker, python, dash, program, allowed = scripts.connections(NAMES, seconds)
-        assert docker == ["docker", "exec", "air-agent"]
-        moved = program.replace("/run/router/master.sock", str(tmp_path / "m"))
-        done = subprocess.run([sys.executable, dash, moved, allowed], capture_output=True, text=True, check=True)
+        assert docker == ["docker", "exec", "--interactive", "air-agent"]
+        argv = [sys.executable, dash, program.replace("/run/router/master.sock", str(tmp_path / "m")), allowed]
+        done = subprocess.run(argv, input=scripts.BEGIN.decode(), capture_output=True, text=True, check=True)
         assert python == "python3"
         assert scripts.parse_number(done.stdout, "connections") == left
+
+    def test_nobody_is_asked_when_there_is_nothing_to_ask(self) -> None:
+        program = scripts.connections(NAMES, 60)[-2]
+        done = subprocess.run(
+            [sys.executable, "-c", program, "60"], input="", capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "nobody asked in the end\n")
