@@ -53,6 +53,7 @@ class StandIn:
     free: int = 50_000
     registry: str = "200"
     drifted: list[str] = field(default_factory=list)
+    writes_units_down: bool = True
     connections: str = "connections=0\n"
     container: str = "air-web"
     web: dict[str, str] = field(default_factory=lambda: {"unit": "active", "check": "passing"})
@@ -108,6 +109,8 @@ class StandIn:
             f"now={(datetime.now(UTC) + self.offset).timestamp()}\nfree_root={self.free}\nfree_docker={self.free}\n"
             f"RELEASE_VERSION={self.release.version}\nRELEASE_IMAGE={self.release.image}\n"
             f"record={json.dumps(record)}\nregistry={self.registry}\n"
+            + ("".join(f"drifted.{name}=\n" for name in self.drifted) + "drifted=\n")
+            * self.writes_units_down
         )
 
     def facts(self) -> str:
@@ -319,10 +322,14 @@ class TestThePreflight:
         lab = Lab(cluster, store, None, settings={"database/host": "10.0.0.5", "a": 1, "b": True})
         store.put("/settings/database/host", "elsewhere")
         store.put("/settings/a", "1")
-        lab.hosts["air-02"].drifted = ["air-web.service"]
+        for name in ("air-02", "air-03"):
+            lab.hosts[name].drifted = ["air-web.service"]
+        lab.hosts["air-03"].writes_units_down = False
         lab.looks.preflight(NAMES, NEW)
-        assert lab.lines() == [
+        assert lab.hosts["air-02"].asked == ["look at the machine"]
+        assert sorted(lab.lines()) == [
             "air-02: these units are not as its release has them, and will be again: air-web.service",
+            "air-03: these units are not as its release has them, and will be again: air-web.service",
             "cluster: settings in etcd that are not as configured, and stay so: database/host",
         ]
         secret = lab.settings.secrets_path / "machine" / "settings.json"

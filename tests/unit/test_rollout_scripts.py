@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ import pytest
 from argosy import rollout_scripts as scripts
 from argosy.machine_files import Names
 from argosy.rollout_record import Release
+from argosy.service_unit import marker
 
 NAMES = Names("air")
 NEW = Release("0.1.3", "r:5000/air/installer@sha256:new")
@@ -87,6 +89,27 @@ class TestLooking:
         assert looked.release == Release("0.1.1", "first")
         assert not looked.installed
         assert looked.registry == ""
+
+    def test_units_are_compared_with_what_the_installer_wrote_down(self, place: Place) -> None:
+        place.stand_in("docker", "echo /")
+        mark, units = marker("air"), "/etc/systemd/system"
+
+        def drifted() -> tuple[str, ...] | None:
+            return scripts.parse_looked(place.run(scripts.look(NAMES, "")).stdout).drifted
+
+        assert drifted() is None
+        texts = {f"air-{name}.service": f"{mark}\n# {name}\n" for name in ("web", "api", "db")}
+        for name, text in texts.items():
+            place.write(f"{units}/{name}", text)
+        place.write(f"{units}/air-installer.service", "[Unit]\n")
+        place.write(f"{units}/other-web.service", f"{mark}\n")
+        digests = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in texts.items()]
+        place.write("/var/lib/air/units.sha256", "".join(digests))
+        assert drifted() == ()
+        place.write(f"{units}/air-web.service", f"{mark}\n# web\n# by hand\n")
+        place.write(f"{units}/air-old.service", f"{mark}\n# of another release\n")
+        place.path(f"{units}/air-db.service").unlink()
+        assert drifted() == ("air-db.service", "air-old.service", "air-web.service")
 
     @pytest.mark.parametrize(("state", "release"), [("failed", "0.1.2"), ("active", "0.1.1"), (None, None)])
     def test_only_a_result_of_its_own_release_counts(self, state: str | None, release: str | None) -> None:

@@ -34,10 +34,5 @@ def wait_until_out(
 
         if balancing.wait_until_out(settings, machine, GCE_DEADLINE_SECONDS):
             return
-    if not follows_etcd(routers, machines):
+    if not set(routers) - set(machines):
         pause(check_seconds(settings))
-
-
-def follows_etcd(routers: Collection[str], machines: Collection[str]) -> bool:
-    """Return whether one of the `routers` that tell what they have applied is a balancer's: none of the machines'."""
-    return bool(set(routers) - set(machines))

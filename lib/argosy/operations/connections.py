@@ -31,8 +31,11 @@ class Connections:
         self._wanted = True
         self._decided.set()
 
-    def drop(self) -> None:
-        """Let the command end, unless it was begun. Idempotent."""
+    def __enter__(self) -> Connections:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the command end, unless it was begun."""
         self._decided.set()
 
     def told(self) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from argosy.config import Settings
@@ -59,8 +60,13 @@ class Draining:
         rollout.drain_seconds are told, and not waited for. When it fails, a machine that was in service is so again.
         Raises DeadlineExceeded, Refused for a machine without a record, LockLost, EtcdError, what ssh and `last` do.
         """
+        self._lock.check()
+        with self._connections(host) as connections:
 
-        return take_out(self._store, self._lock, host.name, lambda revision: self._wait(host, revision, last))
+            def wait_until_quiet(revision: int) -> None:
+                self._wait(host, revision, connections, last)
+
+            return take_out(self._store, self._lock, host.name, wait_until_quiet)
 
     def send_off(self, host: Host, *, force: bool = False) -> None:
         """Let a machine that will leave serve nobody any more, be it the last one.
@@ -68,49 +74,56 @@ class Draining:
         With `force` it is out, too, when somebody does not follow in time, which is told. Raises as `take_out` does.
         """
 
-        def wait_until_quiet(revision: int) -> None:
-            try:
-                self._wait(host, revision)
-            except DeadlineExceeded as late:
-                if not force:
-                    raise
-                self._report(host.name, f"not waited for any longer, by force: {late}")
+        self._lock.check()
+        with self._connections(host) as connections:
 
-        take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
+            def wait_until_quiet(revision: int) -> None:
+                try:
+                    self._wait(host, revision, connections)
+                except DeadlineExceeded as late:
+                    if not force:
+                        raise
+                    self._report(host.name, f"not waited for any longer, by force: {late}")
+
+            take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
 
     def put_back(self, host: Host) -> int:
         """Let the machine serve again, and return the revision since when it does. Idempotent, and waits for nobody."""
         return set_state(self._store, self._lock, host.name, MachineState.ACTIVE).revision
 
-    def _wait(self, host: Host, revision: int, last: Callable[[], object] = lambda: None) -> None:
+    def _connections(self, host: Host) -> AbstractContextManager[Connections | None]:
+        """Give the connections of the machine's router, None without one."""
+        if not self._settings.discovery.enabled:
+            return nullcontext()
+        return Connections(self._settings, host, self._clock)
+
+    def _wait(
+        self, host: Host, revision: int, connections: Connections | None, last: Callable[[], object] = lambda: None
+    ) -> None:
         """Wait until no router and no balancer sends anything, and what was open is done or its time is over.
 
         `last` is done while connections end.
         """
-        if not self._settings.discovery.enabled:
+        if connections is None:
             last()
             return
         began = self._clock.elapsed()
-        connections = Connections(self._settings, host, self._clock)
-        try:
-            applied = wait_until_drained(self._store, host.name, revision, default_deadline_seconds(self._settings))
-            for line in applied.lines():
-                self._report(host.name, line)
-            self._lock.check()
-            connections.begin()
-            ending = Beside(self._clock, f"drained-{host.name}", last)
-            balancers.wait_until_out(
-                self._settings,
-                host.name,
-                applied.routers,
-                states(self._store),
-                lambda seconds: self._lock.pause(max(0.0, began + seconds - self._clock.elapsed())),
-            )
-            if told := connections.told():
-                self._report(host.name, told)
-            ending.result()
-        finally:
-            connections.drop()
+        applied = wait_until_drained(self._store, host.name, revision, default_deadline_seconds(self._settings))
+        for line in applied.lines():
+            self._report(host.name, line)
+        balancers.wait_until_out(
+            self._settings,
+            host.name,
+            applied.routers,
+            states(self._store),
+            lambda seconds: self._lock.pause(max(0.0, began + seconds - self._clock.elapsed())),
+        )
+        self._lock.check()
+        connections.begin()
+        ending = Beside(self._clock, f"drained-{host.name}", last)
+        if told := connections.told():
+            self._report(host.name, told)
+        ending.result()
         self._lock.check()
 
 

@@ -16,7 +16,6 @@ from argosy.host import Host, Hosts
 from argosy.machine_files import Names, plain
 from argosy.membership import Cluster, cluster_of, may_be_away
 from argosy.model import MachineState
-from argosy.operations.beside import Beside
 from argosy.operations.clock import Clock
 from argosy.operations.rollout.seams import Events, Preflight
 from argosy.rollout_events import Said
@@ -95,7 +94,6 @@ class Looking:
         """Return what the machine tells. Raises Refused with all that stands against an upgrade of it."""
         names = Names(self._settings.system)
         host.connect()
-        units = Beside(self._clock, f"units-{host.name}", lambda: self._drift(host, names))
         asked = self._clock.now()
         told = host.run(
             rollout_scripts.look(names, release.image if release else ""), sudo=True, timeout_seconds=LOOK_SECONDS
@@ -108,8 +106,7 @@ class Looking:
         problems = list(self._problems(looked, release, asked, answered))
         if problems:
             raise Refused(f"{host.name}: {'; '.join(problems)}")
-        if told_of_units := units.result():
-            self._say(host.name, told_of_units)
+        self._tell_drift(host, looked, names)
         return looked
 
     def _problems(self, looked: Looked, release: Release | None, asked: datetime, answered: datetime) -> Iterator[str]:
@@ -160,17 +157,21 @@ class Looking:
 
     # What is told of a preflight
 
-    def _drift(self, host: Host, names: Names) -> str:
-        """Return what to tell of the machine's units; empty when they are as its release has them."""
-        argv = [f"{names.programs}/{names.system}", "status", "--json"]
-        shown = host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS)
-        try:
-            drifted = json.loads(shown.stdout).get("drifted") or []
-        except (ValueError, AttributeError):
-            return f"{' '.join(argv)} ended with {shown.code}: its units are not compared"
-        if not drifted:
-            return ""
-        return f"these units are not as its release has them, and will be again: {', '.join(drifted)}"
+    def _tell_drift(self, host: Host, looked: Looked, names: Names) -> None:
+        drifted = looked.drifted
+        if drifted is None:
+            # Of an installer that did not write down yet what they shall be: ask it.
+            argv = [f"{names.programs}/{names.system}", "status", "--json"]
+            shown = host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS)
+            try:
+                drifted = tuple(json.loads(shown.stdout).get("drifted") or ())
+            except (ValueError, AttributeError):
+                self._say(host.name, f"{' '.join(argv)} ended with {shown.code}: its units are not compared")
+                return
+        if drifted:
+            self._say(
+                host.name, f"these units are not as its release has them, and will be again: {', '.join(drifted)}"
+            )
 
     def _tell_settings(self) -> None:
         """Tell which settings in etcd are not those of the configuration; an upgrade leaves them as they are."""

@@ -106,9 +106,8 @@ class RemoteMachines(Looking):
         if self._settings.discovery.enabled:
             with self._store.bell(SERVICES, ROUTERS) as bell:
                 self._wait_for_gates(name, self._gates.of_service(host), bell.wait)
-            applied = wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
-            if not balancers.follows_etcd(applied.routers, [it.name for it in self._hosts]):
-                self._back_since[name] = self._clock.elapsed()
+            wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
+        self._back_since[name] = self._clock.elapsed()
         updates.result()
 
     def clean_up(self, name: str, keep: Sequence[Release]) -> None:
@@ -132,7 +131,8 @@ class RemoteMachines(Looking):
         self._run(name, rollout_scripts.hold_updates(self._program_names))
 
     def _wait_for_others(self, name: str) -> None:
-        """Wait until balancers have seen that somebody else is back in service, who may be the only one."""
+        """Wait until balancers have seen that somebody else is back in service, who may be the only one: even one that
+        follows etcd sends nothing there before its next check."""
         others = others_in_service(self._store, name)
         since = min((self._back_since.get(other, float("-inf")) for other in others), default=float("-inf"))
         left = since + balancers.check_seconds(self._settings) - self._clock.elapsed()
