@@ -207,10 +207,21 @@ def state_of(store: Etcd, name: str) -> str:
 class Lab:
     """The machines under test, with all that they told."""
 
-    def __init__(self, cluster: EtcdCluster, store: Etcd, lock: ClusterLock | None, **section: Any) -> None:
+    def __init__(
+        self,
+        cluster: EtcdCluster,
+        store: Etcd,
+        lock: ClusterLock | None,
+        *,
+        check_seconds: float = 0.1,
+        **section: Any,
+    ) -> None:
         rules = {"drain_seconds": 1, "check_seconds": 1} | section.pop("rollout", {})
         self.settings: Settings = cluster.settings(
-            rollout=rules, discovery={"ttl_seconds": 2, "check_seconds": 0.1}, registry={"address": "r:5000"}, **section
+            rollout=rules,
+            discovery={"ttl_seconds": 2, "check_seconds": check_seconds},
+            registry={"address": "r:5000"},
+            **section,
         )
         self.hosts = StandIns()
         self.store = store
@@ -396,6 +407,23 @@ class TestDraining:
         with pytest.raises(LockLost):
             lab.machines.install("air-02", NEW)
         assert "begin the install" not in lab.hosts["air-02"].asked
+
+    def test_the_only_other_one_has_to_be_known_to_be_back_first(
+        self, cluster: EtcdCluster, store: Etcd, lock: ClusterLock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lab, pauses = Lab(cluster, store, lock, check_seconds=5), list[float]()
+        put_state(store, "air-01", "draining")
+        store.put(instance_key("web", "air-01:air-web"), "10.0.0.1:80")
+        with routers(store, *NAMES, "balancer"):
+            until(lambda: store.get(router_key("balancer")))
+            lab.machines.undrain("air-01")
+            monkeypatch.setattr(ClusterLock, "pause", lambda _lock, seconds: pauses.append(seconds))
+            lab.machines.drain("air-02")
+            put_state(store, "air-02", "down")
+            lab.machines.drain("air-03")
+        known, only = pauses
+        assert known == 0
+        assert 0 < only <= 10
 
 
 class TestInstalling:
