@@ -21,6 +21,8 @@ from argosy.swarm_model import SwarmInfo
 LEADER_SECONDS = 45.0
 """How long to wait for a leader: managers take 10 to 20 s to elect one, and after a split vote as long again."""
 POLL_SECONDS = 0.5
+INFO_SECONDS = 30.0
+"""How long an engine may take to say what it is in."""
 ENSURE = "inv cluster.swarm --ensure"
 
 
@@ -45,7 +47,7 @@ def survey(hosts: Hosts, machines: Iterable[Machine | str] | None = None) -> Out
 
 def info_of(host: Host) -> SwarmInfo:
     """Return what a machine's engine is in."""
-    with over_ssh(host) as engine:
+    with over_ssh(host, INFO_SECONDS) as engine:
         return Swarm(engine).info()
 
 
