@@ -103,6 +103,11 @@ class Host:
         through = f" through {self.gateway.machine.address}" if self.gateway else ""
         return f"{self.machine.address}:{self.ssh.port}{through}"
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is open, as far as is known: asking it then takes no time to connect."""
+        return self._connector.is_connected
+
     def elevates(self, sudo: bool) -> bool:
         """Return whether a command that wants root needs sudo for it."""
         return sudo and self.ssh.user != "root"

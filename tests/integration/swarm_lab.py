@@ -74,6 +74,8 @@ NODE = """\
 hostname "$1"
 mount -t tmpfs tmpfs /run
 mkdir -m 755 /run/lock /run/sshd
+# Login shells find nothing of this host's user: what they leave half-done when the power goes, its next shell meets.
+mount -t tmpfs tmpfs /root
 ip link set lo up
 echo ready
 read -r _
@@ -200,7 +202,10 @@ class SwarmLab:
             node.process = _begin([*inside, *own, *script, " ".join(self.options), node.address], log)
         node.init = _first_process(node.process, "sh", 3)
         cable = self._cable(node)
-        self._ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(node.init))
+        # A machine that boots again has the same network card.
+        card = f"02:00:00:00:00:{int(node.address.rpartition('.')[2]):02x}"
+        peer = ["peer", "name", "eth0", "address", card, "netns", str(node.init)]
+        self._ip("link", "add", cable, "type", "veth", *peer)
         self._ip("link", "set", cable, "master", "lab", "up")
         _run(["nsenter", f"--target={node.init}", "--net", "ip", "address", "add", f"{node.address}/24", "dev", "eth0"])
         _run(["nsenter", f"--target={node.init}", "--net", "ip", "link", "set", "eth0", "up"])
@@ -253,7 +258,14 @@ class SwarmLab:
 
     def form(self, managers: int | None = None, **options: float) -> None:
         """Make one Swarm of all nodes: the first `managers` (all) of them manage it. `options`: of `Swarm.init`."""
-        first, *others = self.nodes.values()
+        self._join(list(self.nodes.values()), managers, **options)
+
+    def form_of(self, *names: str, managers: int | None = None, **options: float) -> None:
+        """Make one Swarm of some of the nodes."""
+        self._join([self.nodes[name] for name in names], managers, **options)
+
+    def _join(self, nodes: Sequence[LabNode], managers: int | None, **options: float) -> None:
+        first, *others = nodes
         first.swarm.init(first.address, PORT, **options)  # type: ignore[arg-type]
         tokens = first.swarm.tokens()
         for number, node in enumerate(others, start=2):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from etcd_cluster import EtcdCluster, binaries
+from waiting import until
 
 from argosy import etcd
 from argosy.config import Settings
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.integration
 
 OLD, NEW = Release("0.1.2", "r:5000/air/installer@sha256:old"), Release("0.1.3", "r:5000/air/installer@sha256:new")
 NAMES = ("air-01", "air-02", "air-03")
+CONNECTIONS = "http://agent/connections?seconds=1"
 DIGEST = f"sha256:{1:064x}"
 
 
@@ -49,7 +51,9 @@ class StandIn:
     free: int = 50_000
     registry: str = "200"
     drifted: list[str] = field(default_factory=list)
-    connections: str = "connections=0\n"
+    writes_units_down: bool = True
+    connections: str = '{"connections": 0}'
+    container: str = "air-web"
     web: dict[str, str] = field(default_factory=lambda: {"unit": "active", "check": "passing"})
     down: bool = False
     codes: dict[str, int] = field(default_factory=dict)
@@ -65,7 +69,11 @@ class StandIn:
 
     def run(self, command: Sequence[str], *, check: bool = True, **_: object) -> Result:
         self.connect()
-        title = command.title if isinstance(command, Script) else " ".join(command)[:40]
+        title = (
+            command.title
+            if isinstance(command, Script)
+            else (CONNECTIONS if command[-1] == CONNECTIONS else " ".join(command))
+        )
         self.asked.append(title)
         code = self.codes.get(title, 0)
         told, refused = ("", "no, thank you\n") if code else (self.answer(title, command), "")
@@ -79,7 +87,7 @@ class StandIn:
             return self.looked()
         if title == "begin the install":
             self.release = Release(*(line.partition("=")[2] for line in command[-1].splitlines()))
-        if title.startswith("docker exec air-agent"):
+        if title == CONNECTIONS:
             return self.connections
         if title.endswith("status --json"):
             return json.dumps({"state": self.state, "drifted": self.drifted})
@@ -93,13 +101,15 @@ class StandIn:
             f"now={(datetime.now(UTC) + self.offset).timestamp()}\nfree_root={self.free}\nfree_docker={self.free}\n"
             f"RELEASE_VERSION={self.release.version}\nRELEASE_IMAGE={self.release.image}\n"
             f"record={json.dumps(record)}\nregistry={self.registry}\n"
+            + ("".join(f"drifted.{name}=\n" for name in self.drifted) + "drifted=\n")
+            * self.writes_units_down
         )
 
     def facts(self) -> str:
         web = {"name": "web", "version": "0.1.1", "digest": DIGEST, "release_digest": DIGEST, **self.web}
         container = {
             "Id": "1",
-            "Name": "/air-web",
+            "Name": f"/{self.container}",
             "State": {"Running": True, "StartedAt": "2026-01-31T12:00:00Z", "Health": None},
             "Config": {"Image": "x", "Labels": {"argosy.service": "web", "argosy.port": "80"}, "ExposedPorts": {}},
             "HostConfig": {"NetworkMode": "host"},
@@ -197,10 +207,21 @@ def state_of(store: Etcd, name: str) -> str:
 class Lab:
     """The machines under test, with all that they told."""
 
-    def __init__(self, cluster: EtcdCluster, store: Etcd, lock: ClusterLock | None, **section: Any) -> None:
+    def __init__(
+        self,
+        cluster: EtcdCluster,
+        store: Etcd,
+        lock: ClusterLock | None,
+        *,
+        check_seconds: float = 0.1,
+        **section: Any,
+    ) -> None:
         rules = {"drain_seconds": 1, "check_seconds": 1} | section.pop("rollout", {})
         self.settings: Settings = cluster.settings(
-            rollout=rules, discovery={"ttl_seconds": 2, "check_seconds": 0.1}, registry={"address": "r:5000"}, **section
+            rollout=rules,
+            discovery={"ttl_seconds": 2, "check_seconds": check_seconds},
+            registry={"address": "r:5000"},
+            **section,
         )
         self.hosts = StandIns()
         self.store = store
@@ -304,10 +325,14 @@ class TestThePreflight:
         lab = Lab(cluster, store, None, settings={"database/host": "10.0.0.5", "a": 1, "b": True})
         store.put("/settings/database/host", "elsewhere")
         store.put("/settings/a", "1")
-        lab.hosts["air-02"].drifted = ["air-web.service"]
+        for name in ("air-02", "air-03"):
+            lab.hosts[name].drifted = ["air-web.service"]
+        lab.hosts["air-03"].writes_units_down = False
         lab.looks.preflight(NAMES, NEW)
-        assert lab.lines() == [
+        assert lab.hosts["air-02"].asked == ["look at the machine"]
+        assert sorted(lab.lines()) == [
             "air-02: these units are not as its release has them, and will be again: air-web.service",
+            "air-03: these units are not as its release has them, and will be again: air-web.service",
             "cluster: settings in etcd that are not as configured, and stay so: database/host",
         ]
         secret = lab.settings.secrets_path / "machine" / "settings.json"
@@ -338,25 +363,25 @@ class TestDraining:
             lab.machines.drain("air-02")
         assert state_of(lab.store, "air-02") == "draining"
         asked = lab.hosts["air-02"].asked
-        assert asked[0].startswith("docker exec air-agent")
-        assert asked[1:] == ["hold the machine's own updates"]
+        assert sorted(asked) == ["hold the machine's own updates", CONNECTIONS]
         lab.machines.drain("air-02")
         assert state_of(lab.store, "air-02") == "draining"
 
     def test_says_what_is_cut_and_what_it_could_not_find_out(self, lab: Lab) -> None:
-        lab.hosts["air-02"].connections = "connections=3\n"
-        lab.hosts["air-03"].connections = ""
+        lab.hosts["air-02"].connections = '{"connections": 3}'
+        lab.hosts["air-03"].connections = "there is nothing of this name\n"
         with routers(lab.store, *NAMES):
             lab.machines.drain("air-02")
             lab.machines.drain("air-03")
         assert "air-02: 3 connections are still open after 1 s: they will be cut" in lab.lines()
-        assert any("air-03: its router does not tell its connections" in line for line in lab.lines())
+        assert any("does not tell its connections (there is nothing of this name)" in line for line in lab.lines())
 
     def test_puts_back_a_machine_when_a_router_does_not_follow(self, lab: Lab) -> None:
         lab.store.put(router_key("air-03"), "1")
         with pytest.raises(Exception, match="not applied in the time given by the router of air-03"):
             lab.machines.drain("air-02")
         assert state_of(lab.store, "air-02") == "active"
+        assert lab.hosts["air-02"].asked == []
         put_state(lab.store, "air-02", "draining")
         with pytest.raises(Exception, match="not applied"):
             lab.machines.drain("air-02")
@@ -382,6 +407,23 @@ class TestDraining:
         with pytest.raises(LockLost):
             lab.machines.install("air-02", NEW)
         assert "begin the install" not in lab.hosts["air-02"].asked
+
+    def test_the_only_other_one_has_to_be_known_to_be_back_first(
+        self, cluster: EtcdCluster, store: Etcd, lock: ClusterLock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lab, pauses = Lab(cluster, store, lock, check_seconds=5), list[float]()
+        put_state(store, "air-01", "draining")
+        store.put(instance_key("web", "air-01:air-web"), "10.0.0.1:80")
+        with routers(store, *NAMES, "balancer"):
+            until(lambda: store.get(router_key("balancer")))
+            lab.machines.undrain("air-01")
+            monkeypatch.setattr(ClusterLock, "pause", lambda _lock, seconds: pauses.append(seconds))
+            lab.machines.drain("air-02")
+            put_state(store, "air-02", "down")
+            lab.machines.drain("air-03")
+        known, only = pauses
+        assert known == 0
+        assert 0 < only <= 10
 
 
 class TestInstalling:
@@ -449,6 +491,34 @@ class TestChecking:
 
 
 class TestUndraining:
+    def test_what_the_check_was_told_is_not_asked_again(self, lab: Lab) -> None:
+        put_state(lab.store, "air-01", "draining")
+        lab.hosts["air-01"].release = NEW
+        lab.store.put(instance_key("web", "air-01:air-web"), "10.0.0.1:80")
+        with routers(lab.store, *NAMES):
+            until(lambda: lab.store.get(router_key("air-01")))
+            lab.machines.check("air-01", NEW)
+            asked = lab.hosts["air-01"].asked
+            asked.clear()
+            lab.machines.undrain("air-01")
+            assert asked == ["let the machine update itself"]
+            lab.machines.undrain("air-01")
+        assert sorted(asked)[0].endswith("air facts")
+
+    def test_a_machine_whose_instances_do_not_come_is_asked_once_more(
+        self, cluster: EtcdCluster, store: Etcd, lock: ClusterLock
+    ) -> None:
+        lab = Lab(cluster, store, lock, rollout={"check_seconds": 10})
+        put_state(store, "air-01", "draining")
+        with routers(store, *NAMES):
+            until(lambda: store.get(router_key("air-01")))
+            lab.machines.check("air-01", OLD)
+            lab.hosts["air-01"].container = "air-web-2"
+            store.put(instance_key("web", "air-01:air-web-2"), "10.0.0.1:80")
+            lab.machines.undrain("air-01")
+        assert "air-01: instance web: not registered" in lab.lines()
+        assert lab.lines()[-1] == "air-01: instance web: passes"
+
     def test_waits_until_its_instances_are_known_everywhere(self, lab: Lab) -> None:
         put_state(lab.store, "air-01", "draining")
         key = instance_key("web", "air-01:air-web")

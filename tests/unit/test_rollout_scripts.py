@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import socket
 import subprocess
-import sys
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from argosy import rollout_scripts as scripts
 from argosy.machine_files import Names
 from argosy.rollout_record import Release
+from argosy.service_unit import marker
 
 NAMES = Names("air")
 NEW = Release("0.1.3", "r:5000/air/installer@sha256:new")
@@ -87,6 +86,27 @@ class TestLooking:
         assert looked.release == Release("0.1.1", "first")
         assert not looked.installed
         assert looked.registry == ""
+
+    def test_units_are_compared_with_what_the_installer_wrote_down(self, place: Place) -> None:
+        place.stand_in("docker", "echo /")
+        mark, units = marker("air"), "/etc/systemd/system"
+
+        def drifted() -> tuple[str, ...] | None:
+            return scripts.parse_looked(place.run(scripts.look(NAMES, "")).stdout).drifted
+
+        assert drifted() is None
+        texts = {f"air-{name}.service": f"{mark}\n# {name}\n" for name in ("web", "api", "db")}
+        for name, text in texts.items():
+            place.write(f"{units}/{name}", text)
+        place.write(f"{units}/air-installer.service", "[Unit]\n")
+        place.write(f"{units}/other-web.service", f"{mark}\n")
+        digests = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in texts.items()]
+        place.write("/var/lib/air/units.sha256", "".join(digests))
+        assert drifted() == ()
+        place.write(f"{units}/air-web.service", f"{mark}\n# web\n# by hand\n")
+        place.write(f"{units}/air-old.service", f"{mark}\n# of another release\n")
+        place.path(f"{units}/air-db.service").unlink()
+        assert drifted() == ("air-db.service", "air-old.service", "air-web.service")
 
     @pytest.mark.parametrize(("state", "release"), [("failed", "0.1.2"), ("active", "0.1.1"), (None, None)])
     def test_only_a_result_of_its_own_release_counts(self, state: str | None, release: str | None) -> None:
@@ -163,7 +183,11 @@ class TestInstalling:
 
 
 SYSTEMCTL = """case $1 in
-    is-active) [ "$3" = zincati.service ] || [ "$3" = apt-daily.timer ] ;;
+    is-active)
+        shift
+        for unit in "$@"; do
+            case $unit in zincati.service | apt-daily.timer) echo active ;; *) echo inactive ;; esac
+        done ;;
     *) echo "$@" >>"$said" ;;
 esac"""
 
@@ -173,6 +197,7 @@ class TestUpdates:
         place.stand_in("systemctl", SYSTEMCTL)
         for _ in range(2):
             assert place.run(scripts.hold_updates(NAMES)).returncode == 0
+        assert place.said()[-1] == "stop zincati.service apt-daily.timer"
         assert place.path("/run/air/held-updates").read_text() == "zincati.service\napt-daily.timer\n"
         assert place.run(scripts.let_updates(NAMES)).returncode == 0
         assert place.said()[-2:] == ["start --no-block zincati.service", "start --no-block apt-daily.timer"]
@@ -200,41 +225,15 @@ class TestCleaningUp:
         assert place.said() == ["r:5000/air/web@sha256:old"]
 
 
-class Master:
-    """The master CLI of a HAProxy with two workers, one of them old, whose connections end one by one."""
-
-    def __init__(self, path: Path, connections: int) -> None:
-        self.connections = connections
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._server.accept()
-            with connection:
-                asked = connection.recv(1000).decode().strip()
-                connection.sendall(self._answer(asked).encode())
-
-    def _answer(self, asked: str) -> str:
-        if asked == "show proc":
-            return "#<PID> <type>\n7 master 1 [failed: 0]\n# workers\n8 worker 0\n# old workers\n9 worker 1\n"
-        if asked == "@!9 show info":
-            self.connections = max(0, self.connections - 1)
-            return f"Name: HAProxy\nCurrConns: {self.connections}\n"
-        return "Name: HAProxy\nCurrConns: 0\n" if asked == "@!8 show info" else "?"
-
-
 class TestConnections:
-    @pytest.mark.parametrize(("connections", "seconds", "left"), [(1, 0, 0), (3, 10, 0), (9, 0.1, 7)])
-    def test_those_of_all_workers_are_waited_for(
-        self, tmp_path: Path, connections: int, seconds: float, left: int
-    ) -> None:
-        Master(tmp_path / "m", connections)
-        *docker, python, dash, program, allowed = scripts.connections(NAMES, seconds)
-        assert docker == ["docker", "exec", "air-agent"]
-        moved = program.replace("/run/router/master.sock", str(tmp_path / "m"))
-        done = subprocess.run([sys.executable, dash, moved, allowed], capture_output=True, text=True, check=True)
-        assert python == "python3"
-        assert scripts.parse_number(done.stdout, "connections") == left
+    def test_the_machine_s_agent_is_asked(self) -> None:
+        *_, limit, option, path, url = scripts.connections(NAMES, 60)
+        assert (limit, option) == ("70", "--unix-socket")
+        assert (path, url) == ("/run/air/agent/agent.sock", "http://agent/connections?seconds=60")
+
+    @pytest.mark.parametrize(
+        ("text", "left"),
+        [('{"connections": 7}\n', 7), ('{"error": "no"}', None), ("nothing of this name", None), ("[1]", None)],
+    )
+    def test_what_it_tells_is_a_number_or_nothing(self, text: str, left: int | None) -> None:
+        assert scripts.parse_connections(text) == left

@@ -79,6 +79,7 @@ class Router:
         self._taken: frozenset[int] = frozenset()
         self._renewed: frozenset[str] = frozenset()
         self._look_at = self._tick_at = self._save_at = 0.0
+        self._letting_go = False
         self._absent_since = self._behind_since = 0.0
         self._loaded: tuple[Routing, dict[str, str]] | None = None
         self._effective: Routing | None = None
@@ -101,6 +102,12 @@ class Router:
 
     def wake(self) -> None:
         """Let a round begin soon. For any thread."""
+        self._wake.set()
+
+    def let_go(self) -> None:
+        """Soon close connections that are idle, and others after an answer: by a reload, whose old worker does so. Who
+        keeps a connection would go on with this machine for as long as they ask often enough. For any thread."""
+        self._letting_go = True
         self._wake.set()
 
     @property
@@ -177,6 +184,9 @@ class Router:
             self._provide(forwards, now)
         elif self._apply(forwards, worker, everything, now):
             self._note_applied(forwards)
+            if self._letting_go:
+                self._tell()
+                self._let_go(forwards, worker)
         if self._save_at and now >= self._save_at:
             self._save()
         self._tell()
@@ -229,6 +239,13 @@ class Router:
             self._look_at = min(self._look_at, now + wait)
             return False
         return self._reload(forwards, worker)
+
+    def _let_go(self, forwards: Mapping[int, Endpoint], worker: Worker) -> None:
+        wait = self._pace.wait_seconds(worker.structure, time.monotonic())
+        if wait:
+            self._look_at = min(self._look_at, time.monotonic() + wait)
+        else:
+            self._letting_go = not self._reload(forwards, worker)
 
     def _reload(self, forwards: Mapping[int, Endpoint], worker: Worker) -> bool:
         wanted = self._without_taken(forwards, worker)
