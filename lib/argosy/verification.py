@@ -8,8 +8,8 @@ hop, and the first hop that differs is named. Pure.
     router      each machine's HAProxy has a server line for it that is up, and none that etcd does not know
     dns         each machine resolves the service's name under the local domain to its own bridge
 
-A chain begins where its instance comes from: a service of the release at `release`, another container with our labels
-at `container`, what was registered by hand at `etcd`.
+A chain begins where its instance comes from: a service of the release at `release`, a scheduled service's at `image`
+(argosy.scheduled_verification), another container with our labels at `container`, what was registered by hand at `etcd`.
 """
 
 from __future__ import annotations

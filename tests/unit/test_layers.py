@@ -88,6 +88,7 @@ LAYERS: list[set[str]] = [
         "scheduling",
         "scheduled_report",
         "swarm_model",
+        "scheduled_verification",
         "swarm_drain",
         "swarm_plan",
         "swarm_report",

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
 from argosy import etcd
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.discovery_report import newest_revision
 from argosy.dns import REVERSE_NAME
+from argosy.errors import DeadlineExceeded, EngineError, HostUnreachable, Refused
 from argosy.etcd import Etcd
 from argosy.host import Hosts
 from argosy.operations import facts
 from argosy.operations.discovery import keys
 from argosy.operations.discovery.rendering import router_options
 from argosy.operations.discovery.routers import follow_up
+from argosy.operations.service.work import Work
+from argosy.operations.swarm.managing import managing
 from argosy.routing import plan_routing
+from argosy.scheduled_record import PREFIX
+from argosy.scheduled_verification import scheduled_chains, unknown_chains
 from argosy.schema import Directory, MachineRecord, parse_directory
-from argosy.verification import Verification, verify
+from argosy.verification import Chain, Verification, verify
 
 LOOKS = 3
 """A change under way is no difference: what differs at first is looked at again."""
@@ -47,7 +54,24 @@ def _look(settings: Settings, hosts: Hosts, store: Etcd) -> Verification:
     found = facts.gather(settings, hosts, names)
     routing = plan_routing(directory, router_options(settings, MachineRecord("")))
     domain = settings.discovery.domain if settings.discovery.enabled else ""
-    return verify(settings.system, domain, newest_revision(entries), found, directory, routing)
+    verified = verify(settings.system, domain, newest_revision(entries), found, directory, routing)
+    return replace(verified, chains=_with_scheduled(settings, hosts, store, verified.chains))
+
+
+def _with_scheduled(settings: Settings, hosts: Hosts, store: Etcd, chains: Sequence[Chain]) -> tuple[Chain, ...]:
+    """Return the chains with what is wanted of scheduled services, if there are any."""
+    names = [it.key.removeprefix(PREFIX) for it in store.get_prefix(PREFIX).entries]
+    if not settings.swarm.enabled or not names:
+        return tuple(chains)
+    try:
+        with managing(settings, hosts) as swarm:
+            return scheduled_chains(Work(settings, store, swarm, _silent).look(), chains)
+    except (Refused, HostUnreachable, EngineError, DeadlineExceeded) as error:
+        return (*chains, *unknown_chains(names, str(error)))
+
+
+def _silent(_subject: str, _message: str) -> None:
+    """Nothing is done that could be told."""
 
 
 def _names(settings: Settings, directory: Directory) -> list[str]:
