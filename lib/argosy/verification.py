@@ -9,7 +9,7 @@ hop, and the first hop that differs is named. Pure.
     dns         each machine resolves the service's name under the local domain to its own bridge
 
 A chain begins where its instance comes from: a service of the release at `release`, a scheduled service's at `image`
-(argosy.scheduled_verification), another container with our labels at `container`, what was registered by hand at `etcd`.
+(argosy.scheduled_verification), another container with our labels at `container`, what is registered by hand at `etcd`.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ class EtcdCluster:
         self.machines = [Machine(f"air-{number:02}", f"127.0.8.{number}") for number in range(1, self.size + 1)]
 
     def settings(self, **section: Any) -> Settings:
-        section = {"etcd": {"client_port": self.client_port, "timeout_seconds": self.timeout_seconds}} | section
+        own = {"client_port": self.client_port, "timeout_seconds": self.timeout_seconds}
+        # Its machines have no engines, or one that is nobody's.
+        section = {"etcd": own, "swarm": {"enabled": False}} | section
         return load({"clusters": {"test": section}}, root=self.folder)
 
     def start(self, *names: str, initial: Sequence[Machine] = (), state: str = "new") -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from etcd_cluster import EtcdCluster
@@ -17,9 +18,14 @@ from argosy.config import Settings
 from argosy.errors import EngineError, QuorumAtRisk
 from argosy.etcd import Etcd
 from argosy.host import Hosts
+from argosy.membership import Plan
 from argosy.model import Machine, Member
 from argosy.operations import cluster_lock
-from argosy.operations.swarm import applying, ensuring, observing
+from argosy.operations.membership import swarming
+from argosy.operations.membership.actions import do
+from argosy.operations.membership.joining import Joiner
+from argosy.operations.membership.observing import Work, observe
+from argosy.operations.swarm import applying, commands, ensuring, observing
 from argosy.swarm import Swarm
 from argosy.swarm_plan import Deed
 
@@ -57,6 +63,16 @@ class Place:
     def depart(self, name: str, **options: bool) -> None:
         with cluster_lock.held(self.store, "test", ttl_seconds=30) as lock:
             ensuring.depart(self.settings, self.hosts, self.store, lock, self.report, name, **options)
+
+    def machine(self, name: str) -> Machine:
+        return self.hosts[name].machine
+
+    def work(self, force: bool = False) -> Work:
+        """Return what the tasks of members work with."""
+        machines = tuple(self.lab.machines())
+        return Work(
+            self.settings, self.store, machines, self.hosts, observe(self.store, machines), self.report, force=force
+        )
 
     @property
     def swarm(self) -> Swarm:
@@ -188,6 +204,88 @@ def test_machines_leave_alive_and_dead_and_never_with_the_quorum(
         assert at.nodes() == 2
         at.depart(leader, force=True)
         assert at.nodes() == 2
+
+
+def test_a_machine_joins_and_leaves_in_the_steps_of_the_membership_tasks(
+    cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place(4, 3, cluster, monkeypatch) as at:
+        at.lab.form_of("air-01", "air-02", "air-03")
+        at.ensure()  # air-04 is in the inventory, and so a worker
+
+        def steps(name: str, alive: bool = True, force: bool = False) -> list[str]:
+            work = at.work(force)
+            with cluster_lock.held(at.store, "test", ttl_seconds=30) as work.lock:
+                actions = list(swarming.departing(work, name, alive=alive))
+                do(actions, work.lock, at.report)
+            return [action.step.action for action in actions]
+
+        (one,) = steps("air-04")
+        assert one == "leave the Swarm that it is in; remove its node from the Swarm"
+        assert steps("air-04") == []
+        with pytest.raises(QuorumAtRisk, match="without air-03 2 of 2 would be left"):
+            steps("air-03")
+        assert at.nodes() == 3
+
+        # air-04 comes for air-03: it joins with its vote, then the other may go.
+        at.voting.append("air-04")
+        work = at.work()
+        with cluster_lock.held(at.store, "test", ttl_seconds=30) as work.lock:
+            joiner = Joiner(replace(work, new=at.machine("air-04")), at.machine("air-04"), Plan(), install=True)
+            actions = list(swarming.entering(work, joiner))
+            assert [it.step.action for it in actions] == ["see that it is in the Swarm, as a manager"]
+            do(actions, work.lock, at.report)
+        assert at.roles()["air-04"] == "manager"
+        (one,) = steps("air-03")
+        assert one.startswith("let it manage the Swarm no longer; leave the Swarm")
+        at.voting.remove("air-03")
+        assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-04": "manager"}
+
+        # A dead one: nothing of it stays.
+        at.lab.power_off("air-02")
+        steps("air-02", alive=False, force=True)
+        assert at.roles() == {"air-01": "manager", "air-04": "manager"}
+        assert at.nodes() == 2
+
+        off = at.lab.settings(swarm={"enabled": False})
+        work = replace(at.work(), settings=off)
+        assert list(swarming.departing(work, "air-04", alive=True)) == []
+        assert list(swarming.entering(work, joiner)) == []
+
+
+def test_the_task_shows_ensures_and_plans(cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place(2, 1, cluster, monkeypatch) as at:
+        for machine in at.lab.machines():
+            record = {"address": machine.address, "state": "active", "metadata": {}}
+            at.store.put(f"/machines/{machine.name}", json.dumps(record))
+
+        @contextlib.contextmanager
+        def opened(_settings: Settings) -> Iterator[tuple[Hosts, Etcd]]:
+            yield at.hosts, at.store
+
+        monkeypatch.setattr(commands, "_opened", opened)
+        assert commands.show(at.settings).problems()[0] == (
+            "air-01: swarm: to do: begin the Swarm, as its first manager"
+        )
+        planned = commands.plan(at.settings)
+        assert "air-02: join the Swarm as a worker" in map(str, planned.steps)
+        assert commands.show(at.settings).nodes[0].role == ""
+        done = commands.ensure(at.settings, at.report)
+        assert done.steps == planned.steps
+        assert commands.plan(at.settings).steps == ()
+        assert commands.show(at.settings).problems() == []
+
+        # What a drain left that was killed.
+        node = next(it for it in at.swarm.nodes() if it.hostname == "air-02")
+        at.swarm.update_node(node, availability="pause")
+        assert commands.show(at.settings).problems() == [
+            "air-02: swarm: it is in service, and its node takes no instances (pause): inv cluster.swarm --ensure"
+        ]
+        assert [str(it) for it in commands.ensure(at.settings, at.report).steps] == [
+            "swarm: let air-02, which is in service, take instances again"
+        ]
+        assert commands.show(at.settings).problems() == []
+        at.store.delete("/machines/", prefix=True)
 
 
 def test_killed_at_any_step_the_same_again_goes_on(cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:

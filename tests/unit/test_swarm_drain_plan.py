@@ -40,6 +40,7 @@ def cluster(count: int = 3, replicas: int = 3, moves: dict[str, int] | None = No
 def changed(made: Cluster, replicas: int, moves: dict[str, int] | None = None) -> Cluster:
     (service,) = made.services
     labels = LABELS | {f"argosy.moving.{name}": str(it) for name, it in (moves or {}).items()}
+    labels |= {"argosy.replicas": str(replicas - sum(moves.values()))} if moves else {}
     spec = {**ROUTED, "Mode": {"Replicated": {"Replicas": replicas}}, "Labels": labels}
     made.services = [replace(service, labels=labels, spec=spec)]
     return made
@@ -98,6 +99,8 @@ def test_of_another_generation_it_is_what_it_had_before() -> None:
     assert wanted(*seen(made)) == 3
     service = made.services[0]
     made.services = [replace(service, labels={**service.labels, "argosy.replicas": "4"})]
+    assert wanted(*seen(made)) == 4
+    made.services = [replace(service, labels=LABELS | {"argosy.moving.air-01": "1"})]
     assert wanted(*seen(made)) == 4
 
 
