@@ -22,6 +22,7 @@ from argosy.service_settings import (
     CheckSettings,
     ContainerSettings,
     EndpointSettings,
+    HttpCheck,
     ServiceSettings,
     VolumeSettings,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "CheckSettings",
     "ContainerSettings",
     "EndpointSettings",
+    "HttpCheck",
     "ImageSettings",
     "MachineEntry",
     "Name",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from argosy.errors import ConfigError, nearest
 from argosy.service_settings import CheckSettings, EndpointSettings, StopSettings, VolumeSettings
 from argosy.setting_types import (
     IMAGE_PATTERN,
@@ -27,9 +25,6 @@ CONSTRAINT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(!?=)([A-Za-z0-9_][A-Za-z0-9
 METADATA_KEY = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 MACHINE = "machine"
 """As the key of a constraint or a spread: the machine's name."""
-MAX_SWARM_NAME = 63
-GENERATION_DIGITS = 6
-"""What of a Swarm service's name is left to the number of its generation."""
 
 
 class SwarmSettings(Section):
@@ -230,8 +225,6 @@ class ScheduledSettings(Section):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if self.conflicts and self.max_per_machine > 1:
-            raise Contradiction("conflicts keep it to one instance on each machine", "max_per_machine")
         if len(set(self.conflicts)) != len(self.conflicts):
             raise Contradiction("it names the same service twice", "conflicts")
         return self
@@ -246,36 +239,3 @@ class ScheduledSettings(Section):
                 raise Contradiction(f"{volume.target} is mounted twice", "volumes")
             seen.add(volume.target)
         return self
-
-
-def check_name(system: str, name: str, services: Iterable[str], where: str) -> None:
-    """Refuse a scheduled service's name that is a system service's, or makes a name too long for Swarm."""
-    if name in services:
-        raise ConfigError(f"{name} is a system service already: choose another name", where)
-    longest = MAX_SWARM_NAME - GENERATION_DIGITS - len(f"{system}--")
-    if len(name) > longest:
-        raise ConfigError(f"Swarm takes at most {longest} characters here, and it has {len(name)}", where)
-
-
-def check_references(
-    scheduled: dict[str, ScheduledSettings], pushed: dict[str, bool], discovery: bool, where: str = "scheduled"
-) -> None:
-    """Refuse definitions that name an image, or each other, in vain. `pushed`: whether machines get each image of
-    ours."""
-    for name, entry in scheduled.items():
-        path = f"{where}.{name}"
-        if entry.own_image and entry.image not in pushed:
-            known = nearest(entry.image, pushed)
-            raise ConfigError(
-                f"no image {entry.image!r} under images:{known}; another's has a tag: {entry.image}:TAG",
-                f"{path}.image",
-            )
-        if entry.own_image and not pushed[entry.image]:
-            raise ConfigError(f"images.{entry.image}.push is false, so no machine can get it", f"{path}.image")
-        if entry.discovery and not discovery:
-            raise ConfigError("discovery.enabled is false: nobody would register it", f"{path}.discovery")
-        for other in entry.conflicts:
-            if other == name:
-                raise ConfigError("for never two of itself on one machine say max_per_machine: 1", f"{path}.conflicts")
-            if other not in scheduled:
-                raise ConfigError(f"no scheduled service {other!r}{nearest(other, scheduled)}", f"{path}.conflicts")

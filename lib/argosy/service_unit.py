@@ -6,7 +6,21 @@ import hashlib
 import re
 import signal
 
-from argosy.config import EndpointSettings, ServiceSettings, Settings, VolumeSettings
+from argosy.config import EndpointSettings, HttpCheck, ServiceSettings, Settings, VolumeSettings
+from argosy.container_labels import (
+    CHECK,
+    HOST_PORT,
+    PORT,
+    PRIVATE,
+    REVISION,
+    SCHEME,
+    SERVICE,
+    SNI,
+    SYSTEM,
+    UNIT,
+    VERSION,
+    WEIGHT,
+)
 from argosy.model import Image
 from argosy.rendering import render
 from argosy.systemd import Expanded, command_line
@@ -19,7 +33,6 @@ STOP_MARGIN_SECONDS = 10
 DEREGISTER_SECONDS = 5
 """How long a planned stop waits at most for the routers of all machines to have left the instance."""
 
-REVISION_LABEL = "argosy.revision"
 DEFAULT_WEIGHT = 100
 _LINUX_RTMIN = 34
 
@@ -97,26 +110,32 @@ def run_argv(settings: Settings, service: str, image: Image, revision: str) -> l
 
 
 def _labels(system: str, service: str, entry: ServiceSettings, image: Image, revision: str) -> list[str]:
-    labels = {"system": system, "unit": service, "version": image.version, "revision": revision}
+    labels = {SYSTEM: system, UNIT: service, VERSION: image.version, REVISION: revision}
     if entry.discovery:
-        labels |= _discovery_labels(service, entry, entry.discovery)
-    return [word for name, value in labels.items() for word in ("--label", f"argosy.{name}={value}")]
+        check = entry.discovery.check or _router_check(entry, entry.discovery.port)
+        labels |= discovery_labels(service, entry.discovery, check)
+    return [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
 
 
-def _discovery_labels(service: str, entry: ServiceSettings, found: EndpointSettings) -> dict[str, str]:
-    """Return what the agent registers the container by (docs/discovery.md)."""
-    labels = {"service": service, "port": str(found.port), "check": found.check or _router_check(entry, found.port)}
+def discovery_labels(service: str, found: EndpointSettings, check: str) -> dict[str, str]:
+    """Return what the agent registers a container by (docs/discovery.md). `check`: how routers ask it."""
+    labels = {SERVICE: service, PORT: str(found.port), CHECK: check}
     if found.scheme:
-        labels["scheme"] = found.scheme
+        labels[SCHEME] = found.scheme
     if found.host_port:
-        labels["host_port"] = str(found.host_port)
+        labels[HOST_PORT] = str(found.host_port)
     if found.private:
-        labels["private"] = "true"
+        labels[PRIVATE] = "true"
     if found.sni:
-        labels["sni"] = ",".join(found.sni)
+        labels[SNI] = ",".join(found.sni)
     if found.weight != DEFAULT_WEIGHT:
-        labels["weight"] = str(found.weight)
+        labels[WEIGHT] = str(found.weight)
     return labels
+
+
+def http_check(http: HttpCheck) -> str:
+    """Return a check by http as routers make it."""
+    return f"http {http.path} {','.join(map(str, http.status))}"
 
 
 def _router_check(entry: ServiceSettings, port: int) -> str:
@@ -124,7 +143,7 @@ def _router_check(entry: ServiceSettings, port: int) -> str:
     http = entry.check.http if entry.check else None
     if http is None or _inside(entry, http.port) != port:
         return "tcp"
-    return f"http {http.path} {','.join(map(str, http.status))}"
+    return http_check(http)
 
 
 def _inside(entry: ServiceSettings, port: int) -> int:

@@ -14,7 +14,8 @@ from pydantic import model_validator
 from argosy.errors import ConfigError, nearest
 from argosy.gce_settings import GceSettings
 from argosy.order import start_order
-from argosy.scheduled_settings import ScheduledSettings, SwarmSettings, check_name, check_references
+from argosy.scheduled_rules import check_name, check_references
+from argosy.scheduled_settings import ScheduledSettings, SwarmSettings
 from argosy.sections import (
     BuildSettings,
     DiscoverySettings,

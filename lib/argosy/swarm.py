@@ -243,9 +243,17 @@ class Swarm:
     # Tasks
 
     def tasks(self, service_id: str = "", *, node_id: str = "") -> list[Task]:
-        """Return the tasks, also ended ones that Swarm still keeps: of a service, of a node, of all."""
+        """Return the tasks of a service (even a removed one), of a node, or all; ended ones too while they are kept."""
         wanted = _filters(service=[service_id] if service_id else [], node=[node_id] if node_id else [])
-        return [parse_task(it) for it in self.engine.get("/tasks", wanted) or ()]
+        try:
+            found = self.engine.get("/tasks", wanted)
+        except EngineRefused as error:
+            # It knows the service, or the node, no more; tasks of it may be there for a while yet.
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            found = self.engine.get("/tasks")
+        tasks = [parse_task(it) for it in found or ()]
+        return [it for it in tasks if service_id in ("", it.service_id) and node_id in ("", it.node_id)]
 
     def logs(
         self, service_id: str, *, follow: bool = False, tail: int | None = None, since: int = 0

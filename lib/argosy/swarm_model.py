@@ -88,7 +88,7 @@ class SwarmService:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
-    """A port of a task on its machine. `mode`: host or ingress."""
+    """A port of a task on its machine. `mode`: host or ingress. Told twice where IPv6 is on; here it is once."""
 
     protocol: str
     target: int
@@ -212,15 +212,16 @@ def parse_task(document: Mapping[str, Any]) -> Task:
         image=container.get("Image") or "",
         updated=status.get("Timestamp") or document.get("UpdatedAt") or "",
         created=document.get("CreatedAt") or "",
-        ports=tuple(
-            PublishedPort(
-                it.get("Protocol") or "tcp",
-                it.get("TargetPort") or 0,
-                it.get("PublishedPort") or 0,
-                it.get("PublishMode") or "ingress",
-            )
-            for it in ports
-        ),
+        ports=tuple(dict.fromkeys(_port(it) for it in ports)),
+    )
+
+
+def _port(document: Mapping[str, Any]) -> PublishedPort:
+    return PublishedPort(
+        protocol=document.get("Protocol") or "tcp",
+        target=document.get("TargetPort") or 0,
+        published=document.get("PublishedPort") or 0,
+        mode=document.get("PublishMode") or "ingress",
     )
 
 

@@ -136,3 +136,8 @@ def test_without_discovery_or_swarm_a_service_that_needs_them_is_refused() -> No
     off = {"enabled": False}
     assert refused({"web": {"image": "web", "discovery": FOUND}}, discovery=off).startswith("scheduled.web.discovery: ")
     assert refused({"web": {"image": "web"}}, swarm=off).startswith("scheduled: ")
+
+
+def test_a_conflict_that_the_other_says_keeps_to_one_instance_on_each_machine_too() -> None:
+    found = {"web": {"image": "web", "max_per_machine": 2}, "db": {"image": "web", "conflicts": ["web"]}}
+    assert refused(found).startswith("scheduled.web.max_per_machine: a conflict (with db)")

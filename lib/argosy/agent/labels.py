@@ -19,6 +19,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from argosy.container_labels import (
+    CHECK,
+    COMMAND,
+    HOST_PORT,
+    PORT,
+    PRIVATE,
+    SCHEME,
+    SECONDS,
+    SERVICE,
+    SNI,
+    WEIGHT,
+)
 from argosy.schema import (
     Check,
     Problem,
@@ -32,17 +44,6 @@ from argosy.schema import (
 )
 
 T = TypeVar("T")
-
-SERVICE = "argosy.service"
-SCHEME = "argosy.scheme"
-PORT = "argosy.port"
-HOST_PORT = "argosy.host_port"
-PRIVATE = "argosy.private"
-SNI = "argosy.sni"
-WEIGHT = "argosy.weight"
-CHECK = "argosy.check"
-COMMAND = "argosy.check.command"
-SECONDS = "argosy.check.seconds"
 
 ATTRIBUTES = {"scheme": SCHEME, "host_port": HOST_PORT, "private": PRIVATE, "sni": SNI, "check": CHECK}
 """The service's own keys, and the label of each."""

@@ -23,12 +23,12 @@ from argosy.agent.forwards import Forwards
 from argosy.agent.holdings import Holdings, Seen, seen
 from argosy.agent.instances import Instances
 from argosy.agent.journal import Trouble, log
-from argosy.agent.labels import SERVICE
 from argosy.agent.leavers import read_left, write_left
 from argosy.agent.news import EngineLost, Happened, Inspected, Listed
 from argosy.agent.registrations import Wanted, plan
 from argosy.agent.roster import Member, Roster
 from argosy.agent.verdicts import Probe, Verdict
+from argosy.container_labels import SERVICE
 from argosy.errors import EtcdError
 from argosy.etcd.values import Compare, Delete, Entry, Put, TransactionResult
 from argosy.schema import Problem, service_key

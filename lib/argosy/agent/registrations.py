@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from argosy.agent.inspection import Container
-from argosy.agent.labels import ATTRIBUTES, PORT, Declaration
+from argosy.agent.labels import ATTRIBUTES, Declaration
+from argosy.container_labels import PORT
 from argosy.etcd.values import Delete, Put
 from argosy.model import Endpoint
 from argosy.schema import KeyValue, drain_key, instance_key, service_key, weight_key

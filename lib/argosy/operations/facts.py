@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from argosy.agent.inspection import parse_container
-from argosy.agent.labels import SERVICE, parse_labels
+from argosy.agent.labels import parse_labels
 from argosy.agent.registrations import instance_id, place_of
 from argosy.config import Settings
+from argosy.container_labels import SERVICE
 from argosy.fanout import Outcome
 from argosy.host import Host, Hosts
 from argosy.machine_facts import Labelled, MachineFacts, parse_facts
