@@ -4,8 +4,8 @@ In this order, as systemd does it: prefixes of the program, quoting, specifiers,
 
 - Prefixes `-` (a failure is none), `@` (the next word is argv[0]), `:` (no variables), `+`, `!`, `!!` (privileges).
 - A lone `;` begins another command, `\;` is a word.
-- `${NAME}` is replaced wherever it stands, `$NAME` where it is a whole word: by the words of its value, or none. `$$` is
-  a dollar sign. The program itself is never replaced.
+- `${NAME}` is replaced wherever it stands, `$NAME` where it is a whole word: by the words of its value, or none. `$$`
+  is a dollar sign. The program itself is never replaced.
 
 Sources: COMMAND LINES in https://www.freedesktop.org/software/systemd/man/252/systemd.service.html; config_parse_exec()
 and replace_env_argv() in https://github.com/systemd/systemd/tree/v252/src (core/load-fragment.c, basic/env-util.c).
@@ -30,7 +30,7 @@ _PROGRAM = re.compile("/[^\x01-\x1f\x7f\\\\\"']*|[^/\x01-\x1f\x7f\\\\\"']+")
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`text`: with symbols (argosy.fleet.symbols) for what only a machine knows; `line`: where it stands in the file."""
+    """`text`: with symbols (argosy.fleet.symbols) for what only a machine knows; `line`: of the file."""
 
     text: str
     line: int
@@ -81,9 +81,7 @@ def _commands(entry: Assignment, name: UnitName, environment: Environment) -> It
         if ":" in prefixes:
             words += arguments
         else:
-            words += [
-                Word(text, word.line) for word in arguments for text in environment.substituted(word.text)
-            ]
+            words += [Word(text, word.line) for word in arguments for text in environment.substituted(word.text)]
         if "@" in prefixes:
             if len(arguments) == 0:
                 raise BadWord(begin, f"{program!r} has no argv[0] after it")

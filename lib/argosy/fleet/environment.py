@@ -24,8 +24,8 @@ _BY_SYSTEMD = ("HOME", "HOSTNAME", "INVOCATION_ID", "LOGNAME", "MACHINE_ID", "MA
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`values`: what Environment= says. `files`: the EnvironmentFile= lines. They stand on the machine, so when there are
-    any, or a script reads one itself (`more_there`), a variable that `values` lacks becomes a symbol."""
+    """`values`: what Environment= says. `files`: the EnvironmentFile= lines. Those stand on the machine, so when there
+    are any, or a script reads one itself (`more_there`), a variable that `values` lacks becomes a symbol."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Assignment, ...] = ()

@@ -1,7 +1,7 @@
 r"""The simple commands of a `/bin/sh -c` line: enough of the POSIX shell to know what it would run. Pure.
 
-Words are quoted and variables replaced as the shell does it; a `$(...)` or `...` stays as a symbol, since only the machine
-can run it. Lists (`;`, `&&`, `||`, pipes) are taken apart. Loops, conditions and functions are not run: their commands
+Words are quoted and variables replaced as the shell does it; a `$(...)` stays as a symbol, since only the machine can
+run it. Lists (`;`, `&&`, `||`, pipes) are taken apart. Loops, conditions and functions are not run: their commands
 are listed, and `compound` says so. Nothing is raised for any text.
 Source: https://pubs.opengroup.org/onlinepubs/9699919799/utilities/V3_chap02.html
 """
@@ -15,10 +15,32 @@ from dataclasses import dataclass
 from argosy.fleet.environment import Environment
 from argosy.fleet.symbols import NUL, symbol
 
-_OPERATORS = ("<<-", "&&", "||", ";;", ">>", "<<", ">&", "<&", ">|", "<>", "&>", ";", "&", "|", "(", ")", "<", ">", "\n")
+_OPERATORS = (
+    "<<-",
+    "&&",
+    "||",
+    ";;",
+    ">>",
+    "<<",
+    ">&",
+    "<&",
+    ">|",
+    "<>",
+    "&>",
+    ";",
+    "&",
+    "|",
+    "(",
+    ")",
+    "<",
+    ">",
+    "\n",
+)
 _REDIRECTIONS = {"<<-", ">>", "<<", ">&", "<&", ">|", "<>", "&>", "<", ">"}
 _RESERVED = {"!", "{", "}", "case", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "then"}
 _RESERVED |= {"select", "time", "until", "while", "[["}
+_HEADERS = ("case", "for", "function", "select")
+"""What stands after these, up to the next operator, is no command."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
@@ -36,7 +58,10 @@ class SimpleCommand:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`compound`: it holds a loop, a condition, a group or a subshell. `broken`: why it can't be read; empty if it can."""
+    """`compound`: it holds a loop, a condition, a pipe, a group, a subshell or something in the background.
+
+    `broken`: why it can't be read; empty if it can.
+    """
 
     commands: tuple[SimpleCommand, ...]
     compound: bool = False
@@ -127,7 +152,7 @@ class _Reader:
         return found
 
     def _expansion(self) -> tuple[str, bool]:
-        """Return what `$...` or a command substitution at `position` becomes, and whether that is a variable's value."""
+        """Return what a `$` or a backtick at `position` begins, and whether that is a variable's value."""
         begin = self.position
         if self.text[begin] == "`":
             self.position = _find(self.text, "`", begin + 1, self) + 1
@@ -178,9 +203,9 @@ def parse_script(text: str, environment: Environment) -> Script:
     compound = False
     words: list[_Token] = []
     before = ""
-    silenced = skip = False
+    silenced = skip = header = False
     for token in reader.tokens():
-        if skip and not token.operator:
+        if (skip or header) and not token.operator:
             skip = False
         elif token.operator and token.text in _REDIRECTIONS:
             if token.text.startswith("<<"):
@@ -189,13 +214,14 @@ def parse_script(text: str, environment: Environment) -> Script:
                 del words[-1]
             silenced = skip = True
         elif token.operator:
-            compound |= token.text in ("(", ")", ";;", "&")
+            compound |= token.text in ("(", ")", ";;", "&", "|")
             if words:
                 found.append(_command(words, before, silenced, reader))
             before = token.text
-            words, silenced, skip = [], False, False
+            words, silenced, skip, header = [], False, False, False
         elif not words and not token.quoted and token.text in _RESERVED:
             compound = True
+            header = token.text in _HEADERS
         else:
             words.append(token)
     if words:

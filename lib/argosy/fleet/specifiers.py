@@ -20,8 +20,8 @@ SYSTEM = {
     "E": "/etc",
     "L": "/var/log",
     "S": "/var/lib",
-    "T": "/tmp",
-    "V": "/var/tmp",
+    "T": "/tmp",  # noqa: S108 (named, not written to)
+    "V": "/var/tmp",  # noqa: S108
     "g": "root",
     "G": "0",
     "h": "/root",

@@ -55,4 +55,6 @@ class UnitName:
 def unescape(text: str) -> str:
     r"""Return `text` with the escaping of unit names undone: `-` is a slash, `\xNN` a byte. Bad bytes become U+FFFD."""
     raw = text.replace("-", "/").encode("utf-8", "surrogateescape")
-    return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), raw).decode("utf-8", "replace").replace("\0", "\ufffd")
+    return (
+        _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), raw).decode("utf-8", "replace").replace("\0", "\ufffd")
+    )

@@ -1,9 +1,11 @@
 r"""systemd's quoting: the words of a value. Pure.
 
 Words are divided by white space. Single and double quotes, anywhere in a word, keep white space in it and are removed;
-a backslash begins a C-style escape, within quotes and without. Sources: QUOTING in https://www.freedesktop.org/software/systemd/man/252/systemd.syntax.html, and where that
-is silent extract_first_word() and cunescape_one() in
-https://github.com/systemd/systemd/tree/v252/src/basic (extract-word.c, escape.c).
+a backslash begins a C-style escape, within quotes and without.
+
+Sources: QUOTING in https://www.freedesktop.org/software/systemd/man/252/systemd.syntax.html, and where that is silent
+extract_first_word() and cunescape_one() in https://github.com/systemd/systemd/tree/v252/src/basic (extract-word.c,
+escape.c).
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ _OCTAL = set("01234567")
 
 class Escapes(Enum):
     """What a backslash means. Before something that makes no escape it stays in a command line (`LENIENT`), and ends a
-    list of assignments there (`STRICT`). In the value of a variable it stands for the character after it (`NONE`), and a
-    quote that is never closed ends with the text."""
+    list of assignments there (`STRICT`). In the value of a variable it stands for the character after it, and a quote
+    that is never closed ends with the text (`NONE`)."""
 
     LENIENT = "lenient"
     STRICT = "strict"
@@ -141,4 +143,9 @@ def _number(text: str, position: int) -> tuple[bytes | None, int]:
 
 
 def _is_character(value: int) -> bool:
-    return value <= 0x10FFFF and not 0xD800 <= value < 0xE000 and not 0xFDD0 <= value <= 0xFDEF and value & 0xFFFE != 0xFFFE
+    return (
+        value <= 0x10FFFF
+        and not 0xD800 <= value < 0xE000
+        and not 0xFDD0 <= value <= 0xFDEF
+        and value & 0xFFFE != 0xFFFE
+    )
