@@ -38,6 +38,7 @@ def parse_published(option: Option) -> list[Port]:
     address = address.removeprefix("[").removesuffix("]")
     if address and not symbols(address):
         ipaddress.ip_address(address)
+    outside = "" if outside == "0" else outside
     inner = parse_range(inside)
     outer = (
         [outside] * len(inner) if symbols(outside) else [str(port) for port in parse_range(outside)] if outside else []

@@ -12,16 +12,27 @@ from collections.abc import Callable
 from argosy.fleet.docker_command import Container, Option
 from argosy.fleet.docker_options import HARMLESS, NOTED, REFUSED
 from argosy.fleet.docker_ports import parse_exposed, parse_published
-from argosy.fleet.draft import Draft, Link
+from argosy.fleet.draft import Draft, Link, Published
 from argosy.fleet.environment import Environment
 from argosy.fleet.literals import literal
-from argosy.fleet.quantities import parse_go_duration, parse_megabytes
+from argosy.fleet.quantities import parse_go_duration, parse_megabytes, tidy
 from argosy.fleet.remarks import Findings
 from argosy.fleet.symbols import shown, symbols
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TAGGED = re.compile(r"[^/]*(/[^/]+)*/?[^/:@]+(:[^/:@]+|@.+)")
-_LIBRARY = "latest"
+_EVERYWHERE = (
+    "/",
+    "/dev",
+    "/etc",
+    "/etc/localtime",
+    "/proc",
+    "/run",
+    "/run/docker.sock",
+    "/sys",
+    "/var/run/docker.sock",
+)
+"""What every machine has, and has a use only where it is."""
+_STAYS = "what is in it stays when the instance moves, unless a constraint (machine=NAME) keeps it there"
 _BRIDGE = ("", "bridge", "default")
 
 
@@ -48,23 +59,21 @@ class _Translation:
 def translate_container(container: Container, environment: Environment, findings: Findings) -> Draft:
     """Return what `docker run` says as a draft. Notes and refusals go to `findings`, each with its option's line."""
     work = _Translation(container, environment, findings)
-    dropped: list[str] = []
     for option in container.options:
-        if option.name in _TRANSLATED:
+        if option.name in TRANSLATED:
             try:
-                _TRANSLATED[option.name](work, option)
+                TRANSLATED[option.name](work, option)
             except ValueError as error:
                 work.refuse(option, str(error))
         elif option.value == "false":
             continue
         elif option.name in HARMLESS:
-            dropped += [] if f"--{option.name}" in dropped else [f"--{option.name}"]
+            work.draft.dropped.append(f"--{option.name}")
         elif option.name in NOTED:
             work.note(option, NOTED[option.name])
         else:
             work.refuse(option, REFUSED[option.name])
-    if dropped:
-        findings.note(container.line, f"{', '.join(dropped)} dropped: Swarm names, starts and removes containers")
+    _publish_exposed(work)
     _quota(work)
     _image(work)
     return work.draft
@@ -102,7 +111,14 @@ def _publish(work: _Translation, option: Option) -> None:
 
 def _publish_all(work: _Translation, option: Option) -> None:
     if option.on:
-        work.note(option, "Docker chooses a port of the machine for the port of discovery, and for no other")
+        work.draft.publish_all = option.line
+
+
+def _publish_exposed(work: _Translation) -> None:
+    """Publish what `--expose` names for `--publish-all`. The ports of the image are not known here."""
+    draft = work.draft
+    if draft.publish_all:
+        draft.published += [Published("", port, "tcp", draft.publish_all) for port in draft.exposed]
 
 
 def _expose(work: _Translation, option: Option) -> None:
@@ -170,11 +186,13 @@ def _add_volume(work: _Translation, option: Option, source: str, target: str, re
         raise ValueError(f"{source}:{target} does not lead from a volume's name, or an absolute folder, to one")
     volumes = work.draft.settings.setdefault("volumes", [])
     volumes.append({"source": source, "target": target} | ({"read_only": True} if read_only else {}))
-    if not read_only:
-        work.findings.note(
-            option.line,
-            f"{source} stays on its machine when the instance moves: constraints keep it there (machine=NAME)",
-        )
+    if not source.startswith("/"):
+        where = f"{source} is a volume of each machine of its own"
+    elif source not in _EVERYWHERE:
+        where = f"{source} has to be there on the machine: Swarm makes no folder"
+    else:
+        return
+    work.findings.note(option.line, where if read_only else f"{where}; {_STAYS}")
 
 
 def _link(work: _Translation, option: Option) -> None:
@@ -268,10 +286,10 @@ def _health_command(work: _Translation, option: Option) -> None:
 def _health_timeout(work: _Translation, option: Option) -> None:
     seconds = parse_go_duration(shown(option.value))
     if seconds > 0 and any(it.name == "health-cmd" for it in work.container.options):
-        work.draft.set("check.timeout_seconds", seconds)
+        work.draft.set("check.timeout_seconds", tidy(seconds))
 
 
-_TRANSLATED: dict[str, Callable[[_Translation, Option], None]] = {
+TRANSLATED: dict[str, Callable[[_Translation, Option], None]] = {
     "cpu-period": _cpu_time,
     "cpu-quota": _cpu_time,
     "cpus": _cpus,

@@ -29,14 +29,18 @@ class Link:
 class Draft:
     """A definition in the making. `settings`: keys of ScheduledSettings, with dots for those of a section.
 
-    `container`: the name that the unit gives it; `exposed`: ports that it names without publishing them.
+    `container`: the name that the unit gives it. `exposed`: ports that it names without publishing them;
+    `publish_all`: the line that publishes them after all, with those of the image, or 0. `dropped`: options that are
+    Swarm's own business.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     container: str = ""
     published: list[Published] = field(default_factory=list)
     exposed: list[int] = field(default_factory=list)
+    publish_all: int = 0
     links: list[Link] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
     def set(self, path: str, value: Any) -> None:
         self.settings[path] = value

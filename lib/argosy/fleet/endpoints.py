@@ -11,6 +11,7 @@ from argosy.fleet.registration import Registration
 from argosy.fleet.remarks import Findings
 from argosy.fleet.symbols import shown
 
+_DIGITS = re.compile(r"\d{1,5}", re.ASCII)
 SCHEMES = ("http", "https", "http-and-https", "tcp")
 
 
@@ -46,8 +47,9 @@ def _port(draft: Draft, registration: Registration, about: Findings) -> int | No
         if text and published.outside == text:
             return published.inside
     inner = {it.inside for it in tcp} | set(draft.exposed)
-    if text.isdecimal() and 0 < int(text) < 65536 and (int(text) in inner or not inner):
-        return int(text)
+    number = int(text) if _DIGITS.fullmatch(text) else 0
+    if 0 < number < 65536 and (number in inner or not inner):
+        return number
     if len(inner) == 1:
         only = inner.pop()
         about.note(registration.line, f"registered is the container's port {only}, the only one that it publishes")
@@ -69,7 +71,7 @@ def _attributes(draft: Draft, registration: Registration, about: Findings) -> No
     else:
         about.note(registration.line, "no scheme is written, so it is registered and not routed: say discovery.scheme")
     if "host_port" in given:
-        if re.fullmatch(r"\d{1,5}", given["host_port"], re.ASCII) and 0 < int(given["host_port"]) < 65536:
+        if _DIGITS.fullmatch(given["host_port"]) and 0 < int(given["host_port"]) < 65536:
             draft.set("discovery.host_port", int(given["host_port"]))
         else:
             about.refuse(registration.line, f"host_port {given['host_port']!r} is no port")
@@ -89,6 +91,8 @@ def _unregistered(draft: Draft, router: RouterPorts, findings: Findings) -> None
     at_router = next((it for it in tcp if it.outside == str(router.http)), None)
     chosen = at_router or next((it for it in tcp if not it.outside.isdecimal()), None)
     if chosen is None:
+        if draft.publish_all:
+            findings.note(draft.publish_all, "--publish-all dropped: say which port of the image, by discovery.port")
         return
     draft.set("discovery.port", chosen.inside)
     if chosen is at_router:
@@ -100,7 +104,7 @@ def _unregistered(draft: Draft, router: RouterPorts, findings: Findings) -> None
     else:
         findings.note(
             chosen.line,
-            f"Docker chooses the machine's port for {chosen.inside}, and discovery finds it: say its scheme to route it",
+            f"Docker chooses the machine's port for {chosen.inside}, and discovery finds it: its scheme routes it",
         )
 
 
@@ -110,7 +114,7 @@ def _ports(draft: Draft, router: RouterPorts, findings: Findings) -> None:
     fixed: list[str] = []
     for published in draft.published:
         if published.protocol == "tcp" and published.inside == registered:
-            _released(published, router, findings)
+            _released(draft, published, router, findings)
         elif not published.outside.isdecimal():
             findings.note(
                 published.line,
@@ -132,8 +136,9 @@ def _ports(draft: Draft, router: RouterPorts, findings: Findings) -> None:
         )
 
 
-def _released(published: Published, router: RouterPorts, findings: Findings) -> None:
-    if published.outside.isdecimal() and int(published.outside) != router.http:
+def _released(draft: Draft, published: Published, router: RouterPorts, findings: Findings) -> None:
+    kept = (router.http, draft.settings.get("discovery.host_port"))
+    if published.outside.isdecimal() and int(published.outside) not in kept:
         findings.note(
             published.line,
             f"port {published.outside} of the machine is not fixed any more, since discovery finds it: host_port keeps "

@@ -92,9 +92,6 @@ def _read(read: ReadUnit, known: Known) -> _Unit:
             read.findings.refuse(
                 action.line, f"{action.key}: {words[:60]!r} does what no definition says: bring it into the image"
             )
-        if read.dropped:
-            commands = ", ".join(f"docker {name}" for name in sorted(read.dropped))
-            read.findings.note(min(read.dropped.values()), f"{commands} dropped: Swarm pulls, names, stops and removes")
     return unit
 
 
@@ -150,6 +147,10 @@ def _translated(unit: _Unit, taken: dict[str, str], known: Known) -> Translated:
     translate_lifecycle(read, draft)
     _instances(read, unit.options, draft)
     translate_endpoints(draft, registration, known.router, read.findings, by.read.findings)
+    dropped = dict.fromkeys([*draft.dropped, *(f"docker {name}" for name in sorted(read.dropped))])
+    if dropped and read.container:
+        line = min([read.container.line, *read.dropped.values()])
+        read.findings.note(line, f"{', '.join(dropped)} dropped: Swarm pulls, names, stops and removes by itself")
     return Translated(unit.name, read, unit.options, draft, [it.read for it in unit.sidekicks])
 
 

@@ -10,7 +10,7 @@ import math
 from argosy.fleet.docker_run import parse_signal
 from argosy.fleet.draft import Draft
 from argosy.fleet.options import SECTION as FLEET_SECTION
-from argosy.fleet.quantities import parse_time_span
+from argosy.fleet.quantities import parse_time_span, tidy
 from argosy.fleet.reading import ReadUnit
 from argosy.fleet.remarks import Findings
 from argosy.fleet.symbols import shown
@@ -100,7 +100,7 @@ def _restart(unit: UnitFile, draft: Draft, findings: Findings) -> None:
     if delay and seconds is not None:
         if seconds > LONGEST_DELAY:
             findings.note(delay.line, f"RestartSec={delay.value}: Swarm waits for {LONGEST_DELAY} seconds at most")
-        draft.set("restart.delay_seconds", _tidy(min(seconds, LONGEST_DELAY)))
+        draft.set("restart.delay_seconds", tidy(min(seconds, LONGEST_DELAY)))
 
 
 def _limits(unit: UnitFile, draft: Draft, findings: Findings) -> None:
@@ -119,7 +119,7 @@ def _limits(unit: UnitFile, draft: Draft, findings: Findings) -> None:
         return
     if seconds > 0 and math.isfinite(seconds) and int(burst):
         draft.set("restart.attempts", int(burst))
-        draft.set("restart.window_seconds", _tidy(seconds))
+        draft.set("restart.window_seconds", tidy(seconds))
 
 
 def _stop(read: ReadUnit, draft: Draft) -> None:
@@ -156,7 +156,3 @@ def _seconds(entry: Assignment | None, findings: Findings) -> float | None:
     except ValueError as error:
         findings.note(entry.line, f"{entry.key}= dropped: {error}")
         return None
-
-
-def _tidy(seconds: float) -> float:
-    return int(seconds) if seconds == int(seconds) else round(seconds, 3)

@@ -65,3 +65,8 @@ def parse_time_span(text: str) -> float:
     if position == 0 or seconds > _LONGEST:
         raise ValueError(f"{text!r} is no time, such as 90 or 1min 30s")
     return seconds
+
+
+def tidy(seconds: float) -> float:
+    """Return seconds as a person writes them: whole ones without a point."""
+    return int(seconds) if seconds == int(seconds) else round(seconds, 3)

@@ -28,6 +28,10 @@ DOCKER_NO_WORK = frozenset(_DOCKER_NO_WORK.split())
 """What is done to a container that Swarm makes anew, or only looks."""
 FOLLOWS = ("attach", "logs", "start", "wait")
 """As ExecStart these stay with a container that ExecStartPre made."""
+_WRAPPER_SHORT = {"c": "cgroups", "e": "env", "l": "logs", "n": "notify", "p": "pid-file"}
+_WRAPPER_FLAGS = frozenset(("env", "logs", "notify"))
+_WRAPPER_VALUED = frozenset(("cgroups", "pid-file"))
+"""Of systemd-docker: https://github.com/ibuildthecloud/systemd-docker"""
 _STOP_SHORT = {"t": "time", "s": "signal", "f": "force", "l": "link", "v": "volumes", "a": "attach", "i": "interactive"}
 _STOP_VALUED = frozenset(("time", "timeout", "signal"))
 _STOP_FLAGS = frozenset(("force", "link", "volumes", "attach", "interactive", "follow"))
@@ -101,7 +105,7 @@ def _take(read: ReadUnit, action: Action, made: dict[str, Container], followed: 
 def _docker(read: ReadUnit, action: Action, made: dict[str, Container], followed: list[Word]) -> None:
     words = list(action.arguments)
     if action.program == "systemd-docker":
-        words = [it for it in words if not re.match(r"--?(cgroups|logs|notify|env|pid-file|socket)\b", it.text)]
+        words = split_options(words, _WRAPPER_SHORT, _WRAPPER_FLAGS, _WRAPPER_VALUED)[1]
     subcommand, rest = docker_words(words)
     if subcommand in ("run", "create"):
         _container(read, action, parse_container(rest, action.line), made)

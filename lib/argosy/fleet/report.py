@@ -39,10 +39,10 @@ def render_services(imported: Imported) -> str:
 
 
 def rows(imported: Imported) -> list[list[str]]:
-    """Return the rows of the table: a line for each file, and for each further remark."""
+    """Return the rows of the table: a line for each file, and for each further remark. Of what is refused no notes."""
     found: list[list[str]] = []
     for outcome in imported.outcomes:
-        remarks: list[Remark | None] = [*outcome.refusals, *outcome.notes]
+        remarks: list[Remark | None] = list(outcome.refusals or outcome.notes)
         remarks = remarks or [None]
         for index, remark in enumerate(remarks):
             head = ["", ""] if index else [printable(outcome.path), shown_outcome(outcome)]

@@ -64,7 +64,7 @@ def next_word(text: str, position: int, escapes: Escapes = Escapes.LENIENT) -> t
     Raises BadWord for a quote that is not closed, and for escapes that are no UTF-8 together.
     """
     begin = skip_white_space(text, position)
-    if begin == len(text):
+    if begin >= len(text):
         return None
     found = bytearray()
     quote = ""
