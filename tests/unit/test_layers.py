@@ -78,6 +78,7 @@ LAYERS: list[set[str]] = [
         "scheduling",
         "scheduled_report",
         "swarm_model",
+        "fleet",
     },
     {"atomic", "console"},
     {"rollout_view"},

@@ -34,7 +34,7 @@ def render_services(imported: Imported) -> str:
             lines.append(f"  # {printable(outcome.path)}")
             lines += [f"  #   {_where(note)}{printable(note.reason)}" for note in outcome.notes]
         text = yaml.dump({name: dict(definition)}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
-        lines += [f"  {line}" if line else "" for line in text.splitlines()]
+        lines += [f"  {line}" if line else "" for line in text.removesuffix("\n").split("\n")]
     return "\n".join(lines) + "\n"
 
 
