@@ -11,12 +11,30 @@ from argosy.defaults import DEFAULTS
 
 def root_collection() -> Collection:
     """Return the namespaces and their default configuration, ready to be mounted in any tasks.py."""
-    from argosy.tasks import build, cluster, discovery, fleet, gce, local, membership, registry, rollouts, secrets
+    from argosy.tasks import (
+        build,
+        cluster,
+        discovery,
+        fleet,
+        gce,
+        local,
+        membership,
+        registry,
+        rollouts,
+        secrets,
+        service,
+    )
 
     namespace = Collection(
-        build, registry, _with_tasks_of(cluster, membership, rollouts), secrets, discovery, local, gce
+        build,
+        registry,
+        _with_tasks_of(cluster, membership, rollouts),
+        secrets,
+        discovery,
+        _with_tasks_of(service, fleet),
+        local,
+        gce,
     )
-    namespace.add_collection(Collection.from_module(fleet, name="service"))
     namespace.configure(DEFAULTS)
     return namespace
 

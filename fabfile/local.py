@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from argosy.tasking import settings_of, task
+from argosy.tasks import upgrades
+from argosy.tasks.upgrades import AS_JSON, CLUSTER, DRY_RUN
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -12,13 +14,7 @@ if TYPE_CHECKING:
     from argosy.config import Settings
     from argosy.operations.rollout.running import Flags
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
-AS_EVENTS = "print JSON: each event on a line as it comes, or the plan"
 RELEASE = "the version to go to, any that the registry has; then nothing is built"
-ROLLBACK = "put the machines of a stopped rollout back; with a new one, put all back as soon as a machine fails"
-YES = "don't ask on a terminal"
 
 
 @task(
@@ -145,17 +141,7 @@ def remove_machine(
         console.say(line)
 
 
-@task(
-    help={
-        "machine": "its name or address",
-        "release": RELEASE,
-        "rollback": ROLLBACK,
-        "yes": YES,
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_EVENTS,
-    }
-)
+@task(help={**upgrades.SINGLE, "release": RELEASE})
 def upgrade_machine(
     c: Context,
     machine: str,
@@ -172,25 +158,11 @@ def upgrade_machine(
         inv local.upgrade-machine air-02
         inv local.upgrade-machine air-02 --release 0.1.3 --dry-run
     """
-    from argosy.operations.rollout.running import Flags
-
-    flags = Flags(release=release, batch="1", rollback=rollback)
+    flags = upgrades.single(release, rollback)
     _upgrade(settings_of(c, cluster), flags, f"local.upgrade-machine {machine}", yes, dry_run, json, machine=machine)
 
 
-@task(
-    help={
-        "release": RELEASE,
-        "batch": "machines at once: a number, or a share such as 25% (rollout.batch)",
-        "canary": "begin with a single machine",
-        "soak": "seconds that upgraded machines are watched before the next batch (rollout.soak_seconds)",
-        "rollback": ROLLBACK,
-        "yes": YES,
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_EVENTS,
-    }
-)
+@task(help={**upgrades.ROLLING, "release": RELEASE})
 def rolling_upgrade(
     c: Context,
     release: str = "",
@@ -213,32 +185,21 @@ def rolling_upgrade(
         inv local.rolling-upgrade --canary --soak 60 --rollback
         inv local.rolling-upgrade --dry-run
     """
-    from argosy.operations.rollout.running import Flags
-
-    flags = Flags(release, batch, canary, None if soak < 0 else soak, rollback)
+    flags = upgrades.rolling(release, batch, canary, soak, rollback)
     _upgrade(settings_of(c, cluster), flags, "local.rolling-upgrade", yes, dry_run, json)
 
 
 def _upgrade(
     settings: Settings, flags: Flags, task: str, yes: bool, dry_run: bool, json: bool, machine: str = ""
 ) -> None:
-    from argosy import console, rollout_view
+    from argosy import console
     from argosy.operations.local import upgrading as operation
 
     if dry_run:
-        with rollout_view.shown() as events:
-            steps = operation.plan(settings, flags, task, events, machine)
-        console.print_steps(steps, json)
+        upgrades.print_plan(lambda events: operation.plan(settings, flags, task, events, machine), json)
         return
     with operation.prepared(settings, flags, task, console.report, machine) as upgrade:
-        if console.will_ask(yes):
-            with rollout_view.shown() as events:
-                steps = upgrade.plan(events)
-            console.print_steps(steps)
-            if steps:
-                console.confirm("Go ahead?", yes)
-        with rollout_view.shown(json) as events:
-            upgrade.run(events)
+        upgrades.run(upgrade.plan, upgrade.run, yes=yes, json=json)
 
 
 @task(help={"cluster": CLUSTER, "json": AS_JSON})

@@ -146,7 +146,8 @@ def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False
     """Delete the versions that no release in use, and no rollback, needs; then free their space.
 
     Kept are the last five versions (build.keep_versions) of each image, the releases that machines run, what the kept
-    releases pin, and every etcd image. Our own registry is read-only for the seconds that it takes.
+    releases pin, what scheduled services run or would go back to, and every etcd image. Our own registry is read-only
+    for the seconds that it takes.
 
     Examples:
         inv registry.prune --dry-run
@@ -156,11 +157,13 @@ def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False
     from argosy.operations import registry
 
     settings = settings_of(c, cluster)
-    known = registry.releases_in_use(_sharing_registry(c, settings), in_use)
+    sharing = _sharing_registry(c, settings)
+    known = registry.releases_in_use(sharing, in_use)
+    running = registry.digests_in_use(sharing, console.report, in_use)
     if dry_run:
-        console.print_steps(registry.plan_prune(settings, known), json)
+        console.print_steps(registry.plan_prune(settings, known, running), json)
         return
-    gone = registry.prune(settings, console.report, known)
+    gone = registry.prune(settings, console.report, known, running)
     if json:
         console.print_json([{"image": item.name, "version": str(item.version)} for item in gone])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from argosy.tasking import settings_of, task
+from argosy.tasks import upgrades
+from argosy.tasks.upgrades import AS_JSON, CLUSTER, DRY_RUN
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -12,28 +14,13 @@ if TYPE_CHECKING:
     from argosy.config import Settings
     from argosy.operations.rollout.running import Flags
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
 EXISTING = "name or address of any machine of the cluster"
 RELEASE = (
     "the version to go to, any that the registry has; that of the rollout in progress, or the newest, when left out"
 )
-ROLLBACK = "put the machines of a stopped rollout back; with a new one, put all back as soon as a machine fails"
-YES = "don't ask on a terminal"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON: each event on a line as it comes, or the plan"
 
 
-@task(
-    help={
-        "machine": "its name or address",
-        "release": RELEASE,
-        "rollback": ROLLBACK,
-        "yes": YES,
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
-    }
-)
+@task(help={**upgrades.SINGLE, "release": RELEASE})
 def upgrade_machine(
     c: Context,
     machine: str,
@@ -52,25 +39,18 @@ def upgrade_machine(
         inv cluster.upgrade-machine air-02
         inv cluster.upgrade-machine 10.0.0.2 --release 0.1.3 --dry-run
     """
-    from argosy.operations.rollout.running import SINGLE, Flags
+    from argosy.operations.rollout.running import SINGLE
 
-    flags = Flags(release=release, batch="1", rollback=rollback)
+    flags = upgrades.single(release, rollback)
     _upgrade(settings_of(c, cluster), machine, flags, yes, dry_run, json, machine=machine, task=SINGLE)
 
 
 @task(
     help={
+        **upgrades.ROLLING,
         "existing": EXISTING,
         "release": RELEASE,
-        "batch": "machines at once: a number, or a share such as 25% (rollout.batch)",
-        "canary": "begin with a single machine",
-        "soak": "seconds that upgraded machines are watched before the next batch (rollout.soak_seconds)",
-        "rollback": ROLLBACK,
         "abort": "give up the rollout in progress and leave the machines as they are",
-        "yes": YES,
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
     }
 )
 def rolling_upgrade(
@@ -108,7 +88,7 @@ def rolling_upgrade(
         with rollout_view.shown(json) as events:
             running.abort(settings, existing, events)
         return
-    flags = running.Flags(release, batch, canary, None if soak < 0 else soak, rollback)
+    flags = upgrades.rolling(release, batch, canary, soak, rollback)
     _upgrade(settings, existing, flags, yes, dry_run, json)
 
 
@@ -122,23 +102,19 @@ def _upgrade(
     machine: str = "",
     task: str = "",
 ) -> None:
-    from argosy import console, rollout_view
     from argosy.operations.rollout import running
 
     wished = running.wish(settings, flags, machine)
-    if dry_run or console.will_ask(yes):
-        with rollout_view.shown() as events:
-            steps = running.plan(settings, existing, wished, events)
-        console.print_steps(steps, json)
-        if dry_run:
-            return
-        if steps:
-            console.confirm("Go ahead?", yes)
-    with rollout_view.shown(json) as events:
-        running.upgrade(settings, existing, wished, events, task or running.ROLLING)
+    upgrades.run(
+        lambda events: running.plan(settings, existing, wished, events),
+        lambda events: running.upgrade(settings, existing, wished, events, task or running.ROLLING),
+        yes=yes,
+        dry_run=dry_run,
+        json=json,
+    )
 
 
-@task(help={"cluster": CLUSTER, "json": "print JSON"})
+@task(help={"cluster": CLUSTER, "json": AS_JSON})
 def rollouts(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show the rollout in progress, machine by machine, and those that ended.
 
@@ -159,7 +135,7 @@ def rollouts(c: Context, cluster: str = "", json: bool = False) -> None:
         console.table(telling.MACHINE_COLUMNS, telling.machine_rows(present))
 
 
-@task(help={"cluster": CLUSTER, "json": "print JSON"})
+@task(help={"cluster": CLUSTER, "json": AS_JSON})
 def lock(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show who is changing the cluster: whoever holds its lock.
 
@@ -198,7 +174,7 @@ def unlock(c: Context, yes: bool = False, cluster: str = "", dry_run: bool = Fal
     console.say(f"broke the lock of {broken}" if broken else "nobody holds the lock any more")
 
 
-@task(help={"lines": "how many, the newest", "cluster": CLUSTER, "json": "print JSON"})
+@task(help={"lines": "how many, the newest", "cluster": CLUSTER, "json": AS_JSON})
 def history(c: Context, lines: int = 30, cluster: str = "", json: bool = False) -> None:
     """Show who changed what in the cluster, when, and how it ended.
 

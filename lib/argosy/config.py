@@ -26,7 +26,7 @@ from argosy.service_settings import (
     ServiceSettings,
     VolumeSettings,
 )
-from argosy.setting_types import FILE_NAME_PATTERN, NAME_PATTERN, Contradiction, Name
+from argosy.setting_types import FILE_NAME_PATTERN, NAME_PATTERN, Contradiction, Name, Section
 from argosy.settings import Settings
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "SshSettings",
     "VolumeSettings",
     "load",
+    "load_scheduled",
     "nearest",
 ]
 
@@ -74,6 +75,26 @@ def load(config: Mapping[str, Any] | InvokeConfig, cluster: str = "", root: Path
         return with_builtin_services(Settings.model_validate(with_builtin_images(document)))
     except ValidationError as error:
         raise _config_error(error, section, cluster) from None
+
+
+def load_scheduled(settings: Settings, document: object, file: str) -> dict[str, ScheduledSettings]:
+    """Return the scheduled services of a document of the shape `scheduled: {NAME: {...}}`, checked beside the settings.
+
+    Beside them stands what the configuration defines under `scheduled:`. Raises ConfigError, which names the `file`.
+    """
+    if not isinstance(document, Mapping) or set(document) != {"scheduled"}:
+        raise ConfigError("it must hold the one key scheduled:, with services by their names below it", file)
+    try:
+        found = _Document.model_validate(_plain(document)).scheduled
+    except ValidationError as error:
+        located = _config_error(error, {}, "", _Document)
+        raise ConfigError(str(located), file) from None
+    settings.check_scheduled({**settings.scheduled, **found}, f"{file}: scheduled")
+    return found
+
+
+class _Document(Section):
+    scheduled: dict[Name, ScheduledSettings]
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,14 +135,16 @@ def _choose_cluster(wanted: str, clusters: Mapping[str, Any]) -> str:
     raise ConfigError(f"which cluster? Give --cluster NAME or INVOKE_CLUSTER; known: {known}", "cluster")
 
 
-def _config_error(error: ValidationError, section: Mapping[str, Any], cluster: str) -> ConfigError:
+def _config_error(
+    error: ValidationError, section: Mapping[str, Any], cluster: str, root: type[BaseModel] = Settings
+) -> ConfigError:
     first = error.errors(include_url=False, include_input=False)[0]
     location = [str(part) for part in first["loc"] if part != "[key]"]
     path = ".".join(location)
     if _holds(section, location):
         path = f"clusters.{cluster}.{path}"
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"unknown key{nearest(location[-1], _known_keys(location[:-1]))}", path)
+        return ConfigError(f"unknown key{nearest(location[-1], _known_keys(location[:-1], root))}", path)
     message = str(first["msg"]).removeprefix("Value error, ")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Contradiction):
@@ -139,9 +162,9 @@ def _holds(section: Mapping[str, Any], location: list[str]) -> bool:
     return True
 
 
-def _known_keys(location: list[str]) -> dict[str, object]:
-    """Return the keys that the model takes at `location`."""
-    model: Any = Settings
+def _known_keys(location: list[str], root: type[BaseModel]) -> dict[str, object]:
+    """Return the keys that the model takes at `location` below `root`."""
+    model: Any = root
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _inner(model.model_fields[part].annotation)

@@ -52,7 +52,7 @@ class EngineApi:
         self.where = where
         self.timeout_seconds = timeout_seconds
         self._dial = dial
-        self._kept: _Connection | None = None
+        self._kept: Connection | None = None
         self._version = ""
         self._lock = threading.RLock()
 
@@ -67,6 +67,13 @@ class EngineApi:
             if self._kept:
                 self._kept.close()
             self._kept = None
+
+    def taken(self) -> Connection:
+        """Give away the connection that was kept; whoever takes it closes it."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        assert kept is not None, "nothing was read yet"
+        return kept
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """Return what GET answers. Asks once more when the connection turns out to be dead."""
@@ -112,7 +119,7 @@ class EngineApi:
 
     def _ask(
         self,
-        connection: _Connection,
+        connection: Connection,
         method: str,
         path: str,
         query: Query | None = None,
@@ -128,7 +135,7 @@ class EngineApi:
 
     def _send(
         self,
-        connection: _Connection,
+        connection: Connection,
         method: str,
         path: str,
         query: Query | None,
@@ -144,7 +151,7 @@ class EngineApi:
             raise EngineRefused(f"{self.where}: {method} {path}: {_reason(answer)}", answer.status)
         return answer
 
-    def _speaks(self, connection: _Connection) -> str:
+    def _speaks(self, connection: Connection) -> str:
         """Return the version of the API to ask in."""
         if not self._version:
             with contextlib.closing(_exchange(connection, "GET", "/version", None, {})) as answer:
@@ -154,16 +161,16 @@ class EngineApi:
             self._version = max(API_VERSION, oldest, key=_numbers)
         return self._version
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         try:
             stream = self._dial()
         except OSError as error:
             raise EngineError(f"{self.where}: no Docker engine answers: {error.strerror or error}; start it") from None
         stream.settimeout(self.timeout_seconds)
-        return _Connection(stream)
+        return Connection(stream)
 
     @contextlib.contextmanager
-    def _told(self, method: str, path: str, connection: _Connection) -> Iterator[None]:
+    def _told(self, method: str, path: str, connection: Connection) -> Iterator[None]:
         """Tell the loss of a connection in our words."""
         try:
             yield
@@ -176,7 +183,7 @@ class EngineApi:
             raise EngineError(f"{self.where}: its Docker engine did not answer {method} {path}: {said}") from None
 
 
-class _Connection(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
     """HTTP/1.1 over a stream that is open already."""
 
     def __init__(self, stream: Any) -> None:
@@ -215,7 +222,7 @@ def at_socket(path: str | Path = DEFAULT_SOCKET, where: str = "here") -> EngineA
 
 
 def _exchange(
-    connection: _Connection, method: str, url: str, data: bytes | None, headers: Mapping[str, str]
+    connection: Connection, method: str, url: str, data: bytes | None, headers: Mapping[str, str]
 ) -> http.client.HTTPResponse:
     connection.request(method, url, data, dict(headers))
     return connection.getresponse()

@@ -12,45 +12,50 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import paramiko
-import tenacity
 from fabric.config import Config
 from fabric.connection import Connection
 from paramiko.config import SSHConfig
 
-from argosy import known_hosts
-from argosy.errors import ArgosyError, ConfigError, HostUnreachable, LoginRefused
 from argosy.fanout import Outcome, Outcomes, fan_out, joined
 from argosy.model import Machine
 from argosy.remote_shell import Command
 from argosy.ssh import commands, copy, tunnel
 from argosy.ssh.channel import Feed, OutputStream
 from argosy.ssh.commands import Result
-from argosy.ssh.identity import login
+from argosy.ssh.connecting import Connector, scan
+from argosy.ssh.identity import login_key, parse_entry_node
 from argosy.ssh.stream import CommandStream
-from argosy.ssh.trust import host_key_checked, pin_client, transport
+from argosy.ssh.tunnel import LocalAddress
 
 if TYPE_CHECKING:
     from argosy.config import Settings, SshSettings
 
-__all__ = ["Command", "Host", "Hosts", "LocalAddress", "Outcome", "Outcomes", "Result", "joined"]
+__all__ = [
+    "Command",
+    "Host",
+    "Hosts",
+    "LocalAddress",
+    "Outcome",
+    "Outcomes",
+    "Result",
+    "joined",
+    "login_key",
+    "parse_entry_node",
+    "scan",
+]
 
 T = TypeVar("T")
 
 # What paramiko has to say is in our errors; without a handler Python prints it on stderr, tracebacks and all.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-KEEPALIVE_SECONDS = 10
-# A peer that acknowledges nothing for so long is gone (a power cut sends no goodbye).
-DEAD_PEER_MILLISECONDS = 30_000
 # sshd's MaxSessions is 10 by default; the others are for ending commands.
 SESSIONS_AT_ONCE = 8
 
@@ -60,16 +65,6 @@ class _Connection(Connection):
     first, which takes Invoke 2 ms for each connection."""
 
     __setattr__ = object.__setattr__  # type: ignore[assignment]
-
-
-class LocalAddress(NamedTuple):
-    """Where a tunnel begins: HOST:PORT as text, or (host, port)."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Host:
@@ -91,9 +86,7 @@ class Host:
         self.cancelled = threading.Event()
         self._own_gateway = gateway is None and bool(ssh.entry_node)
         self.gateway = _entry_host(ssh, known_hosts, key) if self._own_gateway else gateway
-        self._connection: Any = None
-        self._connecting = threading.Lock()
-        self._failure: tuple[float, Exception] | None = None
+        self._connector = Connector(self, _connection)
 
     def __repr__(self) -> str:
         return f"<Host {self.name} {self.where}>"
@@ -226,8 +219,8 @@ class Host:
     def tunnel(self, remote_port: int, remote_address: str = "127.0.0.1") -> Iterator[LocalAddress]:
         """Give a local address that leads to a port as the machine reaches it, for as long as the context lasts."""
         self.connect()
-        with tunnel.listening(lambda: self.dial(remote_address, remote_port)) as (address, port):
-            yield LocalAddress(address, port)
+        with tunnel.listening(lambda: self.dial(remote_address, remote_port)) as address:
+            yield address
 
     def dial(self, address: str, port: int) -> paramiko.Channel:
         """Open a connection from the machine to ADDRESS:PORT. Raises ChannelException when nothing listens there."""
@@ -240,31 +233,11 @@ class Host:
 
         Raises HostUnreachable, HostKeyMismatch or LoginRefused; the last two are final and not retried.
         """
-        asked = time.monotonic()
-        with self._connecting:
-            if self._connection is not None and self._connection.is_connected:
-                return _transport(self._connection)
-            if self._failure and self._failure[0] > asked:
-                # Somebody tried while we waited for our turn (all hosts share an entry node): the answer is the same.
-                raise self._failure[1]
-            try:
-                self._connection = self._connect_retrying()
-            except Exception as error:
-                self._failure = (time.monotonic(), error)
-                raise
-            return _transport(self._connection)
+        return self._connector.connect()
 
     def wait_for_login(self, deadline_seconds: float) -> None:
         """Wait until the machine lets us in, as one that boots will. A wrong host key is not waited for."""
-        deadline = time.monotonic() + deadline_seconds
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: type(error) in (HostUnreachable, LoginRefused)),
-            wait=tenacity.wait_random(0.1, 0.5),
-            stop=lambda _: time.monotonic() > deadline,
-            reraise=True,
-        ):
-            with attempt:
-                self.connect()
+        self._connector.wait_for_login(deadline_seconds)
 
     def cancel(self) -> None:
         """Make all running commands of this host end soon; their callers get HostUnreachable."""
@@ -272,70 +245,10 @@ class Host:
 
     def close(self) -> None:
         """Close the connection. The next use opens it again."""
-        with self._connecting:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connector.close()
         if self._own_gateway and self.gateway:
             self.gateway.close()
         self.cancelled.clear()
-
-    def _connect_retrying(self) -> Any:
-        attempts = self.ssh.connect_attempts
-        try:
-            for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception(lambda error: not isinstance(error, ArgosyError)),
-                wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
-                stop=tenacity.stop_after_attempt(attempts),
-                reraise=True,
-            ):
-                with attempt:
-                    return self._connect_once()
-        except paramiko.AuthenticationException:
-            raise self._login_refused() from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            tried = f" after {attempts} attempts" if attempts > 1 else ""
-            raise HostUnreachable(
-                self.name,
-                f"no ssh connection to {self.where}{tried}: {_reason(error)}; is it up, and the address right?",
-            ) from None
-        raise AssertionError("not reached")
-
-    def _connect_once(self) -> Any:
-        """Return an open connection. Raises ArgosyError for what another attempt would not change."""
-        address, port, timeout = self.machine.address, self.ssh.port, self.ssh.connect_timeout_seconds
-        pinned = known_hosts.read(self.known_hosts).get(known_hosts.entry_name(address, port), ())
-        timeouts = {"timeout": timeout, "banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
-        with login(self.key) as arguments:
-            sock = self.gateway.dial(address, port) if self.gateway else _direct(address, port, timeout)
-            connection: Any = _Connection(  # type: ignore[no-untyped-call]
-                address,
-                user=self.ssh.user,
-                port=port,
-                config=_fabric_config(),
-                connect_kwargs={"sock": sock, "transport_factory": transport, **timeouts, **arguments},
-            )
-            pin_client(connection.client, pinned, address, port)
-            try:
-                with host_key_checked(self.name, address, port, self.known_hosts):
-                    connection.open()
-            except BaseException as error:
-                refused = isinstance(error, paramiko.SSHException) and _asked_for_login(connection.client)
-                connection.client.close()
-                sock.close()
-                if refused:
-                    raise self._login_refused() from None
-                raise
-        connection.transport.set_keepalive(KEEPALIVE_SECONDS)
-        return connection
-
-    def _login_refused(self) -> LoginRefused:
-        with_what = f"the key {self.key}" if self.key else "any key of your agent or ~/.ssh (ssh.key names one)"
-        user = self.ssh.user
-        return LoginRefused(
-            self.name,
-            f"{self.where} did not let {user} in with {with_what}; is its public half in ~{user}/.ssh/authorized_keys?",
-        )
 
 
 class Hosts:
@@ -401,73 +314,20 @@ class Hosts:
             self._gateway.close()
 
 
-def scan(host: Host) -> list[known_hosts.HostKey]:
-    """Ask a host for its keys, through its entry node if it has one, and trust none. Raises HostUnreachable."""
-    address, port, timeout = host.machine.address, host.ssh.port, host.ssh.connect_timeout_seconds
-    gateway = host.gateway
-    dial = (lambda: gateway.dial(address, port)) if gateway else None
-    try:
-        return known_hosts.scan(address, port, timeout_seconds=timeout, dial=dial)
-    except (OSError, paramiko.SSHException) as error:
-        raise HostUnreachable(
-            host.name, f"no ssh server answers at {host.where}: {_reason(error)}; is it up, and the address right?"
-        ) from None
-
-
-def login_key(settings: Settings) -> Path | None:
-    """Return the key to log in with: ssh.key, else the cluster's own if it was made, else None (the operator's)."""
-    if settings.ssh.key:
-        return settings.root / Path(settings.ssh.key).expanduser()
-    own = settings.secrets_path / "ssh" / "id_ed25519"
-    return own if own.exists() else None
-
-
-def parse_entry_node(text: str, user: str) -> tuple[str, str, int]:
-    """Return (user, host, port) of `[user@]host[:port]`. Raises ConfigError."""
-    login, _, place = text.rpartition("@")
-    host, colon, port = place.partition(":")
-    if not host or ("@" in text and not login) or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
-        raise ConfigError(f"{text!r} is not [user@]host[:port]", "ssh.entry_node")
-    return login or user, host, int(port or known_hosts.SSH_PORT)
-
-
 def _entry_host(ssh: SshSettings, pins: Path, key: Path | None) -> Host:
     user, address, port = parse_entry_node(ssh.entry_node, ssh.user)
     direct = ssh.model_copy(update={"user": user, "port": port, "entry_node": ""})
     return Host(Machine(f"entry node {address}", address), direct, pins, key)
 
 
+def _connection(address: str, user: str, port: int, connect_kwargs: Mapping[str, Any]) -> _Connection:
+    """Return a connection of Fabric's that is not open yet."""
+    return _Connection(  # type: ignore[no-untyped-call]
+        address, user=user, port=port, config=_fabric_config(), connect_kwargs=dict(connect_kwargs)
+    )
+
+
 @cache
 def _fabric_config() -> Config:
     # An empty SSHConfig keeps Fabric from reading ~/.ssh/config and /etc/ssh/ssh_config, lazy from its own files.
     return Config(ssh_config=SSHConfig(), lazy=True)  # type: ignore[no-untyped-call]
-
-
-def _transport(connection: Any) -> paramiko.Transport:
-    transport: paramiko.Transport = connection.transport
-    return transport
-
-
-def _direct(address: str, port: int, timeout: float) -> socket.socket:
-    sock = socket.create_connection((address, port), timeout)
-    # Small packets both ways: waiting to fill one up would cost 40 ms for each reply.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MILLISECONDS)
-    return sock
-
-
-def _asked_for_login(client: paramiko.SSHClient) -> bool:
-    """Return whether a failed connection got past the host key, and lives: then it was the login that failed."""
-    transport = client.get_transport()
-    return transport is not None and transport.is_active() and transport.initial_kex_done
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, paramiko.ChannelException):
-        return f"the entry node can't reach it ({error.text})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or "the connection was closed"

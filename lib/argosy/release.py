@@ -31,24 +31,29 @@ def render_release(
 ) -> dict[str, bytes]:
     """Return the files of the release by their paths below /release.
 
-    `images`: the image of each service (others are ignored), with the digest that the registry knows it by.
+    `images`: the image of each service, also of the scheduled ones, which machines have before Swarm places an instance
+    (others are ignored), with the digest that the registry knows it by.
     `templates`: the files of the folder `templates:`, by their paths in it.
     Raises Refused when an image has no digest, ConfigError when services require each other in a circle.
     """
     files = {f"templates/{path}": content for path, content in sorted((templates or {}).items())}
     services: list[dict[str, Any]] = []
+    wanted = {}
     for name in start_order({name: entry.requires for name, entry in settings.services.items()}):
-        image = _pinned(images, name, settings.services[name].image)
+        image = wanted[settings.services[name].image] = _pinned(images, name, settings.services[name].image)
         unit, revision = render_unit(settings, name, image)
         files[f"units/{unit_name(settings.system, name)}"] = unit.encode()
         services.append(_service(settings.system, name, settings.services[name], revision))
+    for name, entry in settings.scheduled.items():
+        if entry.own_image and entry.image not in wanted:
+            wanted[entry.image] = _pinned(images, name, entry.image)
     document = {
         "system": settings.system,
         "marker": marker(settings.system),
         "pull_attempts": settings.install.pull_attempts,
         "deadline_seconds": settings.install.deadline_seconds,
         "keys": _keys(settings),
-        "images": {service["image"]: _image(images[service["image"]]) for service in services},
+        "images": {name: _image(image) for name, image in wanted.items()},
         "services": services,
     }
     return {"release.json": json.dumps(document, indent=2).encode() + b"\n", **files}

@@ -59,7 +59,11 @@ class Swarm:
 
     def __init__(self, engine: EngineApi) -> None:
         self.engine = engine
-        self.where = engine.where
+
+    @property
+    def where(self) -> str:
+        """The machine that answers, for messages."""
+        return self.engine.where
 
     # Its own membership
 

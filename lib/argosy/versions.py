@@ -107,20 +107,24 @@ def last_versions(stored: Iterable[Stored], keep: int) -> set[tuple[str, Version
 
 
 def plan_prune(
-    stored: Collection[Stored], keep: int, in_use: Collection[str] = (), never: Collection[str] = ()
+    stored: Collection[Stored],
+    keep: int,
+    in_use: Collection[str] = (),
+    never: Collection[str] = (),
+    running: Collection[str] = (),
 ) -> list[Stored]:
     """Return the versions that can go, oldest first.
 
     Kept are: the newest `keep` of each image, which makes as many releases to roll back to; the releases `in_use` by
-    machines; every image that a kept release pins; all of the images named in `never`; and whatever shares its digest
-    with a kept version, as deleting by digest would take both.
+    machines; every image that a kept release pins; all of the images named in `never`; what has one of the digests
+    `running`; and whatever shares its digest with a kept version, as deleting by digest would take both.
     Raises Refused when a release in use isn't among `stored`: what it pins can't be known.
     """
     _refuse_unknown_releases(stored, in_use)
     last = last_versions(stored, keep)
     kept = [item for item in stored if (item.name, item.version) in last or item.name in never or _used(item, in_use)]
     pinned = {(image.name, image.version) for item in kept for image in item.pins}
-    digests = {item.digest for item in kept} | {image.digest for item in kept for image in item.pins}
+    digests = {item.digest for item in kept} | {image.digest for item in kept for image in item.pins} | set(running)
     gone = [
         item
         for item in stored

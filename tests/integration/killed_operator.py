@@ -19,9 +19,9 @@ from argosy.etcd import Etcd, Put, unchanged
 from argosy.model import MachineState
 from argosy.operations.clock import SystemClock
 from argosy.operations.cluster_lock import ClusterLock, Who, held
+from argosy.operations.draining import set_state, states, take_out
 from argosy.operations.journal import Journal
 from argosy.operations.rollout.seams import Operator, Preflight
-from argosy.operations.rollout.service import set_state, states, take_out
 from argosy.operations.rollout.upgrading import Wish, upgrade
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Options, Release, Rollout

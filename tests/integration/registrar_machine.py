@@ -103,6 +103,8 @@ class Machine:
     docker_socket: Path = SOCKET
     ttl_seconds: int = 10
     routed: bool = True
+    name: str = NAME
+    address: str = ADDRESS
 
     def start(self) -> None:
         """`routed`: there is a router that applies forwards at once."""
@@ -112,8 +114,8 @@ class Machine:
         if self.routed:
             self.forwards.subscribe(lambda: self.forwards.note_applied(self.forwards.mapping()))
         self.registrar = Registrar(
-            NAME,
-            ADDRESS,
+            self.name,
+            self.address,
             store=self.store,
             mirror=self.mirror,
             lease=self.lease,
@@ -135,7 +137,7 @@ class Machine:
         self.lease._thread.join()
 
     def key(self, name: str, service: str = "web", kind: str = "hosts") -> str:
-        return f"/services/{service}/{kind}/{NAME}:{self.prefix}-{name}"
+        return f"/services/{service}/{kind}/{self.name}:{self.prefix}-{name}"
 
     def entry(self, name: str, service: str = "web", kind: str = "hosts") -> Entry | None:
         return self.store.get(self.key(name, service, kind))

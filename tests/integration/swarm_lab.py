@@ -40,11 +40,12 @@ import pytest
 from ssh_server import make_key
 from waiting import until
 
-from argosy import host, known_hosts
+from argosy import known_hosts
 from argosy.config import Settings, load
 from argosy.engine_api import EngineApi, at_socket
 from argosy.errors import ArgosyError
 from argosy.model import Machine
+from argosy.ssh import connecting
 from argosy.swarm import Swarm
 
 IMAGE = "busybox:lab"
@@ -282,7 +283,7 @@ class SwarmLab:
 
     def lead(self, patch: pytest.MonkeyPatch) -> None:
         """Let ssh connections to the nodes go through the lab."""
-        patch.setattr(host, "_direct", lambda address, port, timeout: self.connect(address, port, timeout))
+        patch.setattr(connecting, "_direct", lambda address, port, timeout: self.connect(address, port, timeout))
 
     def machines(self) -> list[Machine]:
         return [Machine(it.name, it.address) for it in self.nodes.values()]

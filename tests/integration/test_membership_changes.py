@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from etcd_cluster import binaries
 from member_lab import Lab
 
 from argosy import inventory
-from argosy.errors import ConfigError, Interrupted, LockHeld, LockLost, QuorumAtRisk, Refused
+from argosy.errors import ConfigError, DeadlineExceeded, Interrupted, LockHeld, LockLost, QuorumAtRisk, Refused
 from argosy.operations import cluster_lock
+from argosy.operations.draining import Draining
 from argosy.operations.membership import adding, removing
 from argosy.operations.membership.actions import Planned
 from argosy.operations.membership.adding import Added, Options
@@ -217,6 +219,27 @@ class TestRemoving:
         assert steps(again) == []
         assert again.notes[0] == f"{gone} is no machine of the cluster (any more)"
         assert lab.history() == [(f"remove {gone}", "done")]
+
+    def test_it_stops_when_nobody_has_its_instances_any_more_and_no_connection_is_open(self, make: Make) -> None:
+        lab = make(4)
+        leaver = lab.machines["air-04"]
+        leaver.connections = "connections=2\n"
+        with lab.agent("air-04"):
+            remove(lab, "air-04")
+        assert leaver.done[:3] == ["deregister", "tell the connections", "stop the services"]
+        assert "air-04: 2 connections are still open after 60 s: they will be cut" in lab.said
+
+    def test_one_that_a_router_still_sends_to_stays_unless_forced(self, make: Make) -> None:
+        lab = make(4)
+        with lab.store() as store:
+            store.put("/routers/air-01", "1")
+            with pytest.raises(DeadlineExceeded, match="not applied in the time given by the router of air-01"):
+                remove(lab, "air-04")
+            assert lab.state(store, "air-04") == "active"
+        assert "stop the services" not in lab.machines["air-04"].done
+        remove(lab, "air-04", force=True)
+        assert "stop the services" in lab.machines["air-04"].done
+        assert [line for line in lab.said if line.startswith("air-04: not waited for any longer, by force")]
 
     def test_a_dead_one_goes_without_its_goodbye(self, make: Make) -> None:
         lab = make(3)
@@ -429,12 +452,12 @@ class TestTheLock:
     def test_who_has_lost_the_lock_changes_nothing_any_more(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         lab = make(4)
 
-        def drain(work: object, name: str) -> None:
+        def send_off(draining: Any, _host: object, **_: object) -> None:
             with lab.store() as store:
                 cluster_lock.break_(store)
-            work.holding.renew()  # type: ignore[attr-defined]
+            draining._lock.renew()
 
-        monkeypatch.setattr("argosy.operations.membership.goodbye.drain", drain)
+        monkeypatch.setattr(Draining, "send_off", send_off)
         with pytest.raises(LockLost):
             remove(lab, "air-04")
         assert lab.voters() == ["air-01", "air-02", "air-03", "air-04"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from etcd_cluster import EtcdCluster
 
 from argosy import etcd, inventory
 from argosy.errors import Refused
-from argosy.operations.registry import releases_in_use
+from argosy.operations.registry import digests_in_use, releases_in_use
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
@@ -43,6 +44,39 @@ def test_a_key_that_can_t_be_read_stops_the_pruning(cluster: EtcdCluster) -> Non
 def test_told_ones_are_not_asked_for(cluster: EtcdCluster) -> None:
     put(cluster, "air-04", "not json")
     assert releases_in_use([cluster.settings()], "0.1.9") == {"0.1.9"}
+
+
+RECORD = {
+    "name": "web",
+    "generation": 2,
+    "replicas": 1,
+    "definition": {"image": "web"},
+    "image": {"reference": "10.0.0.5:5000/air/web@sha256:b", "version": "0.1.1"},
+    "previous": {
+        "generation": 1,
+        "definition": {"image": "web"},
+        "image": {"reference": "10.0.0.5:5000/air/web@sha256:a", "version": "0.1.0"},
+    },
+    "since": "2026-01-31T12:00:00Z",
+    "by": "alice@build-1",
+}
+
+
+def test_what_scheduled_services_run_and_would_go_back_to_is_in_use(cluster: EtcdCluster) -> None:
+    told: list[str] = []
+    with etcd.connect(cluster.settings(), cluster.machines) as store:
+        store.put("/cluster/scheduled/web", json.dumps(RECORD))
+        try:
+            assert digests_in_use([cluster.settings()], lambda *words: told.extend(words)) == {"sha256:a", "sha256:b"}
+            store.put("/cluster/scheduled/bad", "not json")
+            with pytest.raises(Refused, match=r"test: what its scheduled services run can't be told"):
+                digests_in_use([cluster.settings()], lambda *words: told.extend(words))
+            assert told == []
+            assert digests_in_use([cluster.settings()], lambda *words: told.extend(words), "0.1.9") == set()
+            assert "may be pruned" in told[1]
+        finally:
+            store.delete("/cluster/scheduled/web")
+            store.delete("/cluster/scheduled/bad")
 
 
 def test_a_cluster_without_machines_runs_none(cluster: EtcdCluster, tmp_path: Path) -> None:

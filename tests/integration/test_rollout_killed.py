@@ -17,7 +17,7 @@ from argosy import etcd
 from argosy.errors import LockHeld
 from argosy.etcd import Etcd
 from argosy.operations import cluster_lock, journal
-from argosy.operations.rollout.service import states
+from argosy.operations.draining import states
 from argosy.rollout_record import State
 from argosy.schema import machine_key
 

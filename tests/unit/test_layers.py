@@ -74,6 +74,8 @@ LAYERS: list[set[str]] = [
         "verification",
         "gce",
         "scheduled_record",
+        "scheduled_state",
+        "scheduled_actions",
         "swarm_spec",
         "scheduling",
         "scheduled_report",

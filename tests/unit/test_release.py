@@ -68,6 +68,24 @@ def document(of: Settings) -> dict[str, Any]:
     return parsed
 
 
+def test_the_images_of_scheduled_services_are_pinned_too_and_others_are_not() -> None:
+    of = load(
+        {
+            "discovery": {"enabled": False},
+            "images": {"web": {"context": "web"}, "worker": {"context": "worker"}},
+            "services": {"web": {"image": "web"}},
+            "scheduled": {"jobs": {"image": "worker"}, "proxy": {"image": "nginx:1.27"}},
+            "clusters": {"test": {}},
+        },
+        root=Path("/nowhere"),
+    )
+    release = json.loads(render_release(of, IMAGES)["release.json"])
+    assert sorted(release["images"]) == ["web", "worker"]
+    assert [it["name"] for it in release["services"]] == ["web"]
+    with pytest.raises(Refused, match="no version of image worker, which jobs runs"):
+        render_release(of, {"web": image("web")})
+
+
 def test_the_release_is_as_the_golden_files_say() -> None:
     files = render_release(everything(), IMAGES)
     if os.environ.get("ARGOSY_UPDATE_GOLDEN"):

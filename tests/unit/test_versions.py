@@ -113,6 +113,10 @@ class TestPrune:
         images = [stored("web", 0, "same"), stored("web", 1), stored("web", 2, "same")]
         assert names(plan_prune(images, keep=1)) == ["web 0.1.1"]
 
+    def test_a_digest_that_a_scheduled_service_runs_stays(self) -> None:
+        images = [stored("web", 0, "a"), stored("web", 1, "b"), stored("web", 2, "c")]
+        assert names(plan_prune(images, keep=1, running={"a", "elsewhere"})) == ["web 0.1.1"]
+
     def test_some_images_are_never_pruned(self) -> None:
         images = [stored("etcd", 0), stored("etcd", 1)]
         assert plan_prune(images, keep=1, never={"etcd"}) == []

@@ -7,6 +7,7 @@
     /services/NAME/sni               TLS server names on the shared port, for tcp
     /services/NAME/weight/ID         0..256, else 100
     /services/NAME/drain/ID          present: no new connections
+    /services/NAME/generation/GEN    0..256: the weight of that generation's instances; else what their labels say
     /services/NAME/check             tcp (else) | none | http /path | http /path 200,204
     /config/services/ssl_support     true: end TLS on the https port
     /config/services/default         NAME: where http requests go that name no service
@@ -29,6 +30,7 @@ from argosy.schema.keys import (
     SERVICES,
     SSL_SUPPORT,
     drain_key,
+    generation_key,
     instance_key,
     machine_key,
     router_key,
@@ -72,6 +74,7 @@ __all__ = [
     "Scheme",
     "Service",
     "drain_key",
+    "generation_key",
     "instance_key",
     "machine_key",
     "parse_address",

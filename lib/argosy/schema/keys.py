@@ -28,6 +28,10 @@ def drain_key(name: str, instance: str) -> str:
     return service_key(name, f"drain/{instance}")
 
 
+def generation_key(name: str, generation: int | str) -> str:
+    return service_key(name, f"generation/{generation}")
+
+
 def machine_key(name: str) -> str:
     return MACHINES + name
 

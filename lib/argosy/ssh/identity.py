@@ -1,4 +1,4 @@
-"""Which key proves who we are: the configured one and no other."""
+"""Who we are to a machine: the key that proves it, the configured one and no other, and the entry node before it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,32 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
 from argosy.errors import ConfigError
+from argosy.known_hosts import SSH_PORT
+
+if TYPE_CHECKING:
+    from argosy.config import Settings
+
+
+def login_key(settings: Settings) -> Path | None:
+    """Return the key to log in with: ssh.key, else the cluster's own if it was made, else None (the operator's)."""
+    if settings.ssh.key:
+        return settings.root / Path(settings.ssh.key).expanduser()
+    own = settings.secrets_path / "ssh" / "id_ed25519"
+    return own if own.exists() else None
+
+
+def parse_entry_node(text: str, user: str) -> tuple[str, str, int]:
+    """Return (user, host, port) of `[user@]host[:port]`. Raises ConfigError."""
+    name, _, place = text.rpartition("@")
+    host, colon, port = place.partition(":")
+    if not host or ("@" in text and not name) or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
+        raise ConfigError(f"{text!r} is not [user@]host[:port]", "ssh.entry_node")
+    return name or user, host, int(port or SSH_PORT)
 
 
 @contextlib.contextmanager

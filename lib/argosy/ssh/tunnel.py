@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from paramiko import Channel
@@ -14,9 +14,19 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16
 
 
+class LocalAddress(NamedTuple):
+    """Where a tunnel begins: HOST:PORT as text, or (host, port)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
 @contextlib.contextmanager
-def listening(dial: Callable[[], Channel]) -> Iterator[tuple[str, int]]:
-    """Listen on a free loopback port for as long as the context lasts and give (address, port).
+def listening(dial: Callable[[], Channel]) -> Iterator[LocalAddress]:
+    """Listen on a free loopback port for as long as the context lasts and give where.
 
     Every connection to it gets a channel of its own from `dial`; when that fails, the connection is closed, as by a
     port where nothing listens. Ours instead of Fabric's `forward_local`, which needs the port to be chosen before
@@ -27,8 +37,7 @@ def listening(dial: Callable[[], Channel]) -> Iterator[tuple[str, int]]:
         thread = threading.Thread(target=_accept, args=(listener, dial, open_ends), name="tunnel", daemon=True)
         thread.start()
         try:
-            address, port = listener.getsockname()
-            yield address, port
+            yield LocalAddress(*listener.getsockname())
         finally:
             # A plain close would leave accept() waiting in its thread.
             listener.shutdown(socket.SHUT_RDWR)

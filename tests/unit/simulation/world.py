@@ -15,9 +15,9 @@ from argosy.etcd import Entry, Put
 from argosy.model import MachineState
 from argosy.operations import cluster_lock
 from argosy.operations.cluster_lock import ClusterLock, Who, held, parse_holder
+from argosy.operations.draining import set_state, states, take_out
 from argosy.operations.journal import ROLLOUT, ROLLOUTS
 from argosy.operations.rollout.seams import Operator, Preflight
-from argosy.operations.rollout.service import set_state, states, take_out
 from argosy.rollout_events import Event as Told
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release, Rollout, State, Step, parse_rollout

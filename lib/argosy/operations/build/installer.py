@@ -70,8 +70,10 @@ def build_installer(settings: Settings, report: Report) -> Built:
 
 
 def pinned_names(settings: Settings) -> list[str]:
-    """Return the images that the release pins: those of its services. Raises ConfigError if one is not to be pushed."""
-    names = sorted({service.image for service in settings.services.values()})
+    """Return the images that the release pins: those of its services, and of the scheduled ones, so that a machine has
+    them before it is given an instance. Raises ConfigError if one is not to be pushed."""
+    scheduled = {service.image for service in settings.scheduled.values() if service.own_image}
+    names = sorted({service.image for service in settings.services.values()} | scheduled)
     for name in names:
         if not settings.images[name].push:
             raise ConfigError(

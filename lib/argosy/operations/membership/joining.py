@@ -15,7 +15,6 @@ from argosy.host import Host
 from argosy.membership import Deed, Plan
 from argosy.model import Image, Machine, MachineState
 from argosy.operations import cloudconfig, install, journal, registry, secrets
-from argosy.operations.membership import goodbye
 from argosy.operations.membership.actions import Action, action
 from argosy.operations.membership.observing import Work
 from argosy.versions import parse_version
@@ -110,7 +109,7 @@ class Joiner:
             threading.Event().wait(POLL_SECONDS)
 
     def _undrain(self) -> None:
-        goodbye.set_state(self.work.store, self.work.holding, self.machine.name, drain=False)
+        self.work.draining.put_back(self.work.hosts[self.machine])
 
     def _is_draining(self) -> bool:
         record = self.work.seen.records.get(self.machine.name)

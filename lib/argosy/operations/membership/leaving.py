@@ -11,7 +11,7 @@ from argosy.errors import HostUnreachable, Refused
 from argosy.fanout import attempt
 from argosy.host import Host
 from argosy.membership import Deed, MemberStep
-from argosy.model import Machine
+from argosy.model import Machine, MachineState
 from argosy.operations.cloudconfig import FOLDER
 from argosy.operations.membership import goodbye
 from argosy.operations.membership.actions import Action, action
@@ -68,8 +68,9 @@ def leaving(work: Work, leaver: Leaver, steps: Iterable[MemberStep]) -> Iterator
     """Yield what takes the machine out of service and out of etcd; `steps`: of the members' plan, those of it."""
     name = leaver.name
     if leaver.alive:
-        if name in work.seen.records:
-            yield action(name, "drain: routers and balancer send it nothing new", lambda: goodbye.drain(work, name))
+        record = work.seen.records.get(name)
+        if record is not None and record.state != MachineState.DOWN:
+            yield action(name, "drain: routers and balancer send it nothing new", lambda: _drain(work, name))
         yield action(name, "stop its services, for good", lambda: _stop_services(work, name))
     for step in steps:
         yield _member_action(work, step)
@@ -112,6 +113,10 @@ def _hand_over(work: Work, name: str) -> None:
 
 def _enter(host: Host) -> None:
     host.run(["true"], sudo=True)
+
+
+def _drain(work: Work, name: str) -> None:
+    work.draining.send_off(work.hosts[name], force=work.force)
 
 
 def _stop_services(work: Work, name: str) -> None:

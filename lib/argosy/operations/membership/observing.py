@@ -16,7 +16,9 @@ from argosy.etcd.connection import reaching
 from argosy.host import Hosts
 from argosy.membership import Cluster, cluster_of
 from argosy.model import Machine, Member
+from argosy.operations.clock import SystemClock
 from argosy.operations.cluster_lock import ClusterLock
+from argosy.operations.draining import Draining
 from argosy.schema import MACHINES, MachineRecord, parse_machine
 
 
@@ -72,6 +74,11 @@ class Work:
         if self.lock is None:
             raise AssertionError("a change without the cluster's lock")
         return self.lock
+
+    @property
+    def draining(self) -> Draining:
+        """What takes machines out of service, and puts them back."""
+        return Draining(self.settings, self.store, self.holding, self.report, SystemClock())
 
     def look(self) -> Seen:
         """Look again, and return what is seen now."""

@@ -13,7 +13,7 @@ from argosy.operations.registry.access import current_images, current_release, p
 from argosy.operations.registry.container import RegistryStatus, plan_start, plan_stop, renew, start, status, stop
 from argosy.operations.registry.contents import list_images, prune
 from argosy.operations.registry.contents import plan as plan_prune
-from argosy.operations.registry.in_use import releases_in_use
+from argosy.operations.registry.in_use import digests_in_use, releases_in_use
 from argosy.operations.registry.push import plan_push, push
 from argosy.operations.registry.trust import distrust_registry
 
@@ -21,6 +21,7 @@ __all__ = [
     "RegistryStatus",
     "current_images",
     "current_release",
+    "digests_in_use",
     "distrust_registry",
     "list_images",
     "pinned_images",

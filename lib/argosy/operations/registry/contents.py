@@ -48,21 +48,22 @@ def rows_of(stored: Sequence[Stored]) -> list[Row]:
     ]
 
 
-def plan(settings: Settings, in_use: Collection[str]) -> list[Step]:
+def plan(settings: Settings, in_use: Collection[str], running: Collection[str] = ()) -> list[Step]:
     """Return what `prune` would delete."""
     with access.opened(settings) as registry:
-        gone = _gone(settings, access.everything_in(registry, settings), in_use)
+        gone = _gone(settings, access.everything_in(registry, settings), in_use, running)
     return [Step(item.name, f"delete {item.version}") for item in gone]
 
 
-def prune(settings: Settings, report: Report, in_use: Collection[str]) -> list[Stored]:
+def prune(settings: Settings, report: Report, in_use: Collection[str], running: Collection[str] = ()) -> list[Stored]:
     """Delete the versions that no kept release needs, then collect the garbage. Idempotent; returns what was deleted.
 
-    `in_use`: the releases that machines run. Kept are those, the newest `build.keep_versions` of each image (so as many
-    releases to roll back to), what the kept releases pin, and every etcd image: machines pin theirs in their own files.
+    `in_use`: the releases that machines run; `running`: the digests that scheduled services do. Kept are those, the
+    newest `build.keep_versions` of each image (so as many releases to roll back to), what the kept releases pin, and
+    every etcd image: machines pin theirs in their own files.
     """
     with access.opened(settings) as registry:
-        gone = _gone(settings, access.everything_in(registry, settings), in_use)
+        gone = _gone(settings, access.everything_in(registry, settings), in_use, running)
         for item in gone:
             registry.delete(access.repository(settings, item.name), item.digest)
             report(item.name, f"deleted {item.version}")
@@ -73,8 +74,10 @@ def prune(settings: Settings, report: Report, in_use: Collection[str]) -> list[S
     return gone
 
 
-def _gone(settings: Settings, stored: Sequence[Stored], in_use: Collection[str]) -> list[Stored]:
-    return plan_prune(stored, settings.build.keep_versions, in_use, never={settings.etcd.image})
+def _gone(
+    settings: Settings, stored: Sequence[Stored], in_use: Collection[str], running: Collection[str]
+) -> list[Stored]:
+    return plan_prune(stored, settings.build.keep_versions, in_use, never={settings.etcd.image}, running=running)
 
 
 def collect_garbage(settings: Settings, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Which releases the machines of a cluster run, so that pruning keeps what they need."""
+"""Which releases the machines of a cluster run, and which images its scheduled services do: pruning keeps them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from argosy import etcd, inventory
 from argosy.config import Settings
+from argosy.console import Report
 from argosy.errors import ConfigError, EtcdError, Refused
 from argosy.etcd import Entry
+from argosy.scheduled_record import PREFIX, parse_record
 from argosy.versions import parse_version
 
 MACHINES = "/machines/"
@@ -24,6 +26,35 @@ def releases_in_use(clusters: Iterable[Settings], told: str = "") -> set[str]:
     if told:
         return parse_releases(told)
     return {release for settings in clusters for release in _running(settings)}
+
+
+def digests_in_use(clusters: Iterable[Settings], report: Report, told: str = "") -> set[str]:
+    """Return the digests that scheduled services run or would go back to, as each cluster's etcd says.
+
+    Where it can't be asked, Refused; with `told` that is reported only, for the operator knows.
+    """
+    found: set[str] = set()
+    for settings in clusters:
+        try:
+            found |= _scheduled(settings)
+        except Refused as refusal:
+            if not told:
+                raise
+            report(settings.cluster, f"{refusal}; what they run may be pruned, but for the newest versions")
+    return found
+
+
+def _scheduled(settings: Settings) -> set[str]:
+    machines = inventory.load(settings)
+    if not machines:
+        return set()
+    try:
+        with etcd.connect(settings, machines) as store:
+            records = [parse_record(entry.value) for entry in store.get_prefix(PREFIX).entries]
+    except (EtcdError, ValueError) as error:
+        raise Refused(f"{settings.cluster}: what its scheduled services run can't be told ({error})") from None
+    generations = [it for record in records for it in (record.current, record.previous) if it]
+    return {it.image.reference.rpartition("@")[2] for it in generations}
 
 
 def parse_releases(told: str) -> set[str]:

@@ -8,15 +8,14 @@ from argosy import rollout_scripts
 from argosy.config import Settings
 from argosy.errors import CommandFailed, HostUnreachable, LockLost, Refused, Unhealthy
 from argosy.etcd import Etcd
-from argosy.host import Host, Hosts, Result
+from argosy.host import Hosts, Result
 from argosy.machine_files import Names
-from argosy.model import MachineState
 from argosy.operations import balancers, install
 from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
-from argosy.operations.discovery.draining import default_deadline_seconds, wait_until_drained
+from argosy.operations.discovery.draining import default_deadline_seconds
 from argosy.operations.discovery.routers import wait_until_applied
-from argosy.operations.rollout import service
+from argosy.operations.draining import Draining, others_in_service
 from argosy.operations.rollout.gates import Gates
 from argosy.operations.rollout.looking import Looking
 from argosy.operations.rollout.seams import Events
@@ -46,6 +45,7 @@ class RemoteMachines(Looking):
         self._images_of = images_of
         self._program_names = Names(settings.system)
         self._gates = Gates(settings, store)
+        self._draining = Draining(settings, store, lock, self._say, clock)
         self._back_since: dict[str, float] = {}
 
     def prepare(self, name: str, release: Release) -> None:
@@ -72,14 +72,9 @@ class RemoteMachines(Looking):
     def drain(self, name: str) -> None:
         """Take the machine out of service. See `Machines`."""
         self._wait_for_others(name)
-
-        def wait_until_quiet(revision: int) -> None:
-            self._wait_until_quiet(name, revision)
-            self._run(name, rollout_scripts.hold_updates(self._program_names))
-
-        if not service.take_out(self._store, self._lock, name, wait_until_quiet):
+        if not self._draining.take_out(self._hosts[name], last=lambda: self._hold_updates(name)):
             self._say(name, "no other machine is in service: its services are restarted where they are")
-            self._run(name, rollout_scripts.hold_updates(self._program_names))
+            self._hold_updates(name)
 
     def install(self, name: str, release: Release) -> None:
         """Put the release on the machine. See `Machines`."""
@@ -103,10 +98,10 @@ class RemoteMachines(Looking):
     def undrain(self, name: str) -> None:
         """Put the machine back in service, and wait until everybody sends to it. See `Machines`."""
         self._run(name, rollout_scripts.let_updates(self._program_names))
-        changed = service.set_state(self._store, self._lock, name, MachineState.ACTIVE)
+        revision = self._draining.put_back(self._hosts[name])
         if self._settings.discovery.enabled:
             self._wait_for_gates(name, self._gates.of_service(self._hosts[name]))
-            wait_until_applied(self._store, changed.revision, default_deadline_seconds(self._settings))
+            wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
         self._back_since[name] = self._clock.elapsed()
 
     def clean_up(self, name: str, keep: Sequence[Release]) -> None:
@@ -126,42 +121,15 @@ class RemoteMachines(Looking):
         self._lock.check()
         return self._hosts[name].run(script, sudo=True, check=check)
 
+    def _hold_updates(self, name: str) -> None:
+        self._run(name, rollout_scripts.hold_updates(self._program_names))
+
     def _wait_for_others(self, name: str) -> None:
         """Wait until balancers have seen that somebody else is back in service, who may be the only one."""
-        others = [other for other, state in service.states(self._store).items() if state == MachineState.ACTIVE]
-        since = [self._back_since.get(other, float("-inf")) for other in others if other != name]
-        if since:
-            left = min(since) + balancers.check_seconds(self._settings) - self._clock.elapsed()
-            self._lock.pause(max(0.0, left))
-
-    def _wait_until_quiet(self, name: str, revision: int) -> None:
-        """Wait until no router and no balancer sends anything, and what was open is done or its time is over."""
-        if not self._settings.discovery.enabled:
-            return
-        began = self._clock.elapsed()
-        applied = wait_until_drained(self._store, name, revision, default_deadline_seconds(self._settings))
-        for line in applied.lines():
-            self._say(name, line)
-        self._wait_for_connections(self._hosts[name])
-        balancers.wait_until_out(
-            self._settings,
-            name,
-            applied.routers,
-            self._records(),
-            lambda seconds: self._lock.pause(max(0.0, began + seconds - self._clock.elapsed())),
-        )
-
-    def _wait_for_connections(self, host: Host) -> None:
-        seconds = self._settings.rollout.drain_seconds
-        self._lock.check()
-        argv = rollout_scripts.connections(self._program_names, seconds)
-        done = host.run(argv, sudo=True, check=False, timeout_seconds=seconds + 30)
-        left = rollout_scripts.parse_number(done.stdout, "connections")
-        if left is None:
-            words = done.stderr.strip().rpartition("\n")[2] or f"it ended with {done.code}"
-            self._say(host.name, f"its router does not tell its connections ({words}): not waited for")
-        elif left:
-            self._say(host.name, f"{left} connections are still open after {seconds:g} s: they will be cut")
+        others = others_in_service(self._store, name)
+        since = min((self._back_since.get(other, float("-inf")) for other in others), default=float("-inf"))
+        left = since + balancers.check_seconds(self._settings) - self._clock.elapsed()
+        self._lock.pause(max(0.0, left))
 
     def _wait_for_gates(self, name: str, look: Callable[[], Mapping[str, str]]) -> None:
         """Wait until no gate of `look` (check -> reason, empty when it passes) fails; tell each change of one."""

@@ -1,0 +1,191 @@
+"""Take a machine out of service and put it back: the one way of upgrades and removals, under the cluster's lock.
+
+    draining = Draining(settings, store, lock, report, clock)
+    draining.take_out(host)     # for a while: nothing new comes there, and what was open is done
+    draining.put_back(host)     # its agent registers its instances again
+    draining.send_off(host)     # as take_out, for good
+
+/machines/NAME says `draining`; the machine's agent follows and deregisters its instances; every live router, and a
+balancer, takes both in; then what is open there ends. To drain one by hand, without a lock: operations.discovery.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from argosy import rollout_scripts
+from argosy.config import Settings
+from argosy.console import Report
+from argosy.errors import ArgosyError, DeadlineExceeded, EtcdError, Refused
+from argosy.etcd import Etcd, Put, unchanged
+from argosy.host import Host
+from argosy.machine_files import Names
+from argosy.model import MachineState
+from argosy.operations import balancers
+from argosy.operations.clock import Clock
+from argosy.operations.cluster_lock import ClusterLock
+from argosy.operations.discovery.draining import default_deadline_seconds, wait_until_drained
+from argosy.operations.journal import Store
+from argosy.schema import MACHINES, machine_key
+
+ATTEMPTS = 10
+"""Of a write that others are faster than, or whose answer is lost."""
+ANSWER_SECONDS = 30.0
+"""For the machine to tell of its connections, beyond the time that they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A router that has applied `revision` knows. `already`: it was so before."""
+
+    revision: int
+    already: bool
+
+
+class Draining:
+    """Changes who is in service. `report`: told what is waited for and what could not be."""
+
+    def __init__(self, settings: Settings, store: Etcd, lock: ClusterLock, report: Report, clock: Clock) -> None:
+        self._settings = settings
+        self._store = store
+        self._lock = lock
+        self._report = report
+        self._clock = clock
+
+    def take_out(self, host: Host, last: Callable[[], object]) -> bool:
+        """Let the machine serve nobody any more, unless nobody else does, and return whether it is out. Idempotent.
+
+        `last`: done when nothing is sent there any more. When it fails, a machine that was in service is in service
+        again. Connections that last longer than rollout.drain_seconds are told, and not waited for.
+        Raises DeadlineExceeded, Refused for a machine without a record, LockLost, EtcdError, what ssh and `last` do.
+        """
+
+        def wait_until_quiet(revision: int) -> None:
+            self._wait_until_quiet(host, revision)
+            last()
+
+        return take_out(self._store, self._lock, host.name, wait_until_quiet)
+
+    def send_off(self, host: Host, *, force: bool = False) -> None:
+        """Let a machine that will leave serve nobody any more, be it the last one.
+
+        With `force` it is out, too, when somebody does not follow in time, which is told. Raises as `take_out` does.
+        """
+
+        def wait_until_quiet(revision: int) -> None:
+            try:
+                self._wait_until_quiet(host, revision)
+            except DeadlineExceeded as late:
+                if not force:
+                    raise
+                self._report(host.name, f"not waited for any longer, by force: {late}")
+
+        take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
+
+    def put_back(self, host: Host) -> int:
+        """Let the machine serve again, and return the revision since when it does. Idempotent, and waits for nobody."""
+        return set_state(self._store, self._lock, host.name, MachineState.ACTIVE).revision
+
+    def _wait_until_quiet(self, host: Host, revision: int) -> None:
+        """Wait until no router and no balancer sends anything, and what was open is done or its time is over."""
+        if not self._settings.discovery.enabled:
+            return
+        began = self._clock.elapsed()
+        applied = wait_until_drained(self._store, host.name, revision, default_deadline_seconds(self._settings))
+        for line in applied.lines():
+            self._report(host.name, line)
+        self._wait_for_connections(host)
+        balancers.wait_until_out(
+            self._settings,
+            host.name,
+            applied.routers,
+            states(self._store),
+            lambda seconds: self._lock.pause(max(0.0, began + seconds - self._clock.elapsed())),
+        )
+        self._lock.check()
+
+    def _wait_for_connections(self, host: Host) -> None:
+        seconds = self._settings.rollout.drain_seconds
+        self._lock.check()
+        argv = rollout_scripts.connections(Names(self._settings.system), seconds)
+        done = host.run(argv, sudo=True, check=False, timeout_seconds=seconds + ANSWER_SECONDS)
+        left = rollout_scripts.parse_number(done.stdout, "connections")
+        if left is None:
+            words = done.stderr.strip().rpartition("\n")[2] or f"it ended with {done.code}"
+            self._report(host.name, f"its router does not tell its connections ({words}): not waited for")
+        elif left:
+            self._report(host.name, f"{left} connections are still open after {seconds:g} s: they will be cut")
+
+
+def states(store: Store) -> dict[str, str]:
+    """Return the state of every machine that etcd knows, by name; `unknown` for a record that can't be read."""
+    found = {}
+    for entry in store.get_prefix(MACHINES).entries:
+        record = _object(entry.value)
+        found[entry.key.removeprefix(MACHINES)] = str(record.get("state", MachineState.ACTIVE)) if record else "unknown"
+    return found
+
+
+def others_in_service(store: Store, name: str) -> list[str]:
+    """Return the machines in service beside this one."""
+    return [other for other, state in states(store).items() if state == MachineState.ACTIVE and other != name]
+
+
+def take_out(
+    store: Store,
+    lock: ClusterLock,
+    name: str,
+    wait_until_quiet: Callable[[int], None],
+    *,
+    even_the_last: bool = False,
+) -> bool:
+    """Take the machine out of service, unless nobody would be left, and return whether it is out.
+
+    `wait_until_quiet`: called with the revision that routers must have applied; when it fails, a machine that was in
+    service before is put back.
+    """
+    if not even_the_last and not others_in_service(store, name):
+        return False
+    changed = set_state(store, lock, name, MachineState.DRAINING)
+    try:
+        wait_until_quiet(changed.revision)
+    except ArgosyError:
+        if not changed.already:
+            set_state(store, lock, name, MachineState.ACTIVE)
+        raise
+    return True
+
+
+def set_state(store: Store, lock: ClusterLock, name: str, state: MachineState) -> Changed:
+    """Set the state in /machines/NAME and leave the rest of it. Idempotent. Raises Refused for a machine without one.
+
+    The machine's own agent follows: while it drains its instances are not registered.
+    """
+    key = machine_key(name)
+    for attempt in range(1, ATTEMPTS + 1):
+        entry = store.get(key)
+        record = _object(entry.value) if entry else None
+        if entry is None or record is None:
+            raise Refused(f"{name}: no JSON object stands under {key} in etcd: is it installed?")
+        if record.get("state") == state:
+            return Changed(entry.mod_revision, already=True)
+        try:
+            done = lock.transact([unchanged(entry)], [Put(key, json.dumps({**record, "state": str(state)}))])
+        except EtcdError:
+            if attempt == ATTEMPTS:
+                raise
+            lock.pause()
+            continue
+        if done.succeeded:
+            return Changed(done.revision, already=False)
+    raise EtcdError(f"{key} in etcd is written all the time by somebody else")
+
+
+def _object(text: str) -> dict[str, object] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,1 @@
+"""Scheduled services: what is wanted of them stands in etcd, Swarm runs them, agents register them."""

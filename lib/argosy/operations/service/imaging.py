@@ -1,0 +1,82 @@
+"""Which image a generation runs: one of ours, by its digest in the registry, or another's as it stands."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+from argosy.config import ScheduledSettings, Settings
+from argosy.errors import ConfigError, Refused
+from argosy.model import Image
+from argosy.operations.registry import access
+from argosy.scheduled_record import ServiceImage
+from argosy.scheduled_settings import IMAGE_OR_REFERENCE
+from argosy.versions import parse_version
+
+DIGEST_SHOWN = 19
+
+
+def resolve(settings: Settings, definition: ScheduledSettings, *, release: str = "", image: str = "") -> ServiceImage:
+    """Return the image of a definition as machines pull it.
+
+    `release`: the version that this release pins, instead of the newest in the registry. `image`: a version of ours
+    (0.1.3), or a full reference, instead of the definition's. Raises ConfigError for what is neither, Refused when the
+    registry does not have it.
+    """
+    if release and image:
+        raise ConfigError("a release says which image: give one of the two", "image")
+    version = parse_version(image)
+    if image and version is None:
+        return _foreign(image, "image")
+    if not definition.own_image:
+        if image or release:
+            raise ConfigError(f"{definition.image} is not an image of ours: it has no such versions", "image")
+        return _foreign(definition.image, "image")
+    if release:
+        return _ours(settings, _pinned(settings, release, definition.image))
+    with access.opened(settings) as registry:
+        if version:
+            found = access.read_version(registry, settings, definition.image, version)
+        else:
+            found = access.newest_in(registry, settings, [definition.image]).get(definition.image)
+    if found is None:
+        what = f"{definition.image} {image}".strip()
+        raise Refused(f"{settings.registry.address}: the registry does not have {what}: inv build.images registry.push")
+    return _ours(settings, access.as_image(settings, found))
+
+
+def registry_auth(settings: Settings, image: ServiceImage) -> str:
+    """Return the value of X-Registry-Auth by which machines pull the image; empty for what is not in our registry.
+
+    https://docs.docker.com/engine/api/v1.41/#section/Authentication: JSON in URL-safe base64.
+    """
+    address = settings.registry.address
+    if not address or not image.reference.startswith(f"{address}/"):
+        return ""
+    login = {
+        "username": settings.registry.user,
+        "password": access.password(settings),
+        "serveraddress": address,
+    }
+    return base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
+
+
+def _pinned(settings: Settings, release: str, name: str) -> Image:
+    for image in access.pinned_images(settings, release):
+        if image.name == name:
+            return image
+    raise Refused(f"release {release} does not pin {name}: it was made before a scheduled service ran it")
+
+
+def _ours(settings: Settings, image: Image) -> ServiceImage:
+    return ServiceImage(image.reference(settings.registry.address), image.version)
+
+
+def _foreign(reference: str, where: str) -> ServiceImage:
+    """Return another's image; its version is its tag, or what can be read of its digest."""
+    name, _, digest = reference.partition("@")
+    tag = re.search(r":([^/:]+)$", name)
+    if not re.fullmatch(IMAGE_OR_REFERENCE, reference) or not (tag or digest or "/" in reference):
+        raise ConfigError(f"{reference!r} is neither a version, such as 0.1.3, nor a reference with its tag", where)
+    return ServiceImage(reference, tag[1] if tag else digest[:DIGEST_SHOWN] or "latest")

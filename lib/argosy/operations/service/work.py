@@ -1,0 +1,78 @@
+"""What the work on scheduled services needs: the cluster's etcd, a manager of its Swarm, its machines, the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from argosy.config import Settings
+from argosy.console import Report
+from argosy.errors import ArgosyError, EtcdError, LockLost
+from argosy.etcd import Etcd
+from argosy.host import Hosts
+from argosy.operations.clock import Clock, SystemClock
+from argosy.operations.cluster_lock import ClusterLock, held
+from argosy.operations.discovery import keys
+from argosy.operations.journal import Journal
+from argosy.scheduled_record import PREFIX
+from argosy.scheduled_state import UPDATES, Fleet, fleet_of
+from argosy.schema import FOLLOWED
+from argosy.swarm import Swarm
+from argosy.swarm_spec import service_labels
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`hosts`: None where only Swarm and etcd are needed; `lock`: None while nothing is changed."""
+
+    settings: Settings
+    store: Etcd
+    swarm: Swarm
+    report: Report
+    hosts: Hosts | None = None
+    lock: ClusterLock | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+    @property
+    def holding(self) -> ClusterLock:
+        if self.lock is None:
+            raise AssertionError("a change without the cluster's lock")
+        return self.lock
+
+    def look(self) -> Fleet:
+        """Return what is seen of all scheduled services now.
+
+        Swarm is asked before etcd: what is registered by then is an instance that it knows.
+        """
+        services = self.swarm.services(service_labels(self.settings.system))
+        ours = {service.id for service in services}
+        tasks = [task for task in self.swarm.tasks() if task.service_id in ours]
+        nodes = self.swarm.nodes()
+        return fleet_of(keys.read(self.store, (PREFIX, UPDATES, *FOLLOWED)), services, tasks, nodes)
+
+
+@contextmanager
+def changing(work: Work, task: str) -> Iterator[Work]:
+    """Give the same with the cluster's lock, which is held meanwhile. Raises LockHeld."""
+    ttl = work.settings.rollout.lock_ttl_seconds
+    with held(work.store, task, ttl_seconds=ttl, report=work.report, clock=work.clock) as lock:
+        yield replace(work, lock=lock)
+
+
+@contextmanager
+def audited(work: Work, what: str) -> Iterator[None]:
+    """Note in the cluster's audit trail how `what` ended: `done`, or why not."""
+    outcome = "interrupted"
+    try:
+        yield
+        outcome = "done"
+    except ArgosyError as error:
+        outcome = str(error)
+        raise
+    finally:
+        try:
+            Journal(work.store, work.holding).note(work.clock.now(), what, outcome)
+        except (LockLost, EtcdError) as error:
+            # What was done is done: that the trail does not know it is told, and must not hide how it ended.
+            work.report("history", f"{what} ({outcome}) could not be noted: {error}")

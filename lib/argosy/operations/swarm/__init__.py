@@ -1,0 +1,1 @@
+"""Docker Swarm in the life of a cluster: who manages it, who is in it, who takes instances."""

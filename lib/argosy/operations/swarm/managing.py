@@ -1,0 +1,128 @@
+"""The way to the Swarm: through any of its managers that has a quorum, and through another when that one is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from argosy.config import Settings
+from argosy.engine_api import Connection, EngineApi, Query, over_ssh
+from argosy.errors import ArgosyError, DeadlineExceeded, EngineError, EngineRefused, HostUnreachable, Refused
+from argosy.fanout import Outcomes
+from argosy.host import Host, Hosts
+from argosy.model import Machine
+from argosy.swarm import Swarm
+from argosy.swarm_model import SwarmInfo
+
+LEADER_SECONDS = 45.0
+"""How long to wait for a leader: managers take 10 to 20 s to elect one, and after a split vote as long again."""
+POLL_SECONDS = 0.5
+ENSURE = "inv cluster.swarm --ensure"
+
+
+@contextmanager
+def managing(settings: Settings, hosts: Hosts, *, wait_seconds: float = LEADER_SECONDS) -> Iterator[Swarm]:
+    """Give the Swarm of the cluster, through any manager of `hosts` that has a quorum.
+
+    When that one is lost, what is read is read through another. Raises Refused, with what to do, when nobody is in a
+    Swarm or its quorum is lost, and HostUnreachable when no machine can be reached.
+    """
+    if not settings.swarm.enabled:
+        raise Refused("swarm.enabled is false in this cluster: there is no Swarm that could run scheduled services")
+    seen = survey(hosts)
+    managers = [name for name, outcome in seen.items() if outcome.ok and outcome.get().manager]
+    if not managers:
+        raise _no_manager(seen)
+    with ManagersApi([hosts[name] for name in managers], wait_seconds) as engine:
+        engine.get("/swarm")
+        yield Swarm(engine)
+
+
+def survey(hosts: Hosts, machines: Iterable[Machine | str] | None = None) -> Outcomes[SwarmInfo]:
+    """Ask the machines (all) what each one's engine is in, all at the same time."""
+    return hosts.each(_info, machines, what="Asking the machines' engines")
+
+
+def _info(host: Host) -> SwarmInfo:
+    with over_ssh(host) as engine:
+        return Swarm(engine).info()
+
+
+class ManagersApi(EngineApi):
+    """The engine of whichever manager answers for the whole Swarm now."""
+
+    def __init__(self, managers: list[Host], wait_seconds: float = LEADER_SECONDS) -> None:
+        super().__init__(managers[0].name, self._no_dial)
+        self._managers = managers
+        self._wait_seconds = wait_seconds
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """Return what GET answers. Asks another manager when this one is lost, or has lost its quorum."""
+        try:
+            return super().get(path, query)
+        except EngineRefused as error:
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+        except (EngineError, HostUnreachable, DeadlineExceeded):
+            pass
+        self.close()
+        return super().get(path, query)
+
+    def _connect(self) -> Connection:
+        """Return a connection to a manager that has a quorum; waits while they elect a leader."""
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            reasons = {}
+            for host in list(self._managers):
+                try:
+                    return self._connected(host)
+                except ArgosyError as error:
+                    reasons[host.name] = error
+            if time.monotonic() >= deadline:
+                raise _no_quorum(reasons)
+            threading.Event().wait(POLL_SECONDS)
+
+    def _connected(self, host: Host) -> Connection:
+        with over_ssh(host, self.timeout_seconds) as engine:
+            engine.get("/swarm")
+            connection = engine.taken()
+        self.where = host.name
+        self._managers.sort(key=lambda it: it is not host)
+        return connection
+
+    @staticmethod
+    def _no_dial() -> None:
+        raise AssertionError("a manager is chosen first")
+
+
+def _no_manager(seen: Outcomes[SwarmInfo]) -> ArgosyError:
+    """Return why nobody can be asked."""
+    errors = [outcome.error for outcome in seen.values() if outcome.error is not None]
+    infos = {name: outcome.get() for name, outcome in seen.items() if outcome.ok}
+    if not infos and errors:
+        return errors[0] if isinstance(errors[0], ArgosyError) else EngineError(str(errors[0]))
+    locked = [name for name, it in infos.items() if it.state == "locked"]
+    if locked:
+        return Refused(f"the Swarm on {', '.join(locked)} is locked (autolock): unlock it there (docker swarm unlock)")
+    failing = {name: it.error for name, it in infos.items() if it.state == "error"}
+    if failing:
+        shown = "; ".join(f"{name}: {' '.join(error.split())}" for name, error in failing.items())
+        return Refused(f"no manager of the Swarm works ({shown}): {ENSURE} shows what would put it right")
+    inside = [name for name, it in infos.items() if it.inside]
+    if not inside:
+        return Refused(f"no machine is in a Swarm: {ENSURE} makes one")
+    unreached = [name for name, outcome in seen.items() if not outcome.ok]
+    there = f"; {', '.join(unreached)} can't be asked" if unreached else ""
+    return Refused(f"no manager of the Swarm is there{there}: bring one back, or see {ENSURE} --dry-run")
+
+
+def _no_quorum(reasons: Mapping[str, ArgosyError]) -> Refused:
+    shown = "; ".join(str(error) for error in reasons.values())
+    return Refused(
+        f"the Swarm has no quorum of its managers ({shown}): bring managers back; if they are lost for good, "
+        f"{ENSURE} --force goes on with one that is left"
+    )

@@ -1,0 +1,170 @@
+"""The connection to a machine: opened when first needed, by one caller for all, and again when it was lost."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import paramiko
+import tenacity
+
+from argosy import known_hosts
+from argosy.errors import ArgosyError, HostUnreachable, LoginRefused
+from argosy.ssh.identity import login
+from argosy.ssh.trust import host_key_checked, pin_client, transport
+
+if TYPE_CHECKING:
+    from argosy.host import Host
+
+KEEPALIVE_SECONDS = 10
+# A peer that acknowledges nothing for so long is gone (a power cut sends no goodbye).
+DEAD_PEER_MILLISECONDS = 30_000
+
+Make = Callable[[str, str, int, Mapping[str, Any]], Any]
+"""Makes a connection that is not open yet, of (address, user, port, what paramiko's `connect` is given)."""
+
+
+class Connector:
+    """Keeps the connection to `host`; may be used by several threads."""
+
+    def __init__(self, host: Host, make: Make) -> None:
+        self._host = host
+        self._make = make
+        self._connection: Any = None
+        self._connecting = threading.Lock()
+        self._failure: tuple[float, Exception] | None = None
+
+    def connect(self) -> paramiko.Transport:
+        """See `Host.connect`."""
+        asked = time.monotonic()
+        with self._connecting:
+            if self._connection is not None and self._connection.is_connected:
+                return _transport(self._connection)
+            if self._failure and self._failure[0] > asked:
+                # Somebody tried while we waited for our turn (all hosts share an entry node): the answer is the same.
+                raise self._failure[1]
+            try:
+                self._connection = self._connect_retrying()
+            except Exception as error:
+                self._failure = (time.monotonic(), error)
+                raise
+            return _transport(self._connection)
+
+    def wait_for_login(self, deadline_seconds: float) -> None:
+        """See `Host.wait_for_login`."""
+        deadline = time.monotonic() + deadline_seconds
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: type(error) in (HostUnreachable, LoginRefused)),
+            wait=tenacity.wait_random(0.1, 0.5),
+            stop=lambda _: time.monotonic() > deadline,
+            reraise=True,
+        ):
+            with attempt:
+                self.connect()
+
+    def close(self) -> None:
+        """Close the connection. The next use opens it again."""
+        with self._connecting:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect_retrying(self) -> Any:
+        attempts = self._host.ssh.connect_attempts
+        try:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception(lambda error: not isinstance(error, ArgosyError)),
+                wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+                stop=tenacity.stop_after_attempt(attempts),
+                reraise=True,
+            ):
+                with attempt:
+                    return self._connect_once()
+        except paramiko.AuthenticationException:
+            raise self._login_refused() from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            tried = f" after {attempts} attempts" if attempts > 1 else ""
+            raise HostUnreachable(
+                self._host.name,
+                f"no ssh connection to {self._host.where}{tried}: {_reason(error)}; is it up, and the address right?",
+            ) from None
+        raise AssertionError("not reached")
+
+    def _connect_once(self) -> Any:
+        """Return an open connection. Raises ArgosyError for what another attempt would not change."""
+        host = self._host
+        address, port, timeout = host.machine.address, host.ssh.port, host.ssh.connect_timeout_seconds
+        pinned = known_hosts.read(host.known_hosts).get(known_hosts.entry_name(address, port), ())
+        timeouts = {"timeout": timeout, "banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
+        with login(host.key) as arguments:
+            sock = host.gateway.dial(address, port) if host.gateway else _direct(address, port, timeout)
+            options = {"sock": sock, "transport_factory": transport, **timeouts, **arguments}
+            connection = self._make(address, host.ssh.user, port, options)
+            pin_client(connection.client, pinned, address, port)
+            try:
+                with host_key_checked(host.name, address, port, host.known_hosts):
+                    connection.open()
+            except BaseException as error:
+                refused = isinstance(error, paramiko.SSHException) and _asked_for_login(connection.client)
+                connection.client.close()
+                sock.close()
+                if refused:
+                    raise self._login_refused() from None
+                raise
+        connection.transport.set_keepalive(KEEPALIVE_SECONDS)
+        return connection
+
+    def _login_refused(self) -> LoginRefused:
+        key, user = self._host.key, self._host.ssh.user
+        with_what = f"the key {key}" if key else "any key of your agent or ~/.ssh (ssh.key names one)"
+        return LoginRefused(
+            self._host.name,
+            f"{self._host.where} did not let {user} in with {with_what}; "
+            f"is its public half in ~{user}/.ssh/authorized_keys?",
+        )
+
+
+def scan(host: Host) -> list[known_hosts.HostKey]:
+    """Ask a host for its keys, through its entry node if it has one, and trust none. Raises HostUnreachable."""
+    address, port, timeout = host.machine.address, host.ssh.port, host.ssh.connect_timeout_seconds
+    gateway = host.gateway
+    dial = (lambda: gateway.dial(address, port)) if gateway else None
+    try:
+        return known_hosts.scan(address, port, timeout_seconds=timeout, dial=dial)
+    except (OSError, paramiko.SSHException) as error:
+        raise HostUnreachable(
+            host.name, f"no ssh server answers at {host.where}: {_reason(error)}; is it up, and the address right?"
+        ) from None
+
+
+def _transport(connection: Any) -> paramiko.Transport:
+    transport: paramiko.Transport = connection.transport
+    return transport
+
+
+def _direct(address: str, port: int, timeout: float) -> socket.socket:
+    sock = socket.create_connection((address, port), timeout)
+    # Small packets both ways: waiting to fill one up would cost 40 ms for each reply.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MILLISECONDS)
+    return sock
+
+
+def _asked_for_login(client: paramiko.SSHClient) -> bool:
+    """Return whether a failed connection got past the host key, and lives: then it was the login that failed."""
+    transport = client.get_transport()
+    return transport is not None and transport.is_active() and transport.initial_kex_done
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, paramiko.ChannelException):
+        return f"the entry node can't reach it ({error.text})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or "the connection was closed"
