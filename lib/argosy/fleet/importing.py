@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from argosy.errors import ConfigError
+from argosy.fleet.actions import Action
 from argosy.fleet.docker_run import translate_container
 from argosy.fleet.draft import Draft
 from argosy.fleet.endpoints import RouterPorts, translate_endpoints
@@ -24,10 +25,10 @@ from argosy.fleet.grouping import GivenUnit, group_units
 from argosy.fleet.lifecycle import note_other_keys, translate_lifecycle
 from argosy.fleet.options import Options, read_options
 from argosy.fleet.outcomes import Became, Imported, Outcome
-from argosy.fleet.reading import ReadUnit, read_unit
+from argosy.fleet.reading import RELOAD, ReadUnit, read_unit
 from argosy.fleet.registration import Registration, registrations
 from argosy.fleet.relations import Translated, relate
-from argosy.fleet.remarks import Remark
+from argosy.fleet.remarks import Findings, Remark
 from argosy.fleet.sidekicks import main_of
 from argosy.fleet.symbols import shown
 from argosy.scheduled_rules import check_name
@@ -88,11 +89,16 @@ def _read(read: ReadUnit, known: Known) -> _Unit:
     if read.container is not None:
         note_other_keys(read.group.unit, read.findings)
         for action in read.others:
-            words = " ".join(shown(word.text) for word in action.words)
-            read.findings.refuse(
-                action.line, f"{action.key}: {words[:60]!r} does what no definition says: bring it into the image"
-            )
+            _other_work(action, read.findings)
     return unit
+
+
+def _other_work(action: Action, findings: Findings) -> None:
+    words = repr(" ".join(shown(word.text) for word in action.words)[:60])
+    if action.key == RELOAD:
+        findings.note(action.line, f"{RELOAD}: {words} dropped: an update starts new instances instead")
+    else:
+        findings.refuse(action.line, f"{action.key}: {words} does what no definition says: bring it into the image")
 
 
 def _find_mains(others: list[_Unit], mains: list[_Unit]) -> None:
@@ -172,8 +178,10 @@ def _name(unit: _Unit, registration: Registration | None, taken: dict[str, str],
             check_name(known.system, name, known.services, "its name")
         except ConfigError as error:
             findings.refuse(0, str(error))
-    if name != prefix:
-        findings.note(0, f"the service is named {name}" + (", as it is registered" if wanted != prefix else ""))
+    if name != wanted:
+        findings.note(0, f"the service is named {name}, by which it is reached: {wanted} has what no name has")
+    elif name != prefix:
+        findings.note(0, f"the service is named {name}, as it is registered")
     if name in known.scheduled:
         findings.note(0, f"{name} is a scheduled service already: compare the two")
     return name

@@ -15,8 +15,9 @@ from argosy.fleet.remarks import Findings
 from argosy.fleet.symbols import shown
 
 BEFORE, START, AFTER = "ExecStartPre", "ExecStart", "ExecStartPost"
+RELOAD = "ExecReload"
 STOPPING = ("ExecStop", "ExecStopPost")
-KEYS = (BEFORE, START, AFTER, "ExecReload", *STOPPING)
+KEYS = (BEFORE, START, AFTER, RELOAD, *STOPPING)
 _NO_WORK = ". : [ break cd continue echo exit export printf set sleep source test trap true wait"
 NO_WORK = frozenset(_NO_WORK.split())
 """Programs, and words of the shell, that change nothing by themselves."""

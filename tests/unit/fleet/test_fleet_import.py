@@ -292,6 +292,23 @@ def test_how_it_is_started_anew_and_stopped(lines: str, expected: dict[str, obje
     assert result.services["web"] == {"image": "example/web:1"} | expected
 
 
+def test_a_reload_is_dropped() -> None:
+    result = service("/usr/bin/docker run x:1", "Restart=always\nExecReload=/opt/bin/reload now")
+    assert (4, "ExecReload: '/opt/bin/reload now' dropped: an update starts new instances instead") in notes(result)
+
+
+def test_a_name_that_has_to_change_says_so() -> None:
+    result = imported(
+        {
+            "web.service": RUN.format("web", "-p 80", "web"),
+            "x.service": REGISTER.format("web.service", "etcdctl set /services/my_web/hosts/1 1.2.3.4:80"),
+        }
+    )
+    assert list(result.services) == ["my-web"]
+    said = "the service is named my-web, by which it is reached: my_web has what no name has"
+    assert (0, said) in notes(result)
+
+
 def test_keys_of_a_unit_that_mean_nothing_here_are_noted() -> None:
     result = service(
         "/usr/bin/docker run x:1",

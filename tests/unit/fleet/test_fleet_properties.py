@@ -128,7 +128,8 @@ def changed_examples(draw: st.DrawFn) -> list[tuple[str, str]]:
             at = draw(st.integers(0, len(lines) - 1))
             where = draw(st.integers(0, len(lines[at])))
             new = draw(st.one_of(WORDS, OPTIONS, st.sampled_from(LINES)))
-            lines[at] = draw(st.sampled_from([new, "", lines[at][:where] + new + lines[at][where:], f"{lines[at]}\n{new}"]))
+            mixed = lines[at][:where] + new + lines[at][where:]
+            lines[at] = draw(st.sampled_from([new, "", mixed, f"{lines[at]}\n{new}"]))
         found.append((path.name, "\n".join(lines)))
     return found
 

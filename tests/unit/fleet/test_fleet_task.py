@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import yaml
 from invoke.program import Program
 from unit_examples import UNITS
 
+from argosy.config import load
+from argosy.operations.service import definitions
 from argosy.tasks import root_collection
 
 WEB = "[Service]\nRestart=always\nExecStart=/usr/bin/docker run --name web-%i -p 8080:80 example/web:1\n"
@@ -25,7 +28,8 @@ class Operator:
         self.folder, self.capsys = folder, capsys
 
     def inv(self, *words: str) -> Answer:
-        namespace = root_collection()
+        # A task gives its help texts away once, and others want them, too.
+        namespace = copy.deepcopy(root_collection())
         namespace.configure({"cluster": "test", "clusters": {"test": {}}})
         self.capsys.readouterr()
         try:
@@ -84,6 +88,13 @@ def test_what_is_refused_ends_with_11_and_the_rest_is_written(operator: Operator
     assert err.startswith(f"1 of 2 unit files refused, the others are in {target}: {vpn}:2: --privileged")
     assert err.count("\n") == 1
     assert list(yaml.safe_load(target.read_text())["scheduled"]) == ["web"]
+
+
+def test_what_is_written_is_what_submit_reads(operator: Operator) -> None:
+    target = operator.folder / "services.yaml"
+    assert operator.inv(*map(str, UNITS.iterdir()), "--output", str(target))[0] == 11
+    settings = load({"clusters": {"test": {}}}, "test", operator.folder)
+    assert len(definitions.read(settings, [], file=str(target)).names) == 10
 
 
 def test_json_is_all_of_stdout(operator: Operator) -> None:
