@@ -27,6 +27,7 @@ class Findings:
     path: str
     notes: list[Remark] = field(default_factory=list)
     refusals: list[Remark] = field(default_factory=list)
+    _seen: set[Remark] = field(default_factory=set)
 
     def note(self, line: int, reason: str) -> None:
         self._add(self.notes, line, reason)
@@ -36,5 +37,6 @@ class Findings:
 
     def _add(self, to: list[Remark], line: int, reason: str) -> None:
         remark = Remark(self.path, line, reason)
-        if remark not in to:
+        if remark not in self._seen:
+            self._seen.add(remark)
             to.append(remark)

@@ -14,6 +14,9 @@ from argosy.fleet.remarks import Remark
 COLUMNS = ("UNIT", "BECAME", "LINE", "")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|\u2028|\u2029")
 
+_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
+"""What YAML takes for line breaks, or for none of the text: written as escapes."""
+
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
@@ -21,6 +24,13 @@ class _Dumper(yaml.SafeDumper):
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAKS.search(value) else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def render_services(imported: Imported) -> str:

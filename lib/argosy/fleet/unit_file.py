@@ -42,7 +42,7 @@ class Assignment:
 
     def line_at(self, position: int) -> int:
         """Return the line of the file that holds the character at `position` of the value."""
-        index = bisect_right([begin for begin, _ in self.breaks], position)
+        index = bisect_right(self.breaks, position, key=lambda it: it[0])
         return self.breaks[index - 1][1] if index else self.line
 
 
@@ -61,8 +61,12 @@ class UnitFile:
         one forgets those before it."""
         found: list[Assignment] = []
         for entry in self.assignments:
-            if entry.section == section and entry.key in keys:
-                found = [*found, entry] if entry.value else []
+            if entry.section != section or entry.key not in keys:
+                continue
+            if entry.value:
+                found.append(entry)
+            else:
+                found.clear()
         return found
 
     def last(self, section: str, key: str) -> Assignment | None:
@@ -80,11 +84,23 @@ class UnitFile:
 
 @dataclass(slots=True)
 class _Statement:
-    """A line with its continuations. `parts`: the position at which each line of the file begins, and its number."""
+    """A line with its continuations. `parts`: the position at which each further line of the file begins, and its
+    number."""
 
-    text: str
     line: int
+    pieces: list[str] = field(default_factory=list)
     parts: list[tuple[int, int]] = field(default_factory=list)
+    length: int = 0
+
+    def add(self, text: str, number: int) -> None:
+        if self.pieces:
+            self.parts.append((self.length, number))
+        self.pieces.append(text)
+        self.length += len(text)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
 
 
 def parse_unit(text: str, name: UnitName, path: str = "") -> UnitFile:
@@ -124,15 +140,12 @@ def _statements(text: str) -> Iterator[_Statement]:
         begin = line.lstrip(WHITE_SPACE)[:1]
         if begin and begin in "#;":
             continue
-        if current is None:
-            current = _Statement("", number)
-        else:
-            current.parts.append((len(current.text), number))
+        current = current or _Statement(number)
         backslashes = len(line) - len(line.rstrip("\\"))
         if backslashes % 2:
-            current.text += line[:-1] + " "
+            current.add(line[:-1] + " ", number)
             continue
-        current.text += line
+        current.add(line, number)
         yield current
         current = None
     if current is not None:
@@ -142,7 +155,7 @@ def _statements(text: str) -> Iterator[_Statement]:
 def _assignment(section: str, statement: _Statement) -> Assignment:
     key, _, rest = statement.text.partition("=")
     value = rest.lstrip(WHITE_SPACE)
-    begin = len(statement.text) - len(value)
+    begin = statement.length - len(value)
     breaks = tuple((position - begin, number) for position, number in statement.parts)
     first = next((number for position, number in reversed(breaks) if position <= 0), statement.line)
     later = tuple(entry for entry in breaks if entry[0] > 0)

@@ -372,3 +372,16 @@ def test_what_stands_in_the_configuration_already_is_noted() -> None:
     assert (0, "legacy is a scheduled service already: compare the two") in notes(result)
     assert "legacy" in result.services
     assert not [reason for _, reason in notes(import_units([], replace(KNOWN, scheduled=())))]
+
+
+@pytest.mark.parametrize("line", ["Environment=A=1", "Foo=1", "ExecStart=/usr/bin/docker run x:1", "a \\"])
+def test_a_file_of_many_lines_takes_no_time(line: str) -> None:
+    result = imported({"web.service": "[Service]\n" + f"{line}\n" * 20000})
+    assert len(result.outcomes) == 1
+
+
+@pytest.mark.parametrize("word", ["\x85", "\u2028", "a\ufeffb", "0777", "yes", "1:30", "- x", "#", "é😀", "{{x}}"])
+def test_words_that_yaml_reads_otherwise_are_quoted(word: str) -> None:
+    result = service(f"/usr/bin/docker run x:1 '{word}'")
+    assert result.services["web"]["command"] == [word]
+    assert yaml.safe_load(render_services(result))["scheduled"]["web"]["command"] == [word]
