@@ -134,6 +134,20 @@ def plan_register(
     return KeyChange(put, relied=relied, warnings=tuple(sorted(map(str, own))))
 
 
+def refuse_claims(service: str, values: Mapping[str, str], entries: Iterable[KeyValue], conflicts: Conflicts) -> None:
+    """Refuse what another service has already. `values`: what is going to be put, by attribute (host_port, sni, ...);
+    `entries`: all that routers follow."""
+    listed = {entry.key: entry for entry in entries}
+    newest = 1 + max((entry.mod_revision for entry in listed.values()), default=0)
+    put = {service_key(service, attribute): value for attribute, value in values.items()}
+    planned = [_planned(key, value, listed.get(key), newest) for key, value in put.items()]
+    after: list[KeyValue] = [*(entry for key, entry in listed.items() if key not in put), *planned]
+    claims = set(conflicts(after)) - set(conflicts(list(listed.values())))
+    taken = sorted(str(it) for it in claims if it.service == service)
+    if taken:
+        raise Refused(f"{'; '.join(taken)}: nothing was changed")
+
+
 def plan_deregister(service: str, ids: Sequence[str], entries: Iterable[KeyValue], *, force: bool = False) -> KeyChange:
     """Return what deregisters these instances, or the whole service with all its keys when none is named.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from argosy.config import ScheduledSettings
+from argosy.discovery_changes import Conflicts, refuse_claims
 from argosy.errors import ConfigError, Refused, nearest
 from argosy.scheduled_actions import (
     Action,
@@ -36,6 +37,10 @@ GONE = "remove"
 # Submit
 
 
+class DefinedOtherwise(Refused):
+    """What is submitted runs already, with another definition or number of instances."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be submitted. `replicas`: other than the definition's, or None."""
@@ -50,10 +55,11 @@ class Wanted:
         return self.definition.count if self.replicas is None else self.replicas
 
 
-def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
+def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts: Conflicts = lambda _: ()) -> Plan:
     """Return what submits a service, or completes what was submitted so before.
 
-    Raises Refused for one that runs with another definition: that is an update.
+    Raises Refused for one that runs with another definition: that is an update. And for a port or a TLS name that
+    another service has, as `conflicts` tells.
     """
     name, seen = wanted.name, fleet.of(wanted.name)
     refuse_unreadable(seen)
@@ -68,6 +74,7 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
             )
         refuse_unplaceable(fleet, name, wanted.definition, wanted.count)
         refuse_unready_conflicts(fleet, name, wanted.definition)
+        refuse_claims(name, _attributes(wanted.definition), fleet.entries, conflicts)
         generation = Generation(1, wanted.definition, wanted.image)
         record = ScheduledRecord(name, generation, wanted.count, now, by)
         return Plan(name, (Remember(record), *_running(seen, record)))
@@ -83,17 +90,31 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str) -> Plan:
     return Plan(name, _running(seen, record), tuple(said))
 
 
+def _attributes(definition: ScheduledSettings) -> dict[str, str]:
+    """Return what the agents will put under /services/NAME/, as far as others may have it already."""
+    found = definition.discovery
+    if found is None or not found.scheme:
+        return {}
+    values = {
+        "scheme": found.scheme,
+        "host_port": str(found.host_port or ""),
+        "sni": " ".join(found.sni),
+        "private": "true" if found.private else "",
+    }
+    return {attribute: value for attribute, value in values.items() if value}
+
+
 def _refuse_difference(record: ScheduledRecord, wanted: Wanted) -> None:
     before, after = definition_json(record.definition), definition_json(wanted.definition)
     before.pop("replicas", None), after.pop("replicas", None)
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     if keys:
-        raise Refused(
+        raise DefinedOtherwise(
             f"{record.name} was submitted with another {', '.join(keys)}: inv service.update {record.name} brings "
             "this definition"
         )
     if wanted.replicas is not None and wanted.replicas != record.replicas:
-        raise Refused(
+        raise DefinedOtherwise(
             f"{record.name} has {instances(record.replicas)}: inv service.scale {record.name} {wanted.replicas}"
         )
 

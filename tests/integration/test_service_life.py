@@ -143,9 +143,9 @@ def test_what_has_failed_is_revived(lab: ServiceLab, window: float) -> None:
         **WEB,
         "command": ["sh", "-c", FAILS_ONCE],
         "volumes": [{"source": "/tmp/state", "target": "/state"}],
-        "restart": {"delay_seconds": 0.1, "attempts": 1, "window_seconds": window},
+        "restart": {"delay_seconds": 0.1, "attempts": 2, "window_seconds": window},
         "constraints": ["machine=air-01"],
-        "update": {"deadline_seconds": 5},
+        "update": {"deadline_seconds": 20},
     }
     lab.swarms.run("air-01", "mkdir", "-p", "/tmp/state")
     try:

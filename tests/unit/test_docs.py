@@ -62,8 +62,8 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     changing |= {"cluster.cloud-config", "cluster.upload-secrets", "cluster.setup", "secrets.rotate"}
     changing |= {"cluster.add-machine", "cluster.remove-machine", "cluster.backup", "cluster.restore"}
     changing |= {"discovery.register", "discovery.deregister", "discovery.drain", "discovery.undrain"}
-    changing |= {"service.import-unit"}
     changing |= {"gce.create", "gce.destroy", "gce.balancer", "gce.entry-node", "gce.put"}
+    changing |= {f"service.{name}" for name in ("submit", "start", "stop", "scale", "destroy", "revive", "import-unit")}
     reading = {
         "gce.auth",
         "gce.list",
@@ -82,6 +82,8 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
         "secrets.status",
         "secrets.diff",
         "service.import-unit",
+        "service.list",
+        "service.show",
     }
     flags = {
         f"{name}.{namespace.transform(task)}": {argument.name for argument in copy.deepcopy(body).get_arguments()}

@@ -76,6 +76,7 @@ LAYERS: list[set[str]] = [
         "scheduled_record",
         "scheduled_state",
         "scheduled_actions",
+        "scheduled_watch",
         "swarm_spec",
         "scheduling",
         "scheduled_report",

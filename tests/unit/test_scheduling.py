@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from argosy.scheduling import (
     plan_stop,
     plan_submit,
 )
+from argosy.schema import KeyValue, Problem
 
 
 def wanted(name: str = "web", count: int | None = None, **keys: Any) -> Wanted:
@@ -105,6 +107,18 @@ class TestSubmit:
             submitted(cluster(record("db")).runs("db").fleet(), wanted(conflicts=["db"]))
         knowing = record("db", conflicts=["web"])
         assert submitted(cluster(knowing).runs("db").fleet(), wanted(conflicts=["db"])).changes
+
+    def test_a_port_that_another_has_is_refused(self) -> None:
+        taken = cluster().key("/services/db/scheme", "tcp").key("/services/db/host_port", "5432")
+        what = wanted(discovery={"port": 80, "scheme": "tcp", "host_port": 5432})
+
+        def conflicts(entries: Sequence[KeyValue]) -> list[Problem]:
+            found = [it for it in entries if it.key.endswith("/host_port") and it.value == "5432"]
+            return [Problem(it.key.split("/")[2], it.key, "port 5432 is db's") for it in found[1:]]
+
+        with pytest.raises(Refused, match="port 5432 is db's: nothing was changed"):
+            plan_submit(taken.fleet(), what, NOW, BY, conflicts)
+        assert plan_submit(cluster().fleet(), what, NOW, BY, conflicts).changes
 
     def test_a_global_service_is_not_counted(self) -> None:
         what = Wanted("web", definition(**{"global": True}), IMAGE)

@@ -41,10 +41,11 @@ Routes = Mapping[tuple[str, str], Callable[[Request], Answer]]
 
 
 def identity() -> dict[str, str]:
-    """Return who answers. Argosy gives a service's container all but the instance, which is the host name."""
+    """Return who answers. Argosy gives a service's container all of it, but the instance of a system service, which is
+    the host name, and the address of a scheduled one's machine."""
     names = ("service", "machine", "address", "version")
     known = {name: os.environ.get(f"ARGOSY_{name.upper()}", "") for name in names}
-    return {**known, "instance": socket.gethostname()}
+    return {**known, "instance": os.environ.get("ARGOSY_INSTANCE") or socket.gethostname()}
 
 
 def log(event: str, **details: object) -> None:

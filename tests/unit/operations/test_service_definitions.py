@@ -77,7 +77,7 @@ class TestDefinitions:
         assert "\n" not in str(caught.value)
 
     def test_a_file_that_is_not_there(self, settings: Settings) -> None:
-        with pytest.raises(ConfigError, match="nowhere.yaml: can't be read: No such file"):
+        with pytest.raises(ConfigError, match=r"nowhere\.yaml: can't be read: No such file"):
             definitions.read(settings, [], file="nowhere.yaml")
 
 

@@ -23,6 +23,7 @@ from argosy.operations.local import (
     preparing,
     record,
     retry,
+    service_phases,
     upgrading,
 )
 from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
@@ -46,6 +47,7 @@ PHASES: Sequence[Phase[Work]] = (
     machine_phases.Retry(),
     machine_phases.Install(),
     machine_phases.Gate(),
+    service_phases.Services(),
 )
 
 

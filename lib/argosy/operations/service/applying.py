@@ -13,7 +13,6 @@ from argosy.etcd import Delete, Put
 from argosy.operations.discovery.routers import wait_until_applied
 from argosy.operations.service.awaiting import (
     POLL_SECONDS,
-    Awaited,
     silence_deadline_seconds,
     wait_until_gone,
     wait_until_serving,
@@ -35,6 +34,7 @@ from argosy.scheduled_actions import (
 )
 from argosy.scheduled_record import PREFIX
 from argosy.scheduled_state import UPDATES, Running
+from argosy.scheduled_watch import Awaited
 from argosy.scheduling import failed_slots
 from argosy.schema import generation_key, service_key
 from argosy.swarm import SwarmService

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from argosy.config import ScheduledSettings
 from argosy.errors import ArgosyError, ConfigError, Unhealthy
 from argosy.operations.cluster_lock import Who
+from argosy.operations.discovery.rendering import conflicts
 from argosy.operations.service.applying import apply
 from argosy.operations.service.imaging import resolve
 from argosy.operations.service.work import Work, audited, changing
@@ -56,8 +58,13 @@ def submit(
     for name in names:
         found = resolve(work.settings, known[name], release=release, image=image)
         wanted = Wanted(name, known[name], found, replicas)
-        planners[name] = lambda fleet, wanted=wanted: plan_submit(fleet, wanted, work.clock.now(), by)  # type: ignore[misc]
+        planners[name] = _submission(work, wanted, by)
     return Change("service.submit", "submit", planners)
+
+
+def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
+    claims = partial(conflicts, work.settings)
+    return lambda fleet: plan_submit(fleet, wanted, work.clock.now(), by, claims)
 
 
 def start(names: Sequence[str]) -> Change:
