@@ -23,6 +23,7 @@ def root_collection() -> Collection:
         rollouts,
         secrets,
         service,
+        service_updates,
     )
 
     namespace = Collection(
@@ -31,7 +32,7 @@ def root_collection() -> Collection:
         _with_tasks_of(cluster, membership, rollouts),
         secrets,
         discovery,
-        _with_tasks_of(service, fleet),
+        _with_tasks_of(service, service_updates, fleet),
         local,
         gce,
     )

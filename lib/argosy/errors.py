@@ -18,6 +18,7 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     30    |- CommandFailed      what came before the command stays
     31    |- HostsFailed        hosts that are not named in it succeeded
     32    |- Unhealthy          the change was made, its result does not pass its checks
+    34    |  `- TakenBack       yes, in the end: what did not pass was taken back, and the old serves on
     33    |- DeadlineExceeded   as far as the message says
     40    |- EngineError        the Docker engine refused or is not there
     43    |  `- EngineRefused    that one call of a machine's engine; what came before it stays
@@ -150,6 +151,12 @@ class Unhealthy(ArgosyError):
     """Something runs but does not pass its check."""
 
     exit_code = 32
+
+
+class TakenBack(Unhealthy):
+    """A change did not come to a good end and was undone: what was in service before is so still."""
+
+    exit_code = 34
 
 
 class DeadlineExceeded(ArgosyError):

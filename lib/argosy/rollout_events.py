@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from argosy.rollout_record import Rollout, Step, stamp
+from argosy.update_record import Update
 
 CLUSTER = "cluster"
 """The subject of what concerns no single machine."""
@@ -173,10 +175,10 @@ class Ended(Event):
 
 
 def _json(value: object) -> object:
-    if isinstance(value, Rollout):
+    if isinstance(value, (Rollout, Update)):
         return value.to_json()
     if isinstance(value, datetime):
         return stamp(value)
     if isinstance(value, tuple):
         return list(value)
-    return str(value) if isinstance(value, Step) else value
+    return str(value) if isinstance(value, StrEnum) else value

@@ -44,13 +44,18 @@ _COLOURS = {
 @contextmanager
 def shown(as_json: bool = False) -> Iterator[Callable[[Event], None]]:
     """Give what shows each event as it comes: JSON on stdout, else people's words on stderr."""
-    if as_json:
-        yield lambda event: console.say(json.dumps(event.to_json()))
-    elif sys.stderr.isatty():
+    if sys.stderr.isatty() and not as_json:
         with _live() as show:
             yield show
     else:
-        yield _line
+        with lines(as_json) as show:
+            yield show
+
+
+@contextmanager
+def lines(as_json: bool = False) -> Iterator[Callable[[Event], None]]:
+    """Give the same, a line for each event wherever it goes."""
+    yield (lambda event: console.say(json.dumps(event.to_json()))) if as_json else _line
 
 
 def _line(event: Event) -> None:

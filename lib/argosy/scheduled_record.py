@@ -79,7 +79,7 @@ class ScheduledRecord:
             "stopped": self.stopped,
             "definition": definition_json(self.definition),
             "image": _image_json(self.image),
-            "previous": _generation_json(self.previous) if self.previous else None,
+            "previous": generation_json(self.previous) if self.previous else None,
             "since": stamp(self.since),
             "by": self.by,
         }
@@ -96,12 +96,12 @@ def parse_record(text: str) -> ScheduledRecord:
         replicas, previous = found["replicas"], found.get("previous")
         return ScheduledRecord(
             name=str(found["name"]),
-            current=_generation(found),
+            current=parse_generation(found),
             replicas=None if replicas is None else int(replicas),
             since=parse_stamp(found["since"]),
             by=str(found["by"]),
             stopped=bool(found.get("stopped")),
-            previous=_generation(previous) if previous else None,
+            previous=parse_generation(previous) if previous else None,
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -119,7 +119,8 @@ def definition_json(definition: ScheduledSettings) -> dict[str, Any]:
     return found
 
 
-def _generation(found: Mapping[str, Any]) -> Generation:
+def parse_generation(found: Mapping[str, Any]) -> Generation:
+    """Return the generation of its JSON. Raises KeyError, TypeError, ValueError for what is none."""
     image = found["image"]
     return Generation(
         int(found["generation"]),
@@ -128,7 +129,8 @@ def _generation(found: Mapping[str, Any]) -> Generation:
     )
 
 
-def _generation_json(generation: Generation) -> dict[str, Any]:
+def generation_json(generation: Generation) -> dict[str, Any]:
+    """Return `{"generation", "definition", "image"}`."""
     return {
         "generation": generation.number,
         "definition": definition_json(generation.definition),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -98,7 +99,10 @@ class Swarm:
         return str(self.engine.post("/swarm/init", body))
 
     def join(self, address: str, port: int, managers: list[str], token: str, *, availability: str = "active") -> None:
-        """Join a Swarm and wait until this engine is in it. `managers`: ADDRESS:PORT; `token`: decides the role."""
+        """Join a Swarm and wait until this engine is in it. `managers`: ADDRESS:PORT; `token`: decides the role.
+
+        Raises EngineRefused, with 503 when it is in a Swarm already; DeadlineExceeded.
+        """
         body = {
             "ListenAddr": f"{address}:{port}",
             "AdvertiseAddr": f"{address}:{port}",
@@ -107,20 +111,21 @@ class Swarm:
             "JoinToken": token,
             "Availability": availability,
         }
+        was_inside = self.info().inside
         try:
             self.engine.post("/swarm/join", body)
         except EngineRefused as error:
-            # It takes longer than the engine waits; it goes on by itself. Or it has begun before.
-            if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            # The engine does not wait for it any longer, but goes on by itself.
+            if was_inside or error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise
             self._wait_until_joined(error)
 
     def _wait_until_joined(self, refusal: EngineRefused) -> None:
-        deadline = time.monotonic() + JOIN_SECONDS
+        deadline, pause = time.monotonic() + JOIN_SECONDS, threading.Event()
         while (info := self.info()).state == "pending":
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"{self.where}: it has not joined within {JOIN_SECONDS:g} s: {refusal}")
-            time.sleep(POLL_SECONDS)
+            pause.wait(POLL_SECONDS)
         if info.state != "active":
             raise refusal
 

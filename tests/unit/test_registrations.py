@@ -10,14 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.agent.holdings import Holdings, Seen, is_active, seen
-from argosy.agent.registrations import MAX_DEEDS, Deed, Registration, Wanted, is_own, plan
-from argosy.etcd import Delete, Entry, Put
+from argosy.agent.registrations import (
+    MAX_DEEDS,
+    Deed,
+    Registration,
+    Wanted,
+    guards,
+    is_generation,
+    is_own,
+    plan,
+    plan_generations,
+    weight_of,
+)
+from argosy.etcd import Compare, Delete, Entry, Put
+from argosy.etcd.values import Target
 from argosy.model import Endpoint
 
 LEASE = 7
 HOST = "/services/web/hosts/air-01:web-1"
 WEIGHT = "/services/web/weight/air-01:web-1"
 DRAIN = "/services/web/drain/air-01:web-1"
+GENERATION = "/services/web/generation/7"
 STANDS = Wanted(Registration("web", "air-01:web-1", Endpoint("10.0.0.5", 80)), registered=True, declared=True)
 NEW = dataclasses.replace(STANDS, registered=False, declared=False)
 
@@ -35,7 +48,7 @@ def changed(wanted: Wanted, **fields: Any) -> Wanted:
 
 
 def planned(there: dict[str, Entry], *wanted: Wanted, lease: int = LEASE, schemes: tuple[str, ...] = ("web",)) -> Any:
-    return plan(there, wanted, lease, schemes)
+    return [*plan(there, wanted, lease, schemes), *plan_generations(there, wanted, lease, schemes)]
 
 
 class TestAnInstance:
@@ -95,6 +108,65 @@ class TestItsWeight:
 
     def test_that_no_label_says_any_more_goes(self) -> None:
         assert planned(present(entry(HOST), entry(WEIGHT, "10")), STANDS) == [(Delete(WEIGHT),)]
+
+
+class TestTheWeightOfItsGeneration:
+    weighed = changed(NEW, weight="0", generation=7, weighed=42)
+
+    @pytest.mark.parametrize(
+        ("label", "own", "weight"),
+        [
+            ("", None, ""),
+            ("10", None, "10"),
+            ("", "0", "0"),
+            ("10", " 25\n", "25"),
+            ("10", "257", "10"),
+            ("", "all", ""),
+        ],
+    )
+    def test_counts_before_the_label_s_unless_it_is_bad(self, label: str, own: str | None, weight: str) -> None:
+        assert weight_of(label, entry(GENERATION, own, lease=0) if own is not None else None) == weight
+
+    def test_comes_with_the_instance_on_the_condition_that_it_is_that_still(self) -> None:
+        (deeds,) = planned({}, self.weighed)
+        assert deeds == (Put(HOST, "10.0.0.5:80", LEASE), Put(WEIGHT, "0", LEASE))
+        assert guards(deeds, [self.weighed]) == [Compare(GENERATION, Target.MOD_REVISION, 42)]
+
+    def test_without_a_key_the_condition_is_that_there_is_none(self) -> None:
+        without = changed(NEW, generation=7)
+        (deeds,) = planned({}, without)
+        assert guards(deeds, [without]) == [Compare(GENERATION, Target.MOD_REVISION, 0)]
+
+    def test_is_followed(self) -> None:
+        there = present(entry(HOST), entry(WEIGHT, "0"))
+        stands = changed(STANDS, generation=7, weighed=43)
+        assert planned(there, changed(stands, weight="0")) == []
+        assert planned(there, changed(stands, weight="25")) == [(Put(WEIGHT, "25", LEASE),)]
+        assert planned(there, changed(stands, weighed=0)) == [(Delete(WEIGHT),)]
+
+    def test_an_operator_s_wins(self) -> None:
+        there = present(entry(HOST), entry(WEIGHT, "50", lease=0))
+        assert planned(there, changed(STANDS, weight="0", generation=7, weighed=43)) == []
+
+    def test_keeps_it_from_the_service_s_own_keys(self) -> None:
+        attributes = {"scheme": "http"}
+        (deeds,) = planned({}, changed(self.weighed, attributes=attributes), schemes=())
+        assert [it.key for it in deeds] == [HOST, WEIGHT]
+        registered = dataclasses.replace(
+            changed(self.weighed, attributes=attributes, weight="", weighed=0), registered=True
+        )
+        departed, deeds = planned(present(entry(HOST), entry(WEIGHT, "0")), registered)
+        assert departed == (Delete(WEIGHT),)
+        assert deeds[0] == Put("/services/web/scheme", "http")
+        assert guards(deeds, [registered]) == [Compare(GENERATION, Target.MOD_REVISION, 0)]
+
+    def test_what_goes_and_what_is_of_no_generation_waits_for_nothing(self) -> None:
+        old = "/services/web/hosts/air-01:old"
+        other = changed(NEW, service="api", instance="air-01:api-1")
+        first, second = planned(present(entry(old)), self.weighed, other)
+        assert [it.key for it in first] == [old, "/services/api/hosts/air-01:api-1"]
+        assert list(first) == list(plan(present(entry(old)), [self.weighed, other], LEASE, ())[0])
+        assert [it.key for it in second] == [HOST, WEIGHT]
 
 
 class TestTheServicesOwnKeys:
@@ -185,8 +257,36 @@ class TestWhatIsOurs:
     def test_is_told_by_the_key(self, key: str, own: bool) -> None:
         assert is_own(key, "air-01") is own
 
+    @pytest.mark.parametrize(
+        ("key", "expected"),
+        [
+            (GENERATION, True),
+            ("/services/web/weight/7", False),
+            ("/services/generation/7", False),
+            ("/services/generation/hosts/7", False),
+            ("/settings/web/generation/7", False),
+        ],
+    )
+    def test_a_generation_s_weight_is_told_by_the_key(self, key: str, expected: bool) -> None:
+        assert is_generation(key) is expected
+
 
 class TestHoldings:
+    def test_know_the_weights_of_all_generations(self) -> None:
+        held = Holdings("air-01")
+        weight = entry(GENERATION, "0", lease=0)
+        told = seen("air-01", 5, [GENERATION], present(weight), full=False)
+        assert told is not None
+        held.take(told)
+        assert held.generation("web", 7) == weight
+        assert held.generation("web", 8) is None
+        assert held.present == {}
+        held.take(Seen(6, {GENERATION: None}))
+        assert held.generation("web", 7) is None
+        held.take(told)
+        held.take(Seen(7, {}, full=True))
+        assert held.generation("web", 7) is None
+
     def test_take_what_the_mirror_has(self) -> None:
         held = Holdings("air-01")
         held.take(Seen(5, {HOST: entry(HOST)}, full=True))

@@ -20,6 +20,7 @@ from argosy.schema import (
     Scheme,
     Service,
     drain_key,
+    generation_key,
     instance_key,
     machine_key,
     parse_check,
@@ -58,6 +59,7 @@ class TestKeys:
         assert service_key("web", "scheme") == "/services/web/scheme"
         assert instance_key("web", "sea-01:web") == "/services/web/hosts/sea-01:web"
         assert weight_key("web", "1") == "/services/web/weight/1"
+        assert generation_key("web", 7) == "/services/web/generation/7"
         assert drain_key("web", "1") == "/services/web/drain/1"
         assert machine_key("sea-01") == "/machines/sea-01"
         assert router_key("sea-01") == "/routers/sea-01"
@@ -190,6 +192,9 @@ class TestServices:
             ({"hosts/": HOST, "hosts/a/b": HOST}, ["hosts/", "hosts/", "hosts/a/b"]),
             ({"hosts/a": HOST, "weight/a": "x"}, ["weight/a"]),
             ({"hosts/a": HOST, "weight/b": "x", "drain/b": ""}, []),
+            ({"hosts/a": HOST, "generation/7": "0", "generation/8": "256"}, []),
+            ({"hosts/a": HOST, "generation/7": "257"}, ["generation/7"]),
+            ({"hosts/a": HOST, "generation/0": "1", "generation/": "1"}, ["generation/", "generation/0"]),
             ({"hosts/a": HOST, "host_port": "0"}, ["host_port"]),
             ({"hosts/a": HOST, "check": "x"}, ["check"]),
             ({"hosts/a": HOST, "sni": "a.b"}, ["sni"]),

@@ -1,14 +1,14 @@
-"""What stands in etcd of this machine's instances, by the mirror and by what we have written ourselves since. Pure."""
+"""What in etcd this machine's instances depend on, by the mirror and by what we have written ourselves since. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from argosy.agent.registrations import Deed, is_own
+from argosy.agent.registrations import Deed, is_generation, is_own
 from argosy.etcd.values import Entry, Put
 from argosy.model import MachineState
-from argosy.schema import MachineRecord, machine_key, parse_machine
+from argosy.schema import MachineRecord, generation_key, machine_key, parse_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,20 @@ def seen(machine: str, revision: int, keys: Iterable[str], entries: Mapping[str,
     """
     state = machine_key(machine)
     keys = [*entries, state] if full else keys
-    found = {key: entries.get(key) for key in keys if key == state or is_own(key, machine)}
+    found = {key: entries.get(key) for key in keys if key == state or is_own(key, machine) or is_generation(key)}
     return Seen(revision, found, full) if found or full else None
 
 
 @dataclass(slots=True)
 class Holdings:
-    """`known`: whether the mirror has told anything; `active`: whether this machine may have instances at all."""
+    """`known`: whether the mirror has told anything; `active`: whether this machine may have instances at all;
+    `present`: the keys of its own instances, `generations`: the weights of all generations, both by key."""
 
     machine: str
     known: bool = False
     active: bool = True
     present: dict[str, Entry] = field(default_factory=dict)
+    generations: dict[str, Entry] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _revision: int = 0
 
@@ -50,15 +52,16 @@ class Holdings:
         self._revision = told.revision
         if told.full:
             self.present = {key: it for key, it in self.present.items() if key in self._newer(told.revision)}
+            self.generations = {}
         for key, entry in told.entries.items():
             if key == machine_key(self.machine):
                 self.active = is_active(entry)
+            elif is_generation(key):
+                _set(self.generations, key, entry)
             elif self._written.get(key, 0) > told.revision:
                 continue
-            elif entry is None:
-                self.present.pop(key, None)
             else:
-                self.present[key] = entry
+                _set(self.present, key, entry)
         self._written = {key: self._written[key] for key in self._newer(told.revision)}
 
     def wrote(self, deeds: Iterable[Deed], revision: int) -> None:
@@ -70,12 +73,23 @@ class Holdings:
             elif is_own(deed.key, self.machine):
                 self.present[deed.key] = Entry(deed.key, deed.value, revision, revision, lease=deed.lease)
 
+    def generation(self, service: str, number: int) -> Entry | None:
+        """Return the weight that a generation of a service has of its own."""
+        return self.generations.get(generation_key(service, number))
+
     def has_written(self, key: str) -> bool:
         """Return whether we have put a key that the mirror may not have yet."""
         return key in self._written
 
     def _newer(self, revision: int) -> set[str]:
         return {key for key, written in self._written.items() if written > revision}
+
+
+def _set(entries: dict[str, Entry], key: str, entry: Entry | None) -> None:
+    if entry is None:
+        entries.pop(key, None)
+    else:
+        entries[key] = entry
 
 
 def is_active(entry: Entry | None) -> bool:

@@ -5,13 +5,13 @@ The roster knows the containers, the holdings etcd, the forwards the ways to tho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from argosy.agent.forwards import Forwards
 from argosy.agent.holdings import Holdings
 from argosy.agent.labels import problem_of
-from argosy.agent.registrations import Deed, Registration, Wanted, instance_id
+from argosy.agent.registrations import Deed, Registration, Wanted, instance_id, weight_of
 from argosy.agent.roster import Member, Roster
 from argosy.agent.verdicts import Verdict
 from argosy.etcd.values import Put
@@ -41,7 +41,7 @@ class Instances:
             registration = self._registration(member)
             found = self.holdings.present.get(registration.key) if registration else None
             if registration and found and found.value == str(registration.endpoint):
-                member.registered = member.declared = True
+                member.registered, member.declared = True, not registration.weighed
                 member.verdict = Verdict(passing=True)
 
     def ensure_forwards(self) -> None:
@@ -65,11 +65,17 @@ class Instances:
                 found[member.container.id] = Wanted(registration, member.registered, member.declared)
         return found
 
-    def settled(self, wanted: Mapping[str, Wanted], leased: bool) -> None:
-        """Note that etcd holds exactly what was wanted; `leased`: nothing could be put without."""
+    def settled(self, wanted: Mapping[str, Wanted], leased: bool, late: Collection[str] = ()) -> None:
+        """Note that etcd holds exactly what was wanted; `leased`: nothing could be put without; `late`: services
+        whose generations' weights are others by now than we have seen, so that what we wanted of them was not put."""
         for container, member in self.roster.members.items():
-            member.registered = container in wanted and leased
+            found = wanted.get(container)
+            if found is not None and found.registration.generation and member.service in late:
+                continue
+            member.registered = found is not None and leased
             member.declared = member.declared or member.registered
+            if found is not None and found.registration.weighed:
+                member.declared = False
 
     def lease_lost(self) -> None:
         """Note that all registrations are gone and that nobody meant it."""
@@ -144,8 +150,16 @@ class Instances:
         endpoint, declared = self._endpoint(member), member.declaration
         if endpoint is None or declared is None:
             return None
-        instance = instance_id(self.machine, member.container.name)
-        return Registration(declared.service, instance, endpoint, declared.weight, declared.attributes)
+        own = self.holdings.generation(declared.service, declared.generation) if declared.generation else None
+        return Registration(
+            declared.service,
+            instance_id(self.machine, member.container.name),
+            endpoint,
+            weight=weight_of(declared.weight, own),
+            attributes=declared.attributes,
+            generation=declared.generation,
+            weighed=own.mod_revision if own else 0,
+        )
 
     def _key(self, member: Member) -> str:
         return instance_key(member.service, instance_id(self.machine, member.container.name))

@@ -5,6 +5,7 @@
     argosy.port             the container's port; else the only one that it exposes
     argosy.host_port, argosy.private (true), argosy.sni, argosy.check     as the service's keys of these names
     argosy.weight           of this instance
+    argosy.generation       of a scheduled service, from 1 on: the key generation/GEN may weigh it otherwise
     argosy.check.command    instead of argosy.check: run in the container, a JSON list or a line for its shell
     argosy.check.seconds    between two checks
 
@@ -22,6 +23,7 @@ from typing import TypeVar
 from argosy.container_labels import (
     CHECK,
     COMMAND,
+    GENERATION,
     HOST_PORT,
     PORT,
     PRIVATE,
@@ -35,6 +37,7 @@ from argosy.schema import (
     Check,
     Problem,
     parse_check,
+    parse_generation,
     parse_port,
     parse_scheme,
     parse_sni,
@@ -53,12 +56,14 @@ MIN_SECONDS, MAX_SECONDS = 0.1, 3600.0
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """What the labels say. `port`: 0 for none; `attributes`: values of the service's own keys, None when these are to
-    be left alone; `weight`: empty for none; `command`: argv, empty for none; `check_seconds`: 0 for none."""
+    be left alone; `weight`: empty for none; `generation`, `check_seconds`: 0 for none; `command`: argv, empty for
+    none."""
 
     service: str
     port: int = 0
     attributes: Mapping[str, str] | None = None
     weight: str = ""
+    generation: int = 0
     check: Check = field(default_factory=Check)
     command: tuple[str, ...] = ()
     check_seconds: float = 0
@@ -87,6 +92,7 @@ def parse_labels(container: str, labels: Mapping[str, str]) -> tuple[Declaration
         port=read(PORT, parse_port, 0),
         attributes=_attributes(labels, read),
         weight=read(WEIGHT, lambda text: str(parse_weight(text)), ""),
+        generation=read(GENERATION, parse_generation, 0),
         check=read(CHECK, parse_check, Check()),
         command=read(COMMAND, parse_command, ()),
         check_seconds=read(SECONDS, parse_seconds, 0.0),

@@ -25,13 +25,13 @@ from argosy.agent.instances import Instances
 from argosy.agent.journal import Trouble, log
 from argosy.agent.leavers import read_left, write_left
 from argosy.agent.news import EngineLost, Happened, Inspected, Listed
-from argosy.agent.registrations import Wanted, plan
+from argosy.agent.registrations import Deed, Wanted, guards, plan, plan_generations
 from argosy.agent.roster import Member, Roster
 from argosy.agent.verdicts import Probe, Verdict
 from argosy.container_labels import SERVICE
 from argosy.errors import EtcdError
 from argosy.etcd.values import Compare, Delete, Entry, Put, TransactionResult
-from argosy.schema import Problem, service_key
+from argosy.schema import Problem, service_key, service_of
 
 _log = log("registrar")
 
@@ -281,23 +281,36 @@ class Registrar:
         """Bring etcd's keys to what they shall be; return whether they are.
 
         Not before Docker was listed: nobody knows then what is gone. A machine that drains has nothing in any case.
+        What depends on the weight of a generation that the mirror is late with is left until it tells.
         """
         drained = self._holdings.known and not self._holdings.active
         if self._retry_at > time.monotonic() or not (self._ready or drained):
             return False
         wanted = self._instances.wanted()
+        late: set[str] = set()
         try:
-            for deeds in plan(self._holdings.present, list(wanted.values()), self._lease, self._schemes(wanted)):
-                for line in self._instances.wrote(deeds, self._store.transact([], deeds).revision):
-                    _log.info("%s", line)
+            situation = self._holdings.present, list(wanted.values()), self._lease, self._schemes(wanted)
+            for deeds in plan(*situation):
+                self._do(deeds, [])
+            for deeds in plan_generations(*situation):
+                if not self._do(deeds, guards(deeds, wanted.values())):
+                    late |= {service_of(deed.key) for deed in deeds}
         except EtcdError as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             self.etcd_trouble.set(f"registrations can't be written, and are tried again: {error}")
             return False
         self._retry_at = 0.0
         self.etcd_trouble.clear()
-        self._instances.settled(wanted, leased=bool(self._lease))
+        self._instances.settled(wanted, leased=bool(self._lease), late=late)
         return True
+
+    def _do(self, deeds: Sequence[Deed], conditions: Sequence[Compare]) -> bool:
+        """Write, and return whether the conditions held."""
+        done = self._store.transact(conditions, deeds)
+        if done.succeeded:
+            for line in self._instances.wrote(deeds, done.revision):
+                _log.info("%s", line)
+        return done.succeeded
 
     def _schemes(self, wanted: dict[str, Wanted]) -> set[str]:
         """Return the services that have a scheme in etcd."""

@@ -1,8 +1,12 @@
 """Which instances of this machine shall stand in etcd, and which writes get there. Pure.
 
 /services/NAME/hosts/MACHINE:CONTAINER     ip:port, leased
-/services/NAME/weight/MACHINE:CONTAINER    leased, when a label says it
+/services/NAME/weight/MACHINE:CONTAINER    leased, when a label says it, or the key generation/GEN
 /services/NAME/{scheme,host_port,...}      not leased: other machines' instances need them, too
+
+A generation of a scheduled service that has a weight of its own, by the key generation/GEN, is not in charge: its
+instances leave the service's own keys alone, which another generation has put, until that key goes. What puts such an
+instance depends on that key being what we have seen of it, so that a mirror that is late does no harm.
 """
 
 from __future__ import annotations
@@ -13,10 +17,19 @@ from dataclasses import dataclass
 from argosy.agent.inspection import Container
 from argosy.agent.labels import ATTRIBUTES, Declaration
 from argosy.container_labels import PORT
-from argosy.etcd.values import Delete, Put
+from argosy.etcd.values import Compare, Delete, Put, Target
 from argosy.model import Endpoint
-from argosy.schema import KeyValue, drain_key, instance_key, service_key, weight_key
-from argosy.schema.keys import SERVICES
+from argosy.schema import (
+    KeyValue,
+    drain_key,
+    generation_key,
+    instance_key,
+    parse_weight,
+    service_key,
+    service_of,
+    weight_key,
+)
+from argosy.schema.keys import GENERATION, SERVICES
 
 MAX_DEEDS = 100
 """Writes in one transaction; etcd takes 128 (https://etcd.io/docs/v3.4/op-guide/configuration/, max-txn-ops)."""
@@ -37,17 +50,24 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Registration:
     """An instance that shall be in etcd. `attributes`: of its service, None to leave those alone; `weight`: empty to
-    leave it alone."""
+    leave it alone. `generation`: 0 for none; `weighed`: the mod revision of the key that gives this generation a weight
+    of its own, 0 when there is none."""
 
     service: str
     instance: str
     endpoint: Endpoint
     weight: str = ""
     attributes: Mapping[str, str] | None = None
+    generation: int = 0
+    weighed: int = 0
 
     @property
     def key(self) -> str:
         return instance_key(self.service, self.instance)
+
+    def guard(self) -> Compare:
+        """Return the condition that its generation's weight is the one that we have seen."""
+        return Compare(generation_key(self.service, self.generation), Target.MOD_REVISION, self.weighed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +91,20 @@ def is_own(key: str, machine: str) -> bool:
         return False
     parts = key.removeprefix(SERVICES).split("/")
     return len(parts) == 3 and parts[1] in ("hosts", "weight", "drain") and parts[2].startswith(f"{machine}:")
+
+
+def is_generation(key: str) -> bool:
+    """Return whether a key is the weight of a generation, of whichever service."""
+    return key.startswith(SERVICES) and key.removeprefix(SERVICES).partition("/")[2].startswith(GENERATION)
+
+
+def weight_of(label: str, own: KeyValue | None) -> str:
+    """Return an instance's weight, empty for none. `label`: what its label says; `own`: its generation's, a bad value
+    of which does not count (argosy.schema reports it)."""
+    try:
+        return str(parse_weight(own.value)) if own is not None else label
+    except ValueError:
+        return label
 
 
 def place_of(container: Container, declaration: Declaration, machine_address: str) -> Place:
@@ -113,14 +147,38 @@ def _published(container: Container, port: int, machine_address: str) -> Endpoin
 def plan(
     present: Mapping[str, KeyValue], wanted: Sequence[Wanted], lease: int, schemes: Iterable[str]
 ) -> list[tuple[Deed, ...]]:
-    """Return the transactions that lead from `present` to `wanted`, in order: what goes, goes first.
+    """Return the transactions that lead from `present` to `wanted`, in order: what goes, goes first. What comes of
+    generations is left to `plan_generations`.
 
     `present`: this machine's keys by name, as `is_own` tells them; `lease`: 0 when there is none now, so nothing can be
     put; `schemes`: names of services that have a scheme. Keys without a lease are an operator's: of those only an
     endpoint is put over. Nothing is returned when all is as it shall be.
     """
+    arriving = [it for it in wanted if not it.registration.generation]
+    return _packed([*_departures(present, wanted), *_arrivals(present, arriving, lease, set(schemes))])
+
+
+def plan_generations(
+    present: Mapping[str, KeyValue], wanted: Sequence[Wanted], lease: int, schemes: Iterable[str]
+) -> list[tuple[Deed, ...]]:
+    """Return the transactions that come after those of `plan`, each to be done on the conditions that `guards` returns.
+
+    They are apart, so that nobody else waits where a condition does not hold.
+    """
+    arriving = [it for it in wanted if it.registration.generation]
+    return _packed(_arrivals(present, arriving, lease, set(schemes)))
+
+
+def guards(deeds: Iterable[Deed], wanted: Iterable[Wanted]) -> list[Compare]:
+    """Return the conditions of a transaction of `plan_generations`: of the generations of each service in it."""
+    put = {service_of(deed.key) for deed in deeds if isinstance(deed, Put)}
+    found = [it.registration for it in wanted if it.registration.generation]
+    return list(dict.fromkeys(it.guard() for it in found if it.service in put))
+
+
+def _packed(groups: Iterable[list[Deed]]) -> list[tuple[Deed, ...]]:
     transactions: list[dict[str, Deed]] = [{}]
-    for group in [*_departures(present, wanted), *_arrivals(present, wanted, lease, set(schemes))]:
+    for group in groups:
         if len(transactions[-1]) + len(group) > MAX_DEEDS:
             transactions.append({})
         transactions[-1].update((deed.key, deed) for deed in group)
@@ -158,16 +216,16 @@ def _host(present: Mapping[str, KeyValue], it: Wanted, lease: int) -> list[Deed]
 
 
 def _weight(present: Mapping[str, KeyValue], it: Wanted, lease: int) -> list[Deed]:
-    key = weight_key(it.registration.service, it.registration.instance)
+    key, weight = weight_key(it.registration.service, it.registration.instance), it.registration.weight
     found = present.get(key)
-    if not it.registration.weight or (found is not None and (found.lease in (0, lease))):
+    if not weight or (found is not None and (not found.lease or (found.value, found.lease) == (weight, lease))):
         return []
-    return [Put(key, it.registration.weight, lease)]
+    return [Put(key, weight, lease)]
 
 
 def _attributes(registration: Registration) -> list[Deed]:
     values = registration.attributes
-    if values is None:
+    if values is None or registration.weighed:
         return []
     name = registration.service
     return [

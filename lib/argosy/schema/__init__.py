@@ -6,6 +6,7 @@
     /services/NAME/private           present: not routed by name, only by host_port
     /services/NAME/sni               TLS server names on the shared port, for tcp
     /services/NAME/weight/ID         0..256, else 100
+    /services/NAME/generation/GEN    0..256: the weight of this generation's instances, whatever their labels say
     /services/NAME/drain/ID          present: no new connections
     /services/NAME/generation/GEN    0..256: the weight of that generation's instances; else what their labels say
     /services/NAME/check             tcp (else) | none | http /path | http /path 200,204
@@ -47,6 +48,7 @@ from argosy.schema.values import (
     parse_address,
     parse_check,
     parse_endpoint,
+    parse_generation,
     parse_id,
     parse_port,
     parse_scheme,
@@ -81,6 +83,7 @@ __all__ = [
     "parse_check",
     "parse_directory",
     "parse_endpoint",
+    "parse_generation",
     "parse_id",
     "parse_machine",
     "parse_port",

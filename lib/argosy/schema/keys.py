@@ -6,6 +6,7 @@ SERVICES = "/services/"
 CONFIG = "/config/services/"
 MACHINES = "/machines/"
 ROUTERS = "/routers/"
+GENERATION = "generation/"
 FOLLOWED = (SERVICES, CONFIG, MACHINES)
 """What a router depends on."""
 SSL_SUPPORT = CONFIG + "ssl_support"
@@ -29,7 +30,7 @@ def drain_key(name: str, instance: str) -> str:
 
 
 def generation_key(name: str, generation: int | str) -> str:
-    return service_key(name, f"generation/{generation}")
+    return service_key(name, f"{GENERATION}{generation}")
 
 
 def machine_key(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from argosy.model import Endpoint
-from argosy.schema.keys import service_key
+from argosy.schema.keys import GENERATION, service_key
 from argosy.schema.values import (
     DEFAULT_CHECK,
     DEFAULT_WEIGHT,
@@ -15,6 +15,7 @@ from argosy.schema.values import (
     Scheme,
     parse_check,
     parse_endpoint,
+    parse_generation,
     parse_id,
     parse_port,
     parse_scheme,
@@ -138,7 +139,7 @@ class _Reading:
 
 
 _SINGLE = frozenset({"scheme", "host_port", "private", "sni", "check"})
-_PER_INSTANCE = ("hosts/", "weight/", "drain/")
+_MANY = ("hosts/", "weight/", "drain/", GENERATION)
 
 
 def parse_service(name: str, entries: Iterable[KeyValue]) -> tuple[Service | None, tuple[Problem, ...]]:
@@ -159,15 +160,30 @@ def parse_service(name: str, entries: Iterable[KeyValue]) -> tuple[Service | Non
         host_port_revision=reading.revision("host_port"),
         sni_revision=reading.revision("sni"),
     )
+    _report_generations(reading)
     _report_unrouted(service, reading)
     return service, tuple(sorted(reading.problems, key=lambda it: (it.key, it.reason)))
+
+
+def _report_generations(reading: _Reading) -> None:
+    """Report bad weights of generations: the registrars, which alone read them, leave these out."""
+    for attribute in reading.entries:
+        if not attribute.startswith(GENERATION):
+            continue
+        try:
+            parse_generation(attribute.removeprefix(GENERATION))
+        except ValueError as error:
+            reading.report(attribute, f"not used: {error}")
+        else:
+            reading.read(attribute, parse_weight, 0)
 
 
 def _report_unrouted(service: Service, reading: _Reading) -> None:
     """Report what is right by itself and yet leads to no route, and keys that we don't know."""
     for attribute in reading.entries:
-        if attribute not in _SINGLE and not attribute.startswith(_PER_INSTANCE):
-            reading.report(attribute, f"unknown: one of {', '.join(sorted(_SINGLE))} or hosts/, weight/, drain/ID")
+        if attribute not in _SINGLE and not attribute.startswith(_MANY):
+            known = ", ".join(sorted(_SINGLE))
+            reading.report(attribute, f"unknown: one of {known} or hosts/, weight/, drain/ID, generation/GEN")
     if service.scheme is None:
         if "scheme" not in reading.entries:
             reading.report("scheme", "not set, so the service is not routed")

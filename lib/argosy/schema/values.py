@@ -24,6 +24,7 @@ MAX_SNI = 100
 _LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
+_GENERATION = re.compile(r"[1-9][0-9]{0,8}")
 _WEIGHT = re.compile(r"0|[1-9][0-9]{0,2}")
 # What RFC 3986 lets stand in a path and a query, without the two characters that mean something to HAProxy.
 _PATH = re.compile(r"/[A-Za-z0-9/._~!&()*+,;=:@%?-]{0,255}")
@@ -94,6 +95,14 @@ def parse_weight(text: str) -> int:
     digits = text.strip(_SPACE)
     if not _WEIGHT.fullmatch(digits) or int(digits) > MAX_WEIGHT:
         raise ValueError(f"{shown(text)} is no weight from 0 to {MAX_WEIGHT}")
+    return int(digits)
+
+
+def parse_generation(text: str) -> int:
+    """Return the number of a generation, from 1 on, written without leading zeros."""
+    digits = text.strip(_SPACE)
+    if not _GENERATION.fullmatch(digits):
+        raise ValueError(f"{shown(text)} is no number of a generation, from 1 on")
     return int(digits)
 
 

@@ -22,7 +22,8 @@ class _Lease:
 
 
 class FakeEtcd:
-    """`on_write`: called with who wrote, the entry before, and the entry after, of each key that a write changes."""
+    """`on_write`: called with who wrote, the entry before, and the entry after, of each key that a write changes;
+    `before`: called before anything is read or written."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -31,12 +32,15 @@ class FakeEtcd:
         self._revision = 1
         self.down_until = 0.0
         self.on_write: Callable[[str, Entry | None, Entry | None], None] = lambda *_: None
+        self.before: Callable[[], None] = lambda: None
 
     def get(self, key: str) -> Entry | None:
+        self.before()
         self._expire()
         return self._entries.get(key)
 
     def get_prefix(self, prefix: str) -> Listing:
+        self.before()
         self._expire()
         found = (entry for key, entry in sorted(self._entries.items()) if key.startswith(prefix))
         return Listing(self._revision, tuple(found))
@@ -44,6 +48,7 @@ class FakeEtcd:
     def transact(
         self, who: str, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete]
     ) -> TransactionResult:
+        self.before()
         self._expire()
         succeeded = all(self._holds(it) for it in conditions)
         deeds = success if succeeded else failure

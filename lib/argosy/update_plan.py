@@ -1,0 +1,144 @@
+"""What an update of a scheduled service is to be: its generation, its share of the requests, and the plan in words.
+Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from argosy.errors import ConfigError
+from argosy.model import Step as PlanStep
+from argosy.scheduled_record import Generation, ScheduledRecord, definition_json
+from argosy.scheduled_settings import ScheduledSettings
+from argosy.schema.values import DEFAULT_WEIGHT, MAX_WEIGHT
+from argosy.service_update import is_routed, steps_back, steps_on
+from argosy.update_record import Options, Step, Update
+
+SHARE_ERROR = 0.1
+"""By how much of itself a canary's share may be off before the old instances' weights are changed, too."""
+
+
+def begin_update(
+    id: str, record: ScheduledRecord, new: Generation, options: Options, *, by: str, now: datetime
+) -> Update:
+    """Return the record of an update that begins. `record`: what is wanted of the service so far."""
+    update = Update(
+        id=id,
+        name=record.name,
+        old=record.current,
+        new=new,
+        replicas=wanted_replicas(record, new.definition),
+        before=record.replicas,
+        stopped=record.stopped,
+        options=options,
+        step=Step.ENDING,
+        reached=Step.ENDING,
+        since=now,
+        started=now,
+        by=by,
+    )
+    first = steps_on(update)[0]
+    return replace(update, step=first, reached=first)
+
+
+def wanted_replicas(record: ScheduledRecord, definition: ScheduledSettings) -> int | None:
+    """Return how many instances the new definition means: its own number if it says another than the old one did, else
+    as many as there are to be now."""
+    return record.replicas if definition.count == record.definition.count else definition.count
+
+
+def next_generation(current: int, used: Iterable[int]) -> int:
+    """Return the number of a generation beside `current`. `used`: others that there were once.
+
+    One is odd and the other even: services that never share a machine are kept apart by that (argosy.scheduled_rules).
+    """
+    number = max([current, *used]) + 1
+    return number + (number - current + 1) % 2
+
+
+def parse_share(text: str) -> float:
+    """Return the share of `10%`; 0 of an empty text. Raises ConfigError."""
+    if not text:
+        return 0.0
+    if not re.fullmatch(r"[1-9]\d?%", text):
+        raise ConfigError(f"{text!r} is no share of the requests, such as 10%", "canary")
+    return int(text.removesuffix("%")) / 100
+
+
+def share_weights(share: float, new: int, old: int, old_weight: int = DEFAULT_WEIGHT) -> tuple[int, int]:
+    """Return the weights of each new and each old instance by which the new ones together get `share` of the requests.
+
+    `new`, `old`: how many there are, at least one of each. The old ones keep theirs if that is near enough.
+    """
+
+    def found(weight: int) -> tuple[float, int, int]:
+        exact = share / (1 - share) * old * weight / new
+        mine = min(max(round(exact), 1), MAX_WEIGHT)
+        return abs(new * mine / (new * mine + old * weight) - share), mine, weight
+
+    error, mine, _ = found(max(old_weight, 1))
+    if error <= share * SHARE_ERROR:
+        return mine, max(old_weight, 1)
+    _, mine, weight = min(found(weight) for weight in range(1, MAX_WEIGHT + 1))
+    return mine, weight
+
+
+def plan_lines(update: Update) -> list[PlanStep]:
+    """Return what is left to do, as `--dry-run` prints it."""
+    way = steps_back(update) if update.back else steps_on(update)
+    left = way[way.index(update.step) :]
+    return [PlanStep(update.name, line) for step in left for line in _lines(update, step)]
+
+
+def _lines(update: Update, step: Step) -> Iterator[str]:
+    old, new = f"generation {update.old.number}", f"generation {update.new.number}"
+    if step is Step.STARTING:
+        beside = f"once {old} is gone" if update.options.stop_first else f"beside {old}"
+        many = "one on each machine that fits" if update.replicas is None else f"{update.replicas} instances"
+        yield f"start {new} ({change(update)}) {beside}: {many}, which get no requests yet"
+        yield f"wait until each of them is healthy{_known(update.new)}"
+    elif step is Step.REMOVING and update.stopped:
+        yield f"it is stopped, and stays so: {new} ({change(update)}) is what service.start starts"
+    elif step is Step.REMOVING:
+        yield f"stop and remove {old}"
+        if update.options.stop_first:
+            yield f"from here on nobody serves until {new} does (order: stop-first)"
+    elif step is not Step.ENDING:
+        share = f"{update.options.share:.0%}"
+        yield {
+            Step.SHARING: f"give {new} {share} of the requests",
+            Step.SOAKING: f"watch it for {update.options.soak_seconds:g} s",
+            Step.OPENING: f"give {new} its full share of requests",
+            Step.CLOSING: f"give {old} no more requests, and wait until every live router knows",
+            Step.EMPTYING: f"wait until the connections to {old} have ended",
+            Step.RESTARTING: f"start {old} again, and wait until it is healthy",
+            Step.REOPENING: f"give {old} its full share of requests again",
+            Step.WITHDRAWING: f"give {new} no more requests, and wait until every live router knows",
+            Step.LEAVING: f"wait until the connections to {new} have ended",
+            Step.DISCARDING: f"stop and remove {new}",
+        }[step]
+
+
+def _known(generation: Generation) -> str:
+    return ", registered, and known to every live router" if is_routed(generation) else ""
+
+
+def change(update: Update) -> str:
+    """Return what is another in the new generation, in words."""
+    return changes(update.old, update.new) or "the same again"
+
+
+def changes(old: Generation, new: Generation) -> str:
+    """Return in what two generations differ, in words; nothing for two that are the same."""
+    before, after = definition_json(old.definition), definition_json(new.definition)
+    words = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key) and key != "image")
+    if old.image != new.image:
+        words.insert(0, f"{shown(old)} -> {shown(new)}")
+    return ", ".join(words)
+
+
+def shown(generation: Generation) -> str:
+    """Return the version of a generation's image, else as much of its reference as tells it apart."""
+    return generation.image.version or generation.image.reference.rpartition("/")[2][:40]
