@@ -82,6 +82,7 @@ def install(machine: Machine, release: Release, say: Say) -> None:
             images.result()  # an image that can't be had ends the wait for etcd too, and is the reason to tell
     templates.install(machine, release, say)
     changed = units.install(machine, release, say)
+    record.write_unit_digests(machine, release)
     record.write_service_words(machine, release)
     Starter(docker, machine, release, say).start_all(changed)
     record.register(etcd, machine)

@@ -1,7 +1,8 @@
-"""What stays of an installation: install.json, the words of shells and consoles, the machine's key in etcd."""
+"""What stays of an installation: install.json, what the units were, words of shells and consoles, the key in etcd."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,6 +34,12 @@ def result(
 
 def write_result(machine: Machine, content: dict[str, Any]) -> None:
     files.write(machine.install_record, json.dumps(content) + "\n")
+
+
+def write_unit_digests(machine: Machine, release: Release) -> None:
+    """Write units.sha256 as sha256sum(1) checks it: so it takes no container to see whether somebody has edited one."""
+    lines = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in sorted(release.units.items())]
+    files.write_if_changed(machine.state / "units.sha256", "".join(lines))
 
 
 def write_service_words(machine: Machine, release: Release) -> None:

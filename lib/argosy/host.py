@@ -27,7 +27,7 @@ from argosy.fanout import Outcome, Outcomes, fan_out, joined
 from argosy.model import Machine
 from argosy.remote_shell import Command
 from argosy.ssh import commands, copy, tunnel
-from argosy.ssh.channel import Feed, OutputStream
+from argosy.ssh.channel import Feed, OutputStream, Sink
 from argosy.ssh.commands import Result
 from argosy.ssh.connecting import Connector, scan
 from argosy.ssh.identity import login_key, parse_entry_node
@@ -45,6 +45,7 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Result",
+    "Sink",
     "joined",
     "login_key",
     "parse_entry_node",

@@ -1,7 +1,8 @@
 """What a machine tells while it installs itself, and what that means. Pure.
 
 WATCH runs on the machine as root and prints two kinds of lines: the journal's entries as JSON, as they come, and twice
-a second a line `argosy-state ...`, from which alone the end of an installation is judged. The journal is for people.
+a second, and when the installer's processes are gone, a line `argosy-state ...`, from which alone the end of an
+installation is judged. The journal is for people.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 STATE_PREFIX = "argosy-state "
 RESULT_PREFIX = "argosy-result "
-TICK_SECONDS = 0.5
+LOOK_SECONDS = 0.1
+LOOKS_PER_TICK = 5
 FIRST_LINES = 100
 
 WATCH = f"""\
@@ -42,7 +44,16 @@ else set -- "$@" --boot "--lines=$lines"
 fi
 for unit in secrets etcd installer; do set -- "$@" "--unit=$system-$unit.service"; done
 journalctl "$@" &
-while sleep {TICK_SECONDS}; do tell; done
+looks=0 before=''
+while sleep {LOOK_SECONDS}; do
+  looks=$((looks + 1)) at_work=''
+  # systemd removes the unit's cgroup when its last process has ended, and says so by then; v2 and v1, or neither.
+  for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd; do
+    [ ! -d "$tree/system.slice/$system-installer.service" ] || at_work=yes
+  done
+  if [ $looks -ge {LOOKS_PER_TICK} ] || [ "$before" != "$at_work" ]; then tell; looks=0; fi
+  before=$at_work
+done
 """
 """$1: the system; $2: the journal's cursor after which to begin. Without one: where the installer that is at
 work began; with what comes, when an earlier one has ended; else with the last $3 lines of this boot."""
@@ -80,11 +91,14 @@ class State:
             return Verdict.WORKING
         if not self.marker:
             return Verdict.LACKING if self.secrets == "failed" else Verdict.WORKING
-        if self.record.get("release") == self.release:
-            found = {"active": Verdict.INSTALLED, "failed": Verdict.FAILED}.get(str(self.record.get("state")))
-            if found:
-                return found
+        if self.has_result:
+            return Verdict.INSTALLED if self.record["state"] == "active" else Verdict.FAILED
         return Verdict.WORKING if self.booting else Verdict.IDLE
+
+    @property
+    def has_result(self) -> bool:
+        """Whether an install of this release has recorded its end, be it one of before."""
+        return self.record.get("release") == self.release and self.record.get("state") in ("active", "failed")
 
 
 def parse_state(line: str) -> State | None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from argosy.machine_files import Names
+from argosy.machine_goodbye import UNIT_FOLDER
 from argosy.remote_shell import Script
 from argosy.rollout_record import Release
+from argosy.service_unit import marker
 
 LOCK_IS_ANOTHER_S = 77
 """How `install` ends when it finds that whoever sent it does not hold the cluster's lock (any more)."""
@@ -23,7 +25,7 @@ NOT_ASKED = 75
 
 LOOK = """\
 set -u
-programs=$1 config=$2 state=$3 image=$4
+programs=$1 config=$2 state=$3 image=$4 units=$5 system=$6 mark=$7
 echo "now=$(date +%s.%N)"
 free() { df --block-size=1M --output=avail "$1" | tail -n 1 | tr -dc 0-9; }
 echo "free_root=$(free /)"
@@ -31,7 +33,19 @@ if root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null); then echo "fre
 cat "$config/release.env" "$state/release.env" 2>/dev/null | sed -n 's/^RELEASE_/RELEASE_/p'
 [ ! -e "$state/install.json" ] || { printf 'record='; tr -d '\\n' <"$state/install.json"; echo; }
 [ -z "$image" ] || echo "registry=$("$programs/pull-image" --ask "$image" 2>/dev/null)"
+[ -e "$state/units.sha256" ] || exit 0
+cd "$units" || exit 0
+for name in $(sha256sum --check --quiet "$state/units.sha256" 2>/dev/null | sed -n 's/: FAILED.*//p'); do
+  echo "drifted.$name="
+done
+for name in "$system"-*.service; do
+  [ ! -f "$name" ] || [ -L "$name" ] || [ "$(head -n 1 "$name")" != "$mark" ] ||
+    grep -q "  $name\\$" "$state/units.sha256" || echo "drifted.$name="
+done
+echo drifted=
 """
+"""$5: the folder of units; $6: the system; $7: the first line of a service's unit. The units are not compared on a
+machine whose installer has not written down yet what they shall be."""
 
 INSTALL = """\
 set -eu
@@ -70,12 +84,15 @@ set -u
 held=$1
 shift
 mkdir -p "${held%/*}"
-for unit in "$@"; do
-  if systemctl is-active --quiet "$unit"; then
-    grep -qxF "$unit" "$held" 2>/dev/null || echo "$unit" >>"$held"
-    systemctl stop "$unit"
+active=''
+for state in $(systemctl is-active "$@"); do
+  if [ "$state" = active ]; then
+    grep -qxF "$1" "$held" 2>/dev/null || echo "$1" >>"$held"
+    active="$active $1"
   fi
+  shift
 done
+[ -z "$active" ] || systemctl stop $active
 """
 LET_UPDATES = """\
 set -u
@@ -102,6 +119,8 @@ def count():
     workers = [words[0] for words in map(str.split, ask("show proc").splitlines()) if words[1:2] == ["worker"]]
     lines = [line for pid in workers for line in ask("@!%s show info" % pid).splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("CurrConns:"))
+if not sys.stdin.readline():
+    sys.exit("nobody asked in the end")
 deadline = time.monotonic() + float(sys.argv[1])
 while True:
     try:
@@ -110,14 +129,16 @@ while True:
         found = error
     if found == 0 or time.monotonic() > deadline:
         break
-    threading.Event().wait(0.2)
+    threading.Event().wait(0.1)
 if isinstance(found, OSError):
     sys.exit("HAProxy does not answer: %s" % found)
 print("connections=%d" % found)
 """
-"""Asks HAProxy's master for the connections of all its workers: after a reload an old one serves on. While it reloads,
-as a drain makes it do, the master may not answer for a moment.
+"""When it gets a line, asks HAProxy's master for the connections of all its workers: after a reload an old one serves
+on. While it reloads, as a drain makes it do, the master may not answer for a moment.
 https://docs.haproxy.org/2.6/management.html#9.4"""
+
+BEGIN = b"\n"
 
 CLEAN_UP = """\
 set -u
@@ -139,7 +160,8 @@ echo "removed=$removed"
 class Looked:
     """What a machine tells before a rollout. `now`: its clock; `free_*`: megabytes, None when Docker does not answer;
     `release`: what it shall install; `installed`: that this has succeeded; `registry`: the HTTP status of what its
-    registry says about the wanted image, empty when not asked."""
+    registry says about the wanted image, empty when not asked. `drifted`: units that are not as they were installed;
+    None when they were not compared."""
 
     now: datetime
     free_root: int
@@ -147,6 +169,7 @@ class Looked:
     release: Release
     record: Mapping[str, Any] = field(default_factory=dict)
     registry: str = ""
+    drifted: tuple[str, ...] | None = None
 
     @property
     def installed(self) -> bool:
@@ -156,7 +179,8 @@ class Looked:
 
 def look(names: Names, image: str) -> Script:
     """Return what looks at a machine. `image`: the wanted release's, to ask its registry for; empty for none."""
-    return Script("look at the machine", LOOK, names.programs, names.config, names.state, image)
+    folders = names.programs, names.config, names.state
+    return Script("look at the machine", LOOK, *folders, image, UNIT_FOLDER, names.system, marker(names.system))
 
 
 def parse_looked(text: str) -> Looked:
@@ -175,7 +199,14 @@ def parse_looked(text: str) -> Looked:
         release=Release(told.get("RELEASE_VERSION", ""), told.get("RELEASE_IMAGE", "")),
         record=record if isinstance(record, dict) else {},
         registry=told.get("registry", ""),
+        drifted=tuple(sorted(_drifted(told))) if "drifted" in told else None,
     )
+
+
+def _drifted(told: Iterable[str]) -> Iterator[str]:
+    for name in told:
+        if name.startswith("drifted."):
+            yield name.removeprefix("drifted.")
 
 
 def clock_skew_seconds(now: datetime, asked: datetime, answered: datetime) -> float:
@@ -219,8 +250,11 @@ def let_updates(names: Names) -> Script:
 
 
 def connections(names: Names, seconds: float) -> list[str]:
-    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many."""
-    return ["docker", "exec", f"{names.system}-agent", "python3", "-c", _CONNECTIONS, f"{seconds:g}"]
+    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many.
+
+    It begins when it gets `BEGIN`, so that it can be there when nothing new comes any more.
+    """
+    return ["docker", "exec", "--interactive", f"{names.system}-agent", "python3", "-c", _CONNECTIONS, f"{seconds:g}"]
 
 
 def clean_up(registry: str, system: str, keep: Sequence[str]) -> Script:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from etcd_cluster import EtcdCluster
+from waiting import until
 
 from argosy import etcd, pki
 from argosy.errors import ConfigError, EtcdError
 from argosy.etcd import Change, Delete, Etcd, Put
+from argosy.etcd.bell import Bell
 from argosy.model import Machine
 
 pytest_plugins = ["etcd_fixtures"]
@@ -278,6 +280,45 @@ class TestWatch:
             own_cluster.stop()
             with pytest.raises(EtcdError, match="does not answer"):
                 next(changes)
+
+
+class TestBell:
+    def test_it_rings_at_each_change_under_its_prefixes_and_at_no_other(self, store: Etcd) -> None:
+        with store.bell("/b/", "/c/") as bell:
+            for key in ("/b/1", "/c/1", "/c/1"):
+                store.put(key, "x")
+                assert waited(bell, 10) < 5
+            store.delete("/b/", prefix=True)
+            assert waited(bell, 10) < 5
+            store.put("/other", "x")
+            assert waited(bell, 0.3) >= 0.3
+
+    def test_what_came_before_the_wait_is_not_missed(self, store: Etcd) -> None:
+        with store.bell("/b/") as bell:
+            store.put("/b/1", "x")
+            until(bell._rung.is_set)
+            assert waited(bell, 10) < 5
+            assert waited(bell, 0.2) >= 0.2
+
+    def test_it_is_rung_by_a_member_that_answers_and_silent_without_one(self, own_cluster: EtcdCluster) -> None:
+        with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
+            frozen = own_cluster.machines[0].name
+            own_cluster.freeze(frozen)
+            for _ in range(3):
+                within(10, lambda: store.put("/b/1", "x"))
+                with store.bell("/b/") as bell:
+                    store.put("/b/1", "y")
+                    assert waited(bell, 10) < 5
+            own_cluster.thaw(frozen)
+            own_cluster.stop()
+            with store.bell("/b/") as bell:
+                assert waited(bell, 0.2) >= 0.2
+
+
+def waited(bell: Bell, seconds: float) -> float:
+    began = time.monotonic()
+    bell.wait(seconds)
+    return time.monotonic() - began
 
 
 def within(seconds: float, function: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from etcd_cluster import EtcdCluster, binaries
+from waiting import until
 
 from argosy import etcd
 from argosy.config import Settings
@@ -28,6 +30,7 @@ from argosy.remote_shell import Script
 from argosy.rollout_events import Event
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release
+from argosy.rollout_scripts import BEGIN
 from argosy.schema import instance_key, machine_key, router_key
 from argosy.ssh.commands import Result
 
@@ -35,6 +38,7 @@ pytestmark = pytest.mark.integration
 
 OLD, NEW = Release("0.1.2", "r:5000/air/installer@sha256:old"), Release("0.1.3", "r:5000/air/installer@sha256:new")
 NAMES = ("air-01", "air-02", "air-03")
+CONNECTIONS = "docker exec --interactive air-agent pyth"
 DIGEST = f"sha256:{1:064x}"
 
 
@@ -49,7 +53,9 @@ class StandIn:
     free: int = 50_000
     registry: str = "200"
     drifted: list[str] = field(default_factory=list)
+    writes_units_down: bool = True
     connections: str = "connections=0\n"
+    container: str = "air-web"
     web: dict[str, str] = field(default_factory=lambda: {"unit": "active", "check": "passing"})
     down: bool = False
     codes: dict[str, int] = field(default_factory=dict)
@@ -63,9 +69,19 @@ class StandIn:
         if self.down:
             raise HostUnreachable(self.name, "no route")
 
-    def run(self, command: Sequence[str], *, check: bool = True, **_: object) -> Result:
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = True,
+        input: Callable[[io.BytesIO], object] | None = None,
+        **_: object,
+    ) -> Result:
         self.connect()
         title = command.title if isinstance(command, Script) else " ".join(command)[:40]
+        if input is not None:
+            input(got := io.BytesIO())
+            title += " began" if got.getvalue() == BEGIN else " was dropped"
         self.asked.append(title)
         code = self.codes.get(title, 0)
         told, refused = ("", "no, thank you\n") if code else (self.answer(title, command), "")
@@ -79,7 +95,7 @@ class StandIn:
             return self.looked()
         if title == "begin the install":
             self.release = Release(*(line.partition("=")[2] for line in command[-1].splitlines()))
-        if title.startswith("docker exec air-agent"):
+        if title.startswith("docker exec"):
             return self.connections
         if title.endswith("status --json"):
             return json.dumps({"state": self.state, "drifted": self.drifted})
@@ -93,13 +109,15 @@ class StandIn:
             f"now={(datetime.now(UTC) + self.offset).timestamp()}\nfree_root={self.free}\nfree_docker={self.free}\n"
             f"RELEASE_VERSION={self.release.version}\nRELEASE_IMAGE={self.release.image}\n"
             f"record={json.dumps(record)}\nregistry={self.registry}\n"
+            + ("".join(f"drifted.{name}=\n" for name in self.drifted) + "drifted=\n")
+            * self.writes_units_down
         )
 
     def facts(self) -> str:
         web = {"name": "web", "version": "0.1.1", "digest": DIGEST, "release_digest": DIGEST, **self.web}
         container = {
             "Id": "1",
-            "Name": "/air-web",
+            "Name": f"/{self.container}",
             "State": {"Running": True, "StartedAt": "2026-01-31T12:00:00Z", "Health": None},
             "Config": {"Image": "x", "Labels": {"argosy.service": "web", "argosy.port": "80"}, "ExposedPorts": {}},
             "HostConfig": {"NetworkMode": "host"},
@@ -304,10 +322,14 @@ class TestThePreflight:
         lab = Lab(cluster, store, None, settings={"database/host": "10.0.0.5", "a": 1, "b": True})
         store.put("/settings/database/host", "elsewhere")
         store.put("/settings/a", "1")
-        lab.hosts["air-02"].drifted = ["air-web.service"]
+        for name in ("air-02", "air-03"):
+            lab.hosts[name].drifted = ["air-web.service"]
+        lab.hosts["air-03"].writes_units_down = False
         lab.looks.preflight(NAMES, NEW)
-        assert lab.lines() == [
+        assert lab.hosts["air-02"].asked == ["look at the machine"]
+        assert sorted(lab.lines()) == [
             "air-02: these units are not as its release has them, and will be again: air-web.service",
+            "air-03: these units are not as its release has them, and will be again: air-web.service",
             "cluster: settings in etcd that are not as configured, and stay so: database/host",
         ]
         secret = lab.settings.secrets_path / "machine" / "settings.json"
@@ -338,8 +360,7 @@ class TestDraining:
             lab.machines.drain("air-02")
         assert state_of(lab.store, "air-02") == "draining"
         asked = lab.hosts["air-02"].asked
-        assert asked[0].startswith("docker exec air-agent")
-        assert asked[1:] == ["hold the machine's own updates"]
+        assert sorted(asked) == [f"{CONNECTIONS} began", "hold the machine's own updates"]
         lab.machines.drain("air-02")
         assert state_of(lab.store, "air-02") == "draining"
 
@@ -357,6 +378,7 @@ class TestDraining:
         with pytest.raises(Exception, match="not applied in the time given by the router of air-03"):
             lab.machines.drain("air-02")
         assert state_of(lab.store, "air-02") == "active"
+        until(lambda: lab.hosts["air-02"].asked == [f"{CONNECTIONS} was dropped"])
         put_state(lab.store, "air-02", "draining")
         with pytest.raises(Exception, match="not applied"):
             lab.machines.drain("air-02")
@@ -449,6 +471,34 @@ class TestChecking:
 
 
 class TestUndraining:
+    def test_what_the_check_was_told_is_not_asked_again(self, lab: Lab) -> None:
+        put_state(lab.store, "air-01", "draining")
+        lab.hosts["air-01"].release = NEW
+        lab.store.put(instance_key("web", "air-01:air-web"), "10.0.0.1:80")
+        with routers(lab.store, *NAMES):
+            until(lambda: lab.store.get(router_key("air-01")))
+            lab.machines.check("air-01", NEW)
+            asked = lab.hosts["air-01"].asked
+            asked.clear()
+            lab.machines.undrain("air-01")
+            assert asked == ["let the machine update itself"]
+            lab.machines.undrain("air-01")
+        assert sorted(asked)[0].endswith("air facts")
+
+    def test_a_machine_whose_instances_do_not_come_is_asked_once_more(
+        self, cluster: EtcdCluster, store: Etcd, lock: ClusterLock
+    ) -> None:
+        lab = Lab(cluster, store, lock, rollout={"check_seconds": 10})
+        put_state(store, "air-01", "draining")
+        with routers(store, *NAMES):
+            until(lambda: store.get(router_key("air-01")))
+            lab.machines.check("air-01", OLD)
+            lab.hosts["air-01"].container = "air-web-2"
+            store.put(instance_key("web", "air-01:air-web-2"), "10.0.0.1:80")
+            lab.machines.undrain("air-01")
+        assert "air-01: instance web: not registered" in lab.lines()
+        assert lab.lines()[-1] == "air-01: instance web: passes"
+
     def test_waits_until_its_instances_are_known_everywhere(self, lab: Lab) -> None:
         put_state(lab.store, "air-01", "draining")
         key = instance_key("web", "air-01:air-web")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ import pytest
 from argosy import rollout_scripts as scripts
 from argosy.machine_files import Names
 from argosy.rollout_record import Release
+from argosy.service_unit import marker
 
 NAMES = Names("air")
 NEW = Release("0.1.3", "r:5000/air/installer@sha256:new")
@@ -87,6 +89,27 @@ class TestLooking:
         assert looked.release == Release("0.1.1", "first")
         assert not looked.installed
         assert looked.registry == ""
+
+    def test_units_are_compared_with_what_the_installer_wrote_down(self, place: Place) -> None:
+        place.stand_in("docker", "echo /")
+        mark, units = marker("air"), "/etc/systemd/system"
+
+        def drifted() -> tuple[str, ...] | None:
+            return scripts.parse_looked(place.run(scripts.look(NAMES, "")).stdout).drifted
+
+        assert drifted() is None
+        texts = {f"air-{name}.service": f"{mark}\n# {name}\n" for name in ("web", "api", "db")}
+        for name, text in texts.items():
+            place.write(f"{units}/{name}", text)
+        place.write(f"{units}/air-installer.service", "[Unit]\n")
+        place.write(f"{units}/other-web.service", f"{mark}\n")
+        digests = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in texts.items()]
+        place.write("/var/lib/air/units.sha256", "".join(digests))
+        assert drifted() == ()
+        place.write(f"{units}/air-web.service", f"{mark}\n# web\n# by hand\n")
+        place.write(f"{units}/air-old.service", f"{mark}\n# of another release\n")
+        place.path(f"{units}/air-db.service").unlink()
+        assert drifted() == ("air-db.service", "air-old.service", "air-web.service")
 
     @pytest.mark.parametrize(("state", "release"), [("failed", "0.1.2"), ("active", "0.1.1"), (None, None)])
     def test_only_a_result_of_its_own_release_counts(self, state: str | None, release: str | None) -> None:
@@ -163,7 +186,11 @@ class TestInstalling:
 
 
 SYSTEMCTL = """case $1 in
-    is-active) [ "$3" = zincati.service ] || [ "$3" = apt-daily.timer ] ;;
+    is-active)
+        shift
+        for unit in "$@"; do
+            case $unit in zincati.service | apt-daily.timer) echo active ;; *) echo inactive ;; esac
+        done ;;
     *) echo "$@" >>"$said" ;;
 esac"""
 
@@ -173,6 +200,7 @@ class TestUpdates:
         place.stand_in("systemctl", SYSTEMCTL)
         for _ in range(2):
             assert place.run(scripts.hold_updates(NAMES)).returncode == 0
+        assert place.said()[-1] == "stop zincati.service apt-daily.timer"
         assert place.path("/run/air/held-updates").read_text() == "zincati.service\napt-daily.timer\n"
         assert place.run(scripts.let_updates(NAMES)).returncode == 0
         assert place.said()[-2:] == ["start --no-block zincati.service", "start --no-block apt-daily.timer"]
@@ -233,8 +261,15 @@ class TestConnections:
     ) -> None:
         Master(tmp_path / "m", connections)
         *docker, python, dash, program, allowed = scripts.connections(NAMES, seconds)
-        assert docker == ["docker", "exec", "air-agent"]
-        moved = program.replace("/run/router/master.sock", str(tmp_path / "m"))
-        done = subprocess.run([sys.executable, dash, moved, allowed], capture_output=True, text=True, check=True)
+        assert docker == ["docker", "exec", "--interactive", "air-agent"]
+        argv = [sys.executable, dash, program.replace("/run/router/master.sock", str(tmp_path / "m")), allowed]
+        done = subprocess.run(argv, input=scripts.BEGIN.decode(), capture_output=True, text=True, check=True)
         assert python == "python3"
         assert scripts.parse_number(done.stdout, "connections") == left
+
+    def test_nobody_is_asked_when_there_is_nothing_to_ask(self) -> None:
+        program = scripts.connections(NAMES, 60)[-2]
+        done = subprocess.run(
+            [sys.executable, "-c", program, "60"], input="", capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "nobody asked in the end\n")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
+from argosy.etcd.bell import Bell, ringing
 from argosy.etcd.changing import Changing
 from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of, voters_of
 from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
@@ -164,6 +165,13 @@ class Etcd:
             yield watched(client, prefix, revision, self._timeout_seconds, self._error)
         finally:
             client.close()
+
+    def bell(self, *prefixes: str) -> AbstractContextManager[Bell]:
+        """Give what rings when keys under `prefixes` may have changed: for who waits for something, and looks."""
+        client = self._make_client(watching=True)
+        # As at the start: the member that has answered last will most likely take the watch, too.
+        client._current_endpoint_label = self._client._current_endpoint_label
+        return ringing(client, prefixes, self._timeout_seconds / len(self._endpoints))
 
     # Writing
 

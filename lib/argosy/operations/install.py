@@ -128,7 +128,9 @@ class _Follower:
         self._seen = self._seen + 1 if unchanged else 1
         self._state = state
         if state.verdict is Verdict.WORKING:
-            self._worked, self._result_line = True, False
+            self._worked = True
+            # Its unit takes a moment to end after its last word; one that begins anew records another state.
+            self._result_line = self._result_line and state.has_result
 
     def _is_decided(self) -> bool:
         """Return whether the present verdict counts: seen often enough, or the installer's last line has passed.

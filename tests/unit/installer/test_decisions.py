@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,25 @@ def test_units_that_are_not_as_the_release_has_them_are_told(tmp_path: Path) -> 
     (here.units / "air-old.service").write_text(found.marker + "\n")
     (here.units / "air-api.service").unlink()
     assert status.drifted(here, found) == ["air-api.service", "air-old.service", "air-web.service"]
+
+
+def test_what_the_units_are_is_written_down_as_sha256sum_checks_it(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    write_release(here.release, {"web": {"image": "web"}, "api": {"image": "web"}})
+    found = release.load(here.release)
+    for folder in (here.units, here.state):
+        folder.mkdir(parents=True)
+    for name, text in found.units.items():
+        (here.units / name).write_text(text)
+    record.write_unit_digests(here, found)
+    checked = subprocess.run(
+        ["sha256sum", "--check", here.state / "units.sha256"],
+        cwd=here.units,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert checked.stdout == "air-api.service: OK\nair-web.service: OK\n"
 
 
 # Pulling alone

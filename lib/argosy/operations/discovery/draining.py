@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from argosy.errors import DeadlineExceeded
 from argosy.etcd import Entry, Etcd
 from argosy.etcd.values import EventKind
 from argosy.operations.discovery import keys
-from argosy.operations.discovery.routers import POLL_SECONDS, Applied, wait_until_applied
+from argosy.operations.discovery.routers import LOOK_SECONDS, Applied, wait_until_applied
 from argosy.schema import FOLLOWED, MACHINES, SERVICES, instance_key, machine_key, service_of
 from argosy.service_changes import plain
 
@@ -70,18 +69,18 @@ def wait_until_drained(store: Etcd, machine: str, revision: int, deadline_second
 def _wait_until_left(store: Etcd, machine: str, deadline: float) -> int:
     """Wait until the machine's agent has deregistered its instances, and return the revision at which the last one
     went; 0 when there are none. What has no lease is somebody else's, and stays."""
-    listing = store.get_prefix(SERVICES)
-    present = leaving = _own_instances(listing.entries, machine)
-    pause = threading.Event()
-    while present:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            shown = ", ".join(sorted(map(plain, present)))
-            raise DeadlineExceeded(
-                f"{machine} drains, but its agent has not yet deregistered {shown}; see inv cluster.logs agent"
-            )
-        pause.wait(min(POLL_SECONDS, left))
-        present = _own_instances(store.get_prefix(SERVICES).entries, machine)
+    with store.bell(SERVICES) as bell:
+        listing = store.get_prefix(SERVICES)
+        present = leaving = _own_instances(listing.entries, machine)
+        while present:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                shown = ", ".join(sorted(map(plain, present)))
+                raise DeadlineExceeded(
+                    f"{machine} drains, but its agent has not yet deregistered {shown}; see inv cluster.logs agent"
+                )
+            bell.wait(min(LOOK_SECONDS, left))
+            present = _own_instances(store.get_prefix(SERVICES).entries, machine)
     return _deleted_at(store, leaving, listing.revision) if leaving else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ from argosy.etcd import Entry, Etcd
 from argosy.operations.discovery import keys
 from argosy.schema import MACHINES, ROUTERS, parse_directory
 
-POLL_SECONDS = 0.1
+LOOK_SECONDS = 0.5
+"""Between two looks, should no watch say when to look."""
 FOLLOW_UP_SECONDS = 3.0
 """How far behind etcd a router may be before that is a fault; it takes milliseconds when all is well."""
 
@@ -63,11 +63,11 @@ def follow_up(store: Etcd, revision: int) -> None:
 def _wait(store: Etcd, revision: int, seconds: float) -> tuple[list[Entry], dict[str, int]]:
     """Wait until no live router is behind, or time is over; return what was read last, and who is behind, and where."""
     deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while True:
-        entries = keys.read(store, (MACHINES, ROUTERS))
-        behind = {name: at for name, at in applied_revisions(entries).items() if at < revision}
-        left = deadline - time.monotonic()
-        if not behind or left <= 0:
-            return entries, behind
-        pause.wait(min(POLL_SECONDS, left))
+    with store.bell(ROUTERS) as bell:
+        while True:
+            entries = keys.read(store, (MACHINES, ROUTERS))
+            behind = {name: at for name, at in applied_revisions(entries).items() if at < revision}
+            left = deadline - time.monotonic()
+            if not behind or left <= 0:
+                return entries, behind
+            bell.wait(min(LOOK_SECONDS, left))

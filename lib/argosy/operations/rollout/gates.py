@@ -11,23 +11,29 @@ from argosy.host import Host
 from argosy.machine_facts import MachineFacts
 from argosy.membership import MemberState, cluster_of
 from argosy.operations import facts
+from argosy.operations.clock import Clock
 from argosy.rollout_record import Release
 from argosy.schema import ROUTERS, SERVICES, instance_key
 
-LOOKS_AT_ETCD = 20
-"""For registrations that don't come, before the machine is asked once more."""
+AGAIN_SECONDS = 2.0
+"""For registrations that don't come, before the machine is asked once more what there should be."""
+FRESH_SECONDS = 10.0
+"""How old what a machine told may be, for who only wants to know which instances it has."""
 
 
 class Gates:
     """Asks, and changes nothing. Every call returns check -> reason, which is empty for what passes."""
 
-    def __init__(self, settings: Settings, store: Etcd) -> None:
+    def __init__(self, settings: Settings, store: Etcd, clock: Clock) -> None:
         self._settings = settings
         self._store = store
+        self._clock = clock
+        self._told: dict[str, tuple[float, MachineFacts]] = {}
 
     def of_machine(self, host: Host, release: Release) -> dict[str, str]:
         """Return the checks of a machine that may be out of service: it runs the release, and its services are well."""
         told = facts.ask(self._settings, (), host)
+        self._told[host.name] = self._clock.elapsed(), told
         members = cluster_of([host.machine], self._store.members())
         routers = applied_revisions(self._store.get_prefix(ROUTERS).entries)
         found = {**machine_gates(told, release), **member_gate(members.member(host.name))}
@@ -35,15 +41,16 @@ class Gates:
 
     def of_service(self, host: Host) -> Callable[[], dict[str, str]]:
         """Return what tells the checks of a machine that comes back into service: all its instances are known to every
-        live router. Which ones there are the machine is asked once; again only when they don't come."""
-        told: MachineFacts | None = None
-        looks = 0
+        live router. Which ones there are the machine has just told, or is asked; again when they don't come."""
+        asked = self._clock.elapsed()
+        at, told = self._told.pop(host.name, (asked, None))
+        if asked - at > FRESH_SECONDS:
+            told = None
 
         def look() -> dict[str, str]:
-            nonlocal told, looks
-            if told is None or told.reason or looks % LOOKS_AT_ETCD == 0:
-                told = facts.ask(self._settings, (), host)
-            looks += 1
+            nonlocal asked, told
+            if told is None or told.reason or self._clock.elapsed() - asked >= AGAIN_SECONDS:
+                told, asked = facts.ask(self._settings, (), host), self._clock.elapsed()
             routers = applied_revisions(self._store.get_prefix(ROUTERS).entries)
             return instance_gates(told, self._store.get_prefix(SERVICES).entries, routers)
 

@@ -106,7 +106,7 @@ class Looking:
         problems = list(self._problems(looked, release, asked, answered))
         if problems:
             raise Refused(f"{host.name}: {'; '.join(problems)}")
-        self._tell_drift(host, names)
+        self._tell_drift(host, looked, names)
         return looked
 
     def _problems(self, looked: Looked, release: Release | None, asked: datetime, answered: datetime) -> Iterator[str]:
@@ -157,14 +157,17 @@ class Looking:
 
     # What is told of a preflight
 
-    def _tell_drift(self, host: Host, names: Names) -> None:
-        argv = [f"{names.programs}/{names.system}", "status", "--json"]
-        shown = host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS)
-        try:
-            drifted = json.loads(shown.stdout).get("drifted") or []
-        except (ValueError, AttributeError):
-            self._say(host.name, f"{' '.join(argv)} ended with {shown.code}: its units are not compared")
-            return
+    def _tell_drift(self, host: Host, looked: Looked, names: Names) -> None:
+        drifted = looked.drifted
+        if drifted is None:
+            # Of an installer that did not write down yet what they shall be: ask it.
+            argv = [f"{names.programs}/{names.system}", "status", "--json"]
+            shown = host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS)
+            try:
+                drifted = tuple(json.loads(shown.stdout).get("drifted") or ())
+            except (ValueError, AttributeError):
+                self._say(host.name, f"{' '.join(argv)} ended with {shown.code}: its units are not compared")
+                return
         if drifted:
             self._say(
                 host.name, f"these units are not as its release has them, and will be again: {', '.join(drifted)}"

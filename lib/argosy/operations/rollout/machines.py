@@ -11,6 +11,7 @@ from argosy.etcd import Etcd
 from argosy.host import Hosts, Result
 from argosy.machine_files import Names
 from argosy.operations import balancers, install
+from argosy.operations.beside import Beside
 from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
 from argosy.operations.discovery.draining import default_deadline_seconds
@@ -22,6 +23,7 @@ from argosy.operations.rollout.seams import Events
 from argosy.remote_shell import Script
 from argosy.rollout_events import Checked
 from argosy.rollout_record import Release
+from argosy.schema import ROUTERS, SERVICES
 
 POLL_SECONDS = 0.1
 
@@ -44,7 +46,7 @@ class RemoteMachines(Looking):
         self._lock = lock
         self._images_of = images_of
         self._program_names = Names(settings.system)
-        self._gates = Gates(settings, store)
+        self._gates = Gates(settings, store, clock)
         self._draining = Draining(settings, store, lock, self._say, clock)
         self._back_since: dict[str, float] = {}
 
@@ -93,16 +95,20 @@ class RemoteMachines(Looking):
 
     def check(self, name: str, release: Release) -> None:
         """Wait until the machine passes all gates. See `Machines`."""
-        self._wait_for_gates(name, lambda: self._gates.of_machine(self._hosts[name], release))
+        self._wait_for_gates(name, lambda: self._gates.of_machine(self._hosts[name], release), self._lock.pause)
 
     def undrain(self, name: str) -> None:
         """Put the machine back in service, and wait until everybody sends to it. See `Machines`."""
-        self._run(name, rollout_scripts.let_updates(self._program_names))
-        revision = self._draining.put_back(self._hosts[name])
+        host = self._hosts[name]
+        script = rollout_scripts.let_updates(self._program_names)
+        updates = Beside(self._clock, f"updates-{name}", lambda: self._run(name, script))
+        revision = self._draining.put_back(host)
         if self._settings.discovery.enabled:
-            self._wait_for_gates(name, self._gates.of_service(self._hosts[name]))
+            with self._store.bell(SERVICES, ROUTERS) as bell:
+                self._wait_for_gates(name, self._gates.of_service(host), bell.wait)
             wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
         self._back_since[name] = self._clock.elapsed()
+        updates.result()
 
     def clean_up(self, name: str, keep: Sequence[Release]) -> None:
         """Remove old images from the machine. See `Machines`."""
@@ -125,13 +131,16 @@ class RemoteMachines(Looking):
         self._run(name, rollout_scripts.hold_updates(self._program_names))
 
     def _wait_for_others(self, name: str) -> None:
-        """Wait until balancers have seen that somebody else is back in service, who may be the only one."""
+        """Wait until balancers have seen that somebody else is back in service, who may be the only one: even one that
+        follows etcd sends nothing there before its next check."""
         others = others_in_service(self._store, name)
         since = min((self._back_since.get(other, float("-inf")) for other in others), default=float("-inf"))
         left = since + balancers.check_seconds(self._settings) - self._clock.elapsed()
         self._lock.pause(max(0.0, left))
 
-    def _wait_for_gates(self, name: str, look: Callable[[], Mapping[str, str]]) -> None:
+    def _wait_for_gates(
+        self, name: str, look: Callable[[], Mapping[str, str]], pause: Callable[[float], object]
+    ) -> None:
         """Wait until no gate of `look` (check -> reason, empty when it passes) fails; tell each change of one."""
         deadline = self._clock.elapsed() + self._settings.rollout.check_seconds
         told: dict[str, str] = {}
@@ -150,4 +159,4 @@ class RemoteMachines(Looking):
                 return
             if self._clock.elapsed() >= deadline:
                 raise Unhealthy(f"{name}: {'; '.join(failing)}")
-            self._lock.pause(POLL_SECONDS)
+            pause(POLL_SECONDS)
