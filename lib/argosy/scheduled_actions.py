@@ -47,6 +47,26 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Send no more requests to the instances that Swarm is going to stop, and wait until every router knows."""
+
+    ids: tuple[str, ...]
+
+    def says(self) -> str:
+        return f"no more requests to {', '.join(self.ids)}, on any router"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """End what `Withdraw` has begun, also of instances that Swarm has kept."""
+
+    ids: tuple[str, ...]
+
+    def says(self) -> str:
+        return f"forget that {len(self.ids)} were to get no more requests"
+
+
+@dataclass(frozen=True, slots=True)
 class Silence:
     """Send no more requests to a generation, and wait until every router knows."""
 
@@ -109,7 +129,7 @@ class Await:
         return f"wait until {instances(self.record.replicas)} run{routed}"
 
 
-Action = Remember | Create | Scale | Silence | Remove | Unsilence | Revive | Forget | Await
+Action = Remember | Create | Scale | Withdraw | Restore | Silence | Remove | Unsilence | Revive | Forget | Await
 
 
 @dataclass(frozen=True, slots=True)

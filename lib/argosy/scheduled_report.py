@@ -136,6 +136,8 @@ class ServicesReport:
         absent = [it for it in up if not it.registered] if record.definition.discovery else []
         if absent:
             words.append(f"{len(absent)} not registered")
+        if seen.withdrawn:
+            words.append(f"{len(seen.withdrawn)} get no requests since a scaling that was cut off: the same again")
         if len(up) > count:
             words.append(f"{len(up) - count} too many")
         return words

@@ -24,6 +24,8 @@ from argosy.swarm_spec import MACHINE_LABEL
 
 UPDATES = "/cluster/updates/"
 """The record of the update of NAME that goes on or was left (argosy.update_record)."""
+WITHDRAWN = "scaling"
+"""The value of drain/ID of an instance that Swarm is going to stop; an operator's own is another."""
 FAILED = frozenset({"failed", "rejected"})
 
 
@@ -76,7 +78,8 @@ class Running:
 class Seen:
     """One scheduled service. `problem`: why its record can't be read; `generations`: those that Swarm has, by number;
     `keys`: its keys under /services/; `strangers`: instances there that are none of ours; `weights`: what stands in
-    /services/NAME/generation/GEN, by GEN; `updating`: there is the record of an update."""
+    /services/NAME/generation/GEN, by GEN; `withdrawn`: instances that a scaling down has taken out of the routers;
+    `updating`: there is the record of an update."""
 
     name: str
     record: ScheduledRecord | None = None
@@ -85,6 +88,7 @@ class Seen:
     keys: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
+    withdrawn: tuple[str, ...] = ()
     updating: bool = False
 
     @property
@@ -165,7 +169,7 @@ def _seen(name: str, found: Mapping[str, KeyValue], running: Mapping[int, Runnin
         except ValueError as error:
             problem = str(error)
     ours = {it.id for each in running.values() for it in (*each.instances, *each.ended)}
-    prefix = generation_key(name, "")
+    prefix, drains = generation_key(name, ""), drain_key(name, "")
     keys = tuple(key for key in found if key.startswith(service_key(name, "")))
     return Seen(
         name,
@@ -175,6 +179,7 @@ def _seen(name: str, found: Mapping[str, KeyValue], running: Mapping[int, Runnin
         keys,
         tuple(it.id for it in service.instances if it.id not in ours) if service else (),
         {key.removeprefix(prefix): found[key].value.strip() for key in keys if key.startswith(prefix)},
+        tuple(key.removeprefix(drains) for key in keys if key.startswith(drains) and found[key].value == WITHDRAWN),
         UPDATES + name in found,
     )
 

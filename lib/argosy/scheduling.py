@@ -21,15 +21,20 @@ from argosy.scheduled_actions import (
     Plan,
     Remember,
     Remove,
+    Restore,
     Revive,
     Scale,
     Silence,
     Unsilence,
+    Withdraw,
     instances,
 )
 from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage, definition_json
 from argosy.scheduled_state import Fleet, Instance, Running, Seen
+from argosy.scheduled_victims import victims
 
+NOTHING = "0"
+"""The weight of a generation that gets no requests."""
 GONE = "remove"
 """What Swarm wants of the task of a slot that there is no more, as after scaling down."""
 
@@ -188,15 +193,22 @@ def plan_scale(fleet: Fleet, name: str, count: int) -> Plan:
 def _running(seen: Seen, record: ScheduledRecord) -> tuple[Action, ...]:
     """Return what lets the wanted generation run, of which all or nothing may be there."""
     number, replicas = record.generation, record.replicas
-    actions: list[Action] = [Unsilence(it) for it in seen.weights if it == str(number)]
+    withdrawn = set(seen.withdrawn)
+    actions: list[Action] = [
+        Unsilence(it) for it, weight in seen.weights.items() if it == str(number) and weight == NOTHING
+    ]
     running = seen.generations.get(number)
     if running is None:
         actions.append(Create(record.current, replicas))
     elif replicas is not None and running.service.replicas != replicas:
-        actions.append(Scale(number, replicas))
+        going = victims(running.wanted, replicas) if replicas < (running.service.replicas or 0) else []
+        routed = tuple(it.id for it in going if it.registered)
+        actions += [*([Withdraw(routed)] if routed else []), Scale(number, replicas)]
+        withdrawn |= set(routed)
     left_behind = {other: it for other, it in seen.generations.items() if other != number}
     stale = {it for it in seen.weights if it != str(number)}
-    return (*actions, Await(record), *_away(left_behind, stale))
+    restore = [Restore(tuple(sorted(withdrawn)))] if withdrawn else []
+    return (*actions, Await(record), *restore, *_away(left_behind, stale))
 
 
 def _away(generations: Mapping[int, Running], weights: Iterable[str]) -> tuple[Action, ...]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from argosy.config import ScheduledSettings
 from argosy.scheduled_record import PREFIX, Generation, ScheduledRecord, ServiceImage
-from argosy.scheduled_state import UPDATES, Fleet, fleet_of
-from argosy.schema import KeyValue, generation_key, instance_key, weight_key
+from argosy.scheduled_state import UPDATES, WITHDRAWN, Fleet, fleet_of
+from argosy.schema import KeyValue, drain_key, generation_key, instance_key, weight_key
 from argosy.swarm_model import Node, SwarmService, Task
 from argosy.swarm_spec import service_labels, service_name
 
@@ -109,6 +109,12 @@ class Cluster:
         machine = next(it.hostname for it in self.nodes if it.id == task.node_id)
         container = task.container_name(service_name("air", name, number))
         return self.key(weight_key(name, f"{machine}:{container}"), str(weight), 99)
+
+    def withdraws(self, slot: int, name: str = "web", number: int = 1) -> Cluster:
+        task = next(it for it in self.tasks if it.slot == slot)
+        machine = next(it.hostname for it in self.nodes if it.id == task.node_id)
+        instance = f"{machine}:{task.container_name(service_name('air', name, number))}"
+        return self.key(drain_key(name, instance), WITHDRAWN, 99)
 
     def fleet(self) -> Fleet:
         return fleet_of(self.keys, self.services, self.tasks, self.nodes)

@@ -83,6 +83,7 @@ LAYERS: list[set[str]] = [
         "scheduled_state",
         "scheduled_actions",
         "scheduled_watch",
+        "scheduled_victims",
         "swarm_spec",
         "scheduling",
         "scheduled_report",

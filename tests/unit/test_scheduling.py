@@ -13,6 +13,7 @@ from argosy.errors import ConfigError, Refused
 from argosy.scheduled_actions import Plan
 from argosy.scheduled_record import PREFIX, Generation, ServiceImage
 from argosy.scheduled_state import Fleet, fits
+from argosy.scheduled_victims import victims
 from argosy.scheduling import (
     Wanted,
     chosen,
@@ -176,6 +177,10 @@ class TestStart:
         fleet = cluster(record(stopped=True)).weighs("web", 1, "0").fleet()
         assert steps(plan_start(fleet, "web")) == [REMEMBER, "forget the weight of generation 1", START, AWAIT]
 
+    def test_the_weight_that_an_update_has_given_stays(self) -> None:
+        fleet = cluster(record(stopped=True)).weighs("web", 1, "100").fleet()
+        assert steps(plan_start(fleet, "web")) == [REMEMBER, START, AWAIT]
+
     def test_in_the_middle_of_a_stop_it_turns_back(self) -> None:
         fleet = cluster(record(stopped=True)).runs().weighs("web", 1, "0").fleet()
         assert steps(plan_start(fleet, "web")) == [REMEMBER, "forget the weight of generation 1", AWAIT]
@@ -207,6 +212,31 @@ class TestScale:
 
     def test_to_what_it_is_it_waits_alone(self) -> None:
         assert steps(plan_scale(cluster(record()).runs().fleet(), "web", 2)) == [AWAIT]
+
+    def test_down_those_that_swarm_will_stop_leave_the_routers_first(self) -> None:
+        found = cluster(record(replicas=4)).runs(count=4)
+        assert steps(plan_scale(found.fleet(), "web", 2))[1:] == [
+            "no more requests to air-03:air-web-1.3.task2, air-01:air-web-1.4.task3, on any router",
+            "let Swarm run 2 instances",
+            AWAIT,
+            "forget that 2 were to get no more requests",
+        ]
+
+    def test_down_and_killed_before_swarm_was_told_the_same_ones_go(self) -> None:
+        found = cluster(record()).runs(count=4)
+        for slot in (3, 4):
+            found.withdraws(slot)
+        assert steps(plan_scale(found.fleet(), "web", 2))[0].startswith("no more requests to air-03:air-web-1.3.task2")
+        back = steps(plan_scale(found.fleet(), "web", 4))
+        assert back[-1] == "forget that 2 were to get no more requests"
+
+    def test_down_and_killed_after_it_what_was_left_is_forgotten(self) -> None:
+        found = cluster(record()).runs(count=2).key("/services/web/drain/air-03:gone", "scaling")
+        assert steps(plan_scale(found.fleet(), "web", 2)) == [AWAIT, "forget that 1 were to get no more requests"]
+
+    def test_what_an_operator_drains_stays_so(self) -> None:
+        found = cluster(record()).runs(count=2).key("/services/web/drain/air-01:air-web-1.1.task0", "true")
+        assert steps(plan_scale(found.fleet(), "web", 2)) == [AWAIT]
 
     def test_to_none(self) -> None:
         assert "let Swarm run 0 instances" in steps(plan_scale(cluster(record()).runs().fleet(), "web", 0))
@@ -341,3 +371,15 @@ def test_names_are_chosen_and_unknown_ones_refused() -> None:
 def test_a_generation_keeps_its_number_in_the_record() -> None:
     previous = Generation(1, definition(), IMAGE)
     assert record(number=2, previous=previous).previous == previous
+
+
+def test_swarm_stops_the_last_of_the_fullest_machines() -> None:
+    found = cluster(record(), machines=["air-01", "air-02"])
+    found.runs(count=3)
+    found.task(slot=5)
+    found.task(slot=4, state="pending", desired="running")
+    running = found.fleet().of("web").generations[1]
+    # On air-01 run 1, 3 and 5, on air-02 2, and 4 is still to come there.
+    assert [it.task.slot for it in victims(running.instances, 4)] == [5]
+    assert [it.task.slot for it in victims(running.instances, 2)] == [3, 4, 5]
+    assert victims(running.instances, 5) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from argosy.container_labels import SYSTEM
@@ -27,18 +27,21 @@ from argosy.scheduled_actions import (
     Plan,
     Remember,
     Remove,
+    Restore,
     Revive,
     Scale,
     Silence,
     Unsilence,
+    Withdraw,
 )
 from argosy.scheduled_record import PREFIX
-from argosy.scheduled_state import UPDATES, Running
+from argosy.scheduled_state import UPDATES, WITHDRAWN, Running
 from argosy.scheduled_watch import Awaited
 from argosy.scheduling import failed_slots
-from argosy.schema import generation_key, service_key
+from argosy.schema import drain_key, generation_key, service_key
 from argosy.swarm import SwarmService
 from argosy.swarm_spec import render_spec, service_name, with_replicas
+from argosy.update_gates import known, prefixes
 
 REMOVAL_MARGIN_SECONDS = 30
 ATTEMPTS = 5
@@ -63,6 +66,10 @@ def _do(work: Work, name: str, action: Action) -> None:
             create(work, name, action)
         case Scale(number, replicas):
             scale(work, name, number, replicas)
+        case Withdraw(ids):
+            withdraw(work, name, ids)
+        case Restore(ids):
+            work.holding.write([Delete(drain_key(name, it)) for it in ids])
         case Silence(number):
             silence(work, name, number)
         case Remove(number):
@@ -99,6 +106,28 @@ def scale(work: Work, name: str, number: int, replicas: int) -> None:
         work.swarm.update_service(service, with_replicas(service.spec, replicas))
 
 
+def withdraw(work: Work, name: str, ids: Sequence[str]) -> None:
+    """Take instances out of every router. Swarm stops them next whatever a router does, so none is waited for long."""
+    revision = work.holding.write([Put(drain_key(name, it), WITHDRAWN) for it in ids])
+    try:
+        wait_until_applied(work.store, revision, silence_deadline_seconds(work))
+    except DeadlineExceeded as error:
+        work.report(name, f"{error}: going on without it")
+    empty(work, name, ids)
+
+
+def empty(work: Work, name: str, ids: Sequence[str]) -> None:
+    """Let the connections end that the routers have to these instances; what is left when time is over is told."""
+    if work.routers is None or not ids:
+        return
+    entries = (entry for prefix in prefixes(name) for entry in work.store.get_prefix(prefix).entries)
+    servers, seconds = known(name, entries).servers(ids), work.settings.rollout.drain_seconds
+    left = work.routers(name).wait_until_idle(servers, seconds) if servers else {}
+    for machine, count in left.items():
+        work.report(machine, f"{count} connections to {name} are still open after {seconds:g} s")
+    work.holding.check()
+
+
 def silence(work: Work, name: str, number: int) -> None:
     """Send no more requests to a generation: its weight is 0, its machines' agents pass that on, every router applies
     it. An agent that is not there is told, and not waited for longer than its lease lives."""
@@ -121,6 +150,7 @@ def silence(work: Work, name: str, number: int) -> None:
         wait_until_applied(work.store, max((it.revision for it in routed), default=0), max(1.0, left))
     except DeadlineExceeded as error:
         work.report(name, f"{error}: going on without it")
+    empty(work, name, [it.id for it in routed])
 
 
 def remove(work: Work, name: str, number: int) -> None:

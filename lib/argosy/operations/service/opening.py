@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from argosy import inventory
 from argosy.config import Settings
 from argosy.console import Report
+from argosy.discovery_report import applied_revisions
 from argosy.host import Hosts
 from argosy.operations.discovery import keys
+from argosy.operations.service.updating.routers import RemoteRouters
 from argosy.operations.service.work import Work
 from argosy.operations.swarm.managing import managing
+from argosy.schema import ROUTERS
 
 
 @contextmanager
@@ -23,4 +26,11 @@ def opened(settings: Settings, report: Report) -> Iterator[Work]:
         keys.connected(settings) as store,
         managing(settings, hosts) as swarm,
     ):
-        yield Work(settings, store, swarm, report, hosts)
+
+        def live() -> list[str]:
+            return list(applied_revisions(store.get_prefix(ROUTERS).entries))
+
+        def routers(name: str) -> RemoteRouters:
+            return RemoteRouters(settings, hosts, name, live, report)
+
+        yield Work(settings, store, swarm, report, hosts, routers)

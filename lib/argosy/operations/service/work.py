@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +15,7 @@ from argosy.operations.clock import Clock, SystemClock
 from argosy.operations.cluster_lock import ClusterLock, held
 from argosy.operations.discovery import keys
 from argosy.operations.journal import Journal
+from argosy.operations.service.updating.seams import Routers
 from argosy.scheduled_record import PREFIX
 from argosy.scheduled_state import UPDATES, Fleet, fleet_of
 from argosy.schema import FOLLOWED
@@ -24,13 +25,15 @@ from argosy.swarm_spec import service_labels
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`hosts`: None where only Swarm and etcd are needed; `lock`: None while nothing is changed."""
+    """`hosts`, `routers` (about one service): None where only Swarm and etcd are needed; `lock`: None while nothing is
+    changed."""
 
     settings: Settings
     store: Etcd
     swarm: Swarm
     report: Report
     hosts: Hosts | None = None
+    routers: Callable[[str], Routers] | None = None
     lock: ClusterLock | None = None
     clock: Clock = field(default_factory=SystemClock)
 
