@@ -30,13 +30,37 @@ _DOING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEvent(Event):
-    """What concerns a service as a whole."""
+    """`machine`: empty for what concerns the service as a whole."""
 
     service: str
 
     @property
     def subject(self) -> str:
-        return self.service
+        return self.machine or self.service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said(ServiceEvent):
+    """Something worth knowing, in words."""
+
+    message: str
+
+    @property
+    def text(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked(ServiceEvent):
+    """One check of an instance (`check`: its short name) or of all, whenever its result is another than before.
+    `reason`: empty when it passes."""
+
+    check: str
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.check}: {self.reason}" if self.reason else f"{self.check}: passes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +129,19 @@ class Soaking(ServiceEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoingBack(ServiceEvent):
+    """The old instances serve on, and the new ones go."""
+
     reason: str
 
     @property
     def text(self) -> str:
-        return f"going back: {self.reason}"
+        return "going back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(ServiceEvent):
-    """It is over, or stopped for now. `state`: done, rolled-back or stopped; `generation`: the one in charge."""
+    """It is over, or stopped for now. `state`: done, rolled-back or stopped; `generation`: the one in charge. `reason`:
+    why it is stopped, or went back."""
 
     state: State
     generation: int
@@ -127,7 +154,7 @@ class Ended(ServiceEvent):
             State.DONE: f"generation {self.generation} serves",
             State.ROLLED_BACK: f"generation {self.generation} serves as before",
         }
-        why = f": {self.reason}" if self.reason else ""
+        why = f": {self.reason}" if self.reason and not self.state.ended else ""
         return f"{words.get(self.state, str(self.state))} ({self.seconds:.0f} s){why}"
 
 

@@ -178,7 +178,9 @@ def weighed_gates(instances: Iterable[str], number: int, found: Known, weight: i
     gates: Gates = {("", "routers"): _behind(found, found.generations.get(str(number)))}
     for instance in instances:
         machine, _, container = instance.partition(":")
-        gates[machine, container] = weight_reason(instance, found, weight) or applied_reason(instance, found)
+        gates[machine, container.rpartition(".")[0]] = weight_reason(instance, found, weight) or applied_reason(
+            instance, found
+        )
     return gates
 
 

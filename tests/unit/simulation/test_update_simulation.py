@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from update_story import UpdateStory
 
-from argosy.operations.service.updating import steps
+from argosy.operations.service.updating import looking, steps
 
 BLOCKS = 10
 STORIES = 600
@@ -19,7 +19,8 @@ STORIES = 600
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look less often: time goes on by steps here, and each costs."""
-    monkeypatch.setattr(steps, "POLL_SECONDS", 1.0)
+    for module in (looking, steps):
+        monkeypatch.setattr(module, "POLL_SECONDS", 1.0)
 
 
 def tell(seed: int) -> str:

@@ -17,7 +17,7 @@ from scheduler import Process, Scheduler
 from world import TTL_SECONDS, Result, SimulatedClock, Violation
 
 from argosy.agent.registrations import Registration, Wanted, plan, plan_generations, weight_of
-from argosy.errors import ArgosyError, EngineError, Interrupted
+from argosy.errors import ArgosyError, EngineError, Interrupted, OutOfSequence
 from argosy.etcd import Delete, Entry, Put
 from argosy.model import Endpoint
 from argosy.operations import cluster_lock
@@ -466,8 +466,13 @@ class UpdateWorld:
             raise Violation(f"generation {number} is to get nothing, and nobody else is well")
 
     def check_nobody_sends_to(self, task: Task) -> None:
-        """Whoever is told to end gets no requests; a machine that drains is another's to see to."""
-        if self.machines[task.machine].drained or not self.machines[task.machine].up or task.number in self.services:
+        """Whoever is well and told to end gets no requests; a machine that drains is another's to see to."""
+        if (
+            not task.well
+            or self.machines[task.machine].drained
+            or not self.machines[task.machine].up
+            or task.number in self.services
+        ):
             return
         for machine in self.machines.values():
             if machine.up and machine.routes.get(task.instance):
@@ -549,7 +554,7 @@ class FakeEngine:
             self._reach()
             now = world.services.get(number)
             if now is None or now.version != version:
-                raise EngineError("update out of sequence")
+                raise OutOfSequence("update out of sequence", 500)
             now.version, now.replicas, now.held = next(world._versions), replicas, False
             world.put_service(now)
 

@@ -15,7 +15,6 @@ from argosy.etcd import Delete, Put
 from argosy.operations.journal import Records, of_updates
 from argosy.operations.service.updating.seams import Operator
 from argosy.operations.service.updating.steps import Steps
-from argosy.rollout_events import Said
 from argosy.scheduled_record import ScheduledRecord
 from argosy.schema import service_key
 from argosy.schema.keys import GENERATION
@@ -139,7 +138,7 @@ class Driver:
                 self._conclude()
         except (LockLost, EtcdError) as error:
             message = f"that it was interrupted could not be recorded: {error}"
-            self._tell(Said(at=self._now(), machine=self.update.name, message=message))
+            self._tell(told.Said(at=self._now(), service=self.update.name, message=message))
 
     def _stop(self) -> None:
         self._conclude()

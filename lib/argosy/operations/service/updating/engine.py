@@ -21,6 +21,8 @@ HELD = "argosy.held"
 """A label of a service that was created and is not to run yet."""
 NOWHERE = "node.id == nowhere"
 LOG_LINES = 10
+PENDING = "pending"
+"""A task's state while Swarm finds no machine for it."""
 
 
 class SwarmEngine:
@@ -34,8 +36,8 @@ class SwarmEngine:
         self._removed: set[int] = set()
 
     def prepare(self, generation: Generation, replicas: int | None) -> Callable[[], None]:
-        """Create the service so that nothing of it runs; what is returned lets it run. Swarm refuses that (with
-        OutOfSequence, or 404) once somebody else has touched or removed it."""
+        """Create the service so that nothing of it runs; what is returned lets it run. Swarm refuses that once somebody
+        else has touched or removed it."""
         spec = render_spec(self._settings, self._name, generation, replicas)
         auth = registry_auth(self._settings, generation.image)
         found = self._service(generation.number)
@@ -89,7 +91,7 @@ class SwarmEngine:
             lines = list(self._swarm.logs(self._ids.get(generation, ""), tail=LOG_LINES))
         except ArgosyError as error:
             return [f"(its log can't be had: {error})"]
-        return [it.text for it in lines if it.task_id == instance.task]
+        return [it.text for it in sorted(lines, key=lambda it: it.time) if it.task_id == instance.task]
 
     def _service(self, generation: int) -> SwarmService | None:
         name = service_name(self._settings.system, self._name, generation)
@@ -114,7 +116,7 @@ class SwarmEngine:
             over=task.over or away,
             failed=task.state in FAILED,
             wanted=task.desired in (RUNNING, READY),
-            trouble=" ".join((task.error or ("" if task.runs else task.message)).split()),
+            trouble=" ".join((task.error or (task.message if task.state == PENDING else "")).split()),
         )
 
 

@@ -29,7 +29,7 @@ class Engine(Protocol):
         """Look what lacks of the generation's service; return what makes it so. Idempotent.
 
         What is returned has effect only if nobody has changed or removed the service since the look: whoever stood
-        still meanwhile, and lost the lock, starts no instances.
+        still meanwhile, and lost the lock, starts no instances. Else it raises OutOfSequence.
         """
 
     def generations(self) -> Collection[int]:
