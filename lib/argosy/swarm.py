@@ -78,23 +78,21 @@ class Swarm:
         port: int,
         *,
         heartbeat_seconds: float = 5,
-        election_ticks: int = 10,
         task_history: int = 2,
         force_new_cluster: bool = False,
     ) -> str:
         """Begin a Swarm with this engine as its only manager and return the node's id.
 
         `address`, `port`: where the others reach it. `heartbeat_seconds`: a machine is down after three silent ones.
-        `election_ticks`: seconds without a leader until another manager stands for it. `task_history`: ended tasks kept
-        of each slot. `force_new_cluster`: of a Swarm that has lost its quorum, keep what it knows and be the only
-        manager. Refused with 503 when it is in a Swarm already.
+        `task_history`: ended tasks kept of each slot. `force_new_cluster`: of a Swarm that has lost its quorum, keep
+        what it knows and be the only manager. Refused with 503 when it is in a Swarm already.
         """
         body = {
             "ListenAddr": f"{address}:{port}",
             "AdvertiseAddr": f"{address}:{port}",
             "DataPathAddr": address,
             "ForceNewCluster": force_new_cluster,
-            "Spec": render_swarm_spec({}, heartbeat_seconds, election_ticks, task_history),
+            "Spec": render_swarm_spec({}, heartbeat_seconds, task_history),
         }
         return str(self.engine.post("/swarm/init", body))
 
@@ -151,12 +149,12 @@ class Swarm:
         found: Mapping[str, Any] = self.engine.get("/swarm")["Spec"]
         return found
 
-    def configure(self, *, heartbeat_seconds: float, election_ticks: int, task_history: int) -> bool:
+    def configure(self, *, heartbeat_seconds: float, task_history: int) -> bool:
         """Set what `init` sets, unless it is so. Returns whether something was changed."""
         before = self.cluster_spec()
-        if render_swarm_spec(before, heartbeat_seconds, election_ticks, task_history) == before:
+        if render_swarm_spec(before, heartbeat_seconds, task_history) == before:
             return False
-        self._update_swarm(lambda spec: render_swarm_spec(spec, heartbeat_seconds, election_ticks, task_history))
+        self._update_swarm(lambda spec: render_swarm_spec(spec, heartbeat_seconds, task_history))
         return True
 
     def _update_swarm(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], **query: bool) -> None:
@@ -313,15 +311,15 @@ class Swarm:
                 raise
 
 
-def render_swarm_spec(
-    before: Mapping[str, Any], heartbeat_seconds: float, election_ticks: int, task_history: int
-) -> dict[str, Any]:
-    """Return ClusterSpec with our settings; what else is set stays. Raft's heartbeat is one tick, a second."""
+def render_swarm_spec(before: Mapping[str, Any], heartbeat_seconds: float, task_history: int) -> dict[str, Any]:
+    """Return ClusterSpec with our settings; what else is set stays.
+
+    Raft's ticks are not among them: an engine has its own (an election takes 10 to 20 s), whatever stands here.
+    """
     return {
         **before,
         "Orchestration": {**before.get("Orchestration", {}), "TaskHistoryRetentionLimit": task_history},
         "Dispatcher": {**before.get("Dispatcher", {}), "HeartbeatPeriod": int(heartbeat_seconds * NANOSECONDS)},
-        "Raft": {**before.get("Raft", {}), "ElectionTick": election_ticks, "HeartbeatTick": 1},
     }
 
 

@@ -106,3 +106,27 @@ def strangers(seen: Seen, group: Group) -> list[Node]:
 def is_foreign(seen: Seen, group: Group) -> bool:
     """Return whether it is rather somebody else's Swarm."""
     return len(strangers(seen, group)) >= _size(seen, group)
+
+
+def unsettled(seen: Seen) -> list[str]:
+    """Return the machines of which Swarm or their own engine says something that is about to change."""
+    found = [name for name, info in seen.infos.items() if info.state == "pending"]
+    for group in groups(seen):
+        if group.told is None:
+            found += group.machines
+            continue
+        for name, nodes in claims(seen, group.told.nodes).items():
+            info = seen.infos.get(name)
+            if info is not None and any(_is_changing(node, info) for node in nodes):
+                found.append(name)
+    return sorted(set(found))
+
+
+def _is_changing(node: Node, info: SwarmInfo) -> bool:
+    manages = bool(node.manager_address)
+    return (
+        node.state != READY
+        or (node.role == MANAGER) != manages
+        or manages != info.manager
+        or (manages and not node.reachable)
+    )

@@ -74,6 +74,8 @@ NODE = """\
 hostname "$1"
 mount -t tmpfs tmpfs /run
 mkdir -m 755 /run/lock /run/sshd
+# Login shells find nothing of this host's user: what they leave half-done when the power goes, its next shell meets.
+mount -t tmpfs tmpfs /root
 ip link set lo up
 echo ready
 read -r _
@@ -253,7 +255,14 @@ class SwarmLab:
 
     def form(self, managers: int | None = None, **options: float) -> None:
         """Make one Swarm of all nodes: the first `managers` (all) of them manage it. `options`: of `Swarm.init`."""
-        first, *others = self.nodes.values()
+        self._join(list(self.nodes.values()), managers, **options)
+
+    def form_of(self, *names: str, managers: int | None = None, **options: float) -> None:
+        """Make one Swarm of some of the nodes."""
+        self._join([self.nodes[name] for name in names], managers, **options)
+
+    def _join(self, nodes: Sequence[LabNode], managers: int | None, **options: float) -> None:
+        first, *others = nodes
         first.swarm.init(first.address, PORT, **options)  # type: ignore[arg-type]
         tokens = first.swarm.tokens()
         for number, node in enumerate(others, start=2):

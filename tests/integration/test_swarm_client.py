@@ -160,7 +160,7 @@ class TestRealEngines:
         swarm.remove_service(service_id)
 
     def test_swarm_s_own_settings_are_set_once(self, swarm: Swarm) -> None:
-        wanted: dict[str, Any] = {"heartbeat_seconds": 3, "election_ticks": 5, "task_history": 1}
+        wanted: dict[str, Any] = {"heartbeat_seconds": 3, "task_history": 1}
         assert swarm.configure(**wanted)
         assert not swarm.configure(**wanted)
         spec = swarm.cluster_spec()

@@ -44,10 +44,11 @@ def managing(settings: Settings, hosts: Hosts, *, wait_seconds: float = LEADER_S
 
 def survey(hosts: Hosts, machines: Iterable[Machine | str] | None = None) -> Outcomes[SwarmInfo]:
     """Ask the machines (all) what each one's engine is in, all at the same time."""
-    return hosts.each(_info, machines, what="Asking the machines' engines")
+    return hosts.each(info_of, machines, what="Asking the machines' engines")
 
 
-def _info(host: Host) -> SwarmInfo:
+def info_of(host: Host) -> SwarmInfo:
+    """Return what a machine's engine is in."""
     with over_ssh(host) as engine:
         return Swarm(engine).info()
 

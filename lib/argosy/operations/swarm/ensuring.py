@@ -1,0 +1,146 @@
+"""See that all machines are in one Swarm, in their places: look, plan, and do it under the cluster's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from argosy import etcd
+from argosy.config import Settings
+from argosy.console import Report
+from argosy.errors import ArgosyError, EtcdError, LockHeld, LockLost, Refused
+from argosy.etcd import Etcd
+from argosy.host import Hosts
+from argosy.operations import cluster_lock
+from argosy.operations.clock import SystemClock
+from argosy.operations.cluster_lock import ClusterLock
+from argosy.operations.journal import Journal
+from argosy.operations.swarm.applying import Applier
+from argosy.operations.swarm.observing import observe, observe_settled, voters
+from argosy.swarm_plan import SwarmPlan, SwarmStep, plan_leaving, plan_swarm
+from argosy.swarm_seen import Seen
+
+TASK = "cluster.swarm"
+ROUNDS = 4
+"""A Swarm that goes on by force with one manager is looked at again, and so are those that were refused meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """What was seen before, what was done, and what is left: notes of the last plan."""
+
+    seen: Seen
+    steps: tuple[SwarmStep, ...] = ()
+    notes: tuple[str, ...] = ()
+    risks: tuple[str, ...] = field(default=())
+
+
+def plan(settings: Settings, hosts: Hosts, store: Etcd, *, force: bool = False) -> tuple[Seen, SwarmPlan]:
+    """Return what is seen, and what `ensure` would do. Changes nothing. Raises Refused, QuorumAtRisk, EtcdError."""
+    seen = _look(settings, hosts, store)
+    return seen, plan_swarm(seen, force=force)
+
+
+def ensure(
+    settings: Settings,
+    hosts: Hosts,
+    store: Etcd,
+    report: Report,
+    *,
+    lock: ClusterLock | None = None,
+    force: bool = False,
+) -> Ensured:
+    """Bring all machines of `hosts` into one Swarm; nothing is done, and no lock taken, when they are in it.
+
+    `lock`: the caller's, if it holds the cluster's. Idempotent; killed at any moment, the same again goes on. Raises
+    Refused, QuorumAtRisk, LockHeld, EtcdError, and what goes wrong on the way.
+    """
+    seen, planned = plan(settings, hosts, store, force=force)
+    if not planned.steps:
+        return Ensured(seen, notes=planned.notes)
+    with _held(settings, store, report, lock) as holding:
+        applier = Applier(settings, hosts, holding, report)
+        done: list[SwarmStep] = []
+        risks: list[str] = []
+        for _ in range(ROUNDS):
+            planned = plan(settings, hosts, store, force=force)[1]
+            if not planned.steps:
+                break
+            if planned.risk:
+                report("swarm", f"risked by force: {planned.risk}")
+                risks.append(planned.risk)
+            with _audited(store, holding, report, f"swarm: {_summary(planned)}"):
+                applier.apply(planned)
+            done += planned.steps
+        else:
+            raise Refused(f"the Swarm does not come to rest; still to be done: {_summary(planned)}; run it again")
+        return Ensured(seen, tuple(done), planned.notes, tuple(risks))
+
+
+def ensure_if_possible(settings: Settings, hosts: Hosts, report: Report) -> None:
+    """Do `ensure` at the end of something else: what stands against it is told, with what to do about it later.
+
+    What goes wrong on the way raises.
+    """
+    if not settings.swarm.enabled:
+        return
+    try:
+        with etcd.connect(settings, [host.machine for host in hosts], hosts) as store:
+            done = ensure(settings, hosts, store, report)
+    except (Refused, EtcdError) as error:
+        report("swarm", f"not made yet: {error}")
+        return
+    for note in done.notes:
+        report("swarm", note)
+
+
+def plan_departure(settings: Settings, hosts: Hosts, store: Etcd, name: str, *, force: bool = False) -> SwarmPlan:
+    """Return what lets the machine `name` leave the Swarm. Raises QuorumAtRisk, EtcdError."""
+    return plan_leaving(_look(settings, hosts, store, settle=False), name, force=force)
+
+
+def depart(
+    settings: Settings, hosts: Hosts, store: Etcd, lock: ClusterLock, report: Report, name: str, *, force: bool = False
+) -> None:
+    """Let the machine leave the Swarm, alive or dead. Idempotent. Raises as `plan_departure`, and what goes wrong."""
+    applier = Applier(settings, hosts, lock, report)
+    for _ in range(ROUNDS):
+        planned = plan_leaving(_look(settings, hosts, store), name, force=force)
+        if not planned.steps:
+            return
+        applier.apply(planned)
+
+
+def _look(settings: Settings, hosts: Hosts, store: Etcd, *, settle: bool = True) -> Seen:
+    voting = voters([host.machine for host in hosts], store.members())
+    return observe_settled(settings, hosts, voting) if settle else observe(settings, hosts, voting)
+
+
+def _summary(planned: SwarmPlan) -> str:
+    return "; ".join(f"{step.machine}: {step}" for step in planned.steps)
+
+
+@contextmanager
+def _held(settings: Settings, store: Etcd, report: Report, lock: ClusterLock | None) -> Iterator[ClusterLock]:
+    if lock is not None:
+        yield lock
+        return
+    with cluster_lock.held(store, TASK, ttl_seconds=settings.rollout.lock_ttl_seconds, report=report) as own:
+        yield own
+
+
+@contextmanager
+def _audited(store: Etcd, lock: ClusterLock, report: Report, what: str) -> Iterator[None]:
+    outcome = "interrupted"
+    try:
+        yield
+        outcome = "done"
+    except ArgosyError as error:
+        outcome = str(error)
+        raise
+    finally:
+        try:
+            Journal(store, lock).note(SystemClock().now(), what, outcome)
+        except (LockLost, EtcdError, LockHeld) as error:
+            report("history", f"{what} ({outcome}) could not be noted: {error}")

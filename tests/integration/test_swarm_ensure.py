@@ -1,0 +1,226 @@
+"""One Swarm of all machines, whatever was there before: real engines in their namespaces, a real etcd on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from etcd_cluster import EtcdCluster
+from swarm_lab import IMAGE, PORT, SwarmLab, requires_swarm_lab, swarm_lab
+from waiting import until
+
+from argosy import etcd
+from argosy.config import Settings
+from argosy.errors import EngineError, QuorumAtRisk, Refused
+from argosy.etcd import Etcd
+from argosy.host import Hosts
+from argosy.model import Machine, Member
+from argosy.operations import cluster_lock
+from argosy.operations.swarm import applying, ensuring, observing
+from argosy.swarm import Swarm
+from argosy.swarm_plan import Deed
+
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.integration, requires_swarm_lab]
+
+
+@dataclass
+class Place:
+    """The machines air-01 and so on, and who votes: the store says so, whatever the real etcd has."""
+
+    lab: SwarmLab
+    settings: Settings
+    hosts: Hosts
+    store: Etcd
+    said: list[str] = field(default_factory=list)
+    voting: list[str] = field(default_factory=list)
+
+    def report(self, subject: str, message: str) -> None:
+        self.said.append(f"{subject}: {message}")
+
+    def members(self) -> list[Member]:
+        machines = {it.name: it.address for it in self.lab.machines()}
+        urls = {name: (f"https://{machines[name]}:2380",) for name in self.voting}
+        return [Member(name, name, url, url, healthy=True) for name, url in urls.items()]
+
+    def ensure(self, force: bool = False) -> list[str]:
+        done = ensuring.ensure(self.settings, self.hosts, self.store, self.report, force=force)
+        return [f"{it.machine}: {it}" for it in done.steps]
+
+    def deeds(self, force: bool = False) -> list[tuple[str, Deed]]:
+        done = ensuring.ensure(self.settings, self.hosts, self.store, self.report, force=force)
+        return [(it.machine, it.deed) for it in done.steps]
+
+    def depart(self, name: str, **options: bool) -> None:
+        with cluster_lock.held(self.store, "test", ttl_seconds=30) as lock:
+            ensuring.depart(self.settings, self.hosts, self.store, lock, self.report, name, **options)
+
+    @property
+    def swarm(self) -> Swarm:
+        """Some manager that works."""
+        return next(
+            it.swarm for it in self.lab.nodes.values() if it.process and it.answers() and it.swarm.info().cluster_id
+        )
+
+    def roles(self) -> dict[str, str]:
+        return {it.hostname: it.role for it in self.swarm.nodes() if it.state == "ready"}
+
+    def nodes(self) -> int:
+        return len(self.swarm.nodes())
+
+
+@contextlib.contextmanager
+def place(
+    size: int, voting: int, cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch, **machines: dict[str, str]
+) -> Iterator[Place]:
+    monkeypatch.setattr(observing, "SETTLE_SECONDS", 8.0)
+    monkeypatch.setattr(applying, "STEP_SECONDS", 25.0)
+    with swarm_lab(size) as lab, etcd.connect(cluster.settings(), cluster.machines) as store:
+        lab.lead(monkeypatch)
+        ssh = {"user": "root", "key": str(lab.folder / "ssh" / "key"), "connect_attempts": 1}
+        settings = lab.settings(ssh=ssh, swarm={"heartbeat_seconds": 1})
+        all_machines = [
+            Machine(it.name, it.address, metadata=machines.get(it.name.replace("-", "_"), {})) for it in lab.machines()
+        ]
+        with Hosts(settings, all_machines) as hosts:
+            made = Place(lab, settings, hosts, store)
+            made.voting = list(lab.nodes)[:voting]
+            monkeypatch.setattr(store, "members", made.members)
+            yield made
+
+
+def test_a_swarm_is_made_kept_and_mended(cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place(4, 3, cluster, monkeypatch, air_04={"tier": "green"}) as at:
+        assert len([line for line in at.ensure() if "join" in line]) == 3
+        assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-03": "manager", "air-04": "worker"}
+        labels = {it.hostname: dict(it.labels) for it in at.swarm.nodes()}
+        assert labels["air-04"] == {"argosy.machine": "air-04", "tier": "green"}
+        assert labels["air-01"] == {"argosy.machine": "air-01"}
+        assert at.swarm.cluster_spec()["Dispatcher"]["HeartbeatPeriod"] == 1_000_000_000
+
+        # Again: nothing, and without a lock.
+        with cluster_lock.held(at.store, "somebody else", ttl_seconds=30):
+            assert at.ensure() == []
+
+        # Another one votes instead.
+        at.voting = ["air-01", "air-02", "air-04"]
+        assert at.deeds() == [("air-04", Deed.PROMOTE), ("air-03", Deed.DEMOTE)]
+        assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-03": "worker", "air-04": "manager"}
+
+        # A machine that lost its disk joins anew, and nothing of its earlier life stays.
+        at.lab.power_off("air-02")
+        shutil.rmtree(at.lab.nodes["air-02"].folder / "data" / "swarm")
+        at.lab.start("air-02")
+        until(lambda: any(it.state == "down" for it in at.swarm.nodes()), 30, every=0.1)
+        assert ("air-02", Deed.JOIN) in at.deeds()
+        assert (at.roles()["air-02"], at.nodes()) == ("manager", 4)
+
+        # One that left by itself, and one whose node somebody has removed.
+        at.lab.nodes["air-03"].swarm.leave()
+        until(lambda: any(it.state == "down" for it in at.swarm.nodes()), 30, every=0.1)
+        assert at.deeds()[0] == ("air-03", Deed.FORGET)
+        gone = next(it for it in at.swarm.nodes() if it.hostname == "air-03")
+        at.swarm.remove_node(gone.id, force=True)
+        assert at.deeds()[:2] == [("air-03", Deed.LEAVE), ("air-03", Deed.JOIN)]
+        assert (len(at.roles()), at.nodes()) == (4, 4)
+        assert at.ensure() == []
+
+
+def test_a_swarm_that_was_begun_apart_is_left_and_a_quorum_that_is_lost_is_told_and_forced(
+    cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place(3, 3, cluster, monkeypatch) as at:
+        apart = at.lab.nodes["air-03"]
+        apart.swarm.init(apart.address, PORT)
+        at.lab.form_of("air-01", "air-02")
+        assert ("air-03", Deed.LEAVE) in at.deeds()
+        assert at.roles() == dict.fromkeys(at.lab.nodes, "manager")
+        service = at.swarm.create_service(
+            {
+                "Name": "web",
+                "TaskTemplate": {"ContainerSpec": {"Image": IMAGE, "Command": ["sleep", "100000"], "Init": True}},
+                "Mode": {"Replicated": {"Replicas": 1}},
+            }
+        )
+
+        at.lab.power_off("air-02")
+        at.lab.power_off("air-03")
+        monkeypatch.setattr(observing, "LEADER_SECONDS", 5.0)
+        until(lambda: not at.lab.nodes["air-01"].swarm.info().cluster_id, 40, every=0.2)
+        with pytest.raises(QuorumAtRisk, match="1 of 3 managers is there, and 2 are needed"):
+            at.ensure()
+        assert ("air-01", Deed.FORCE_NEW) in at.deeds(force=True)
+        assert any("risked by force" in line for line in at.said)
+        until(lambda: sum(it.runs for it in at.swarm.tasks(service)) == 1, 40, every=0.2)
+
+        # The lost ones come back, with what they knew.
+        at.lab.start("air-02", "air-03")
+        at.ensure()
+        until(lambda: at.roles() == dict.fromkeys(at.lab.nodes, "manager"), 20, every=0.2)
+        assert at.ensure() == []
+        assert at.nodes() == 3
+        assert at.swarm.service("web")
+
+
+def test_machines_leave_alive_and_dead_and_never_with_the_quorum(
+    cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place(5, 3, cluster, monkeypatch) as at:
+        at.ensure()
+        at.depart("air-05")  # a worker that is alive
+        assert not at.lab.nodes["air-05"].swarm.info().inside
+        at.lab.power_off("air-04")
+        at.depart("air-04")  # and one that is dead
+        assert at.nodes() == 3
+        with pytest.raises(QuorumAtRisk, match="without air-01 2 of 2 would be left, which needs 2, so none may"):
+            at.depart("air-01")
+        assert at.nodes() == 3
+        leader = next(it.hostname for it in at.swarm.nodes() if it.leader)
+        at.depart(leader, force=True)
+        assert not at.lab.nodes[leader].swarm.info().inside
+        assert at.nodes() == 2
+        at.depart(leader, force=True)
+        at.voting.remove(leader)
+        rest = [name for name in at.voting if at.lab.nodes[name].process]
+        at.lab.power_off(rest[0])
+        with pytest.raises((QuorumAtRisk, Refused)):
+            at.depart(rest[0])
+
+
+def test_killed_at_any_step_the_same_again_goes_on(cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is ended after one more call that changes something; at the end all are in one Swarm."""
+    with place(3, 2, cluster, monkeypatch) as at:
+        allowed, calls = 0, 0
+        changing = {name: getattr(Swarm, name) for name in ("init", "join", "update_node", "rotate_tokens", "leave")}
+
+        def counted(name: str) -> object:
+            def call(self: Swarm, *given: object, **named: object) -> object:
+                nonlocal calls
+                calls += 1
+                if calls > allowed + 1:
+                    raise EngineError("killed before")
+                result = changing[name](self, *given, **named)
+                if calls == allowed + 1:
+                    raise EngineError("killed behind")
+                return result
+
+            return call
+
+        for name in changing:
+            monkeypatch.setattr(Swarm, name, counted(name))
+        killed = 0
+        while True:
+            calls = 0
+            try:
+                at.ensure()
+            except EngineError:
+                killed += 1
+                assert killed < 20, at.said
+            else:
+                break
+        assert killed > 5
+        assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-03": "worker"}
+        assert {it.labels["argosy.machine"] for it in at.swarm.nodes()} == set(at.lab.nodes)
