@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from argosy.model import Endpoint, MachineState
@@ -45,6 +45,7 @@ from argosy.schema import (
 __all__ = [
     "BALANCER_HEALTH_PATH",
     "HEALTH_PATH",
+    "IN_SERVICE",
     "Backend",
     "RouterOptions",
     "Routing",
@@ -53,11 +54,22 @@ __all__ = [
     "plan_routing",
 ]
 
+IN_SERVICE = "in-service"
+"""A backend whose only server, which nobody sends to, has no weight while the machine drains. So the two paths below
+change their answers without a reload."""
 HEALTH_PATH = "/_argosy/health"
 """On the http ports: 200 while this router serves, 503 when its machine is draining."""
 BALANCER_HEALTH_PATH = "/_argosy/balancer"
 """The same for our balancer: 404 when draining. To HAProxy that says: no new connections, the open ones go on
 (`http-check disable-on-404`); a 503 would cut them."""
+
+
+def _in_service(weight: int) -> Section:
+    server = Server("machine", Endpoint("127.0.0.1", 1), weight)
+    return Section(f"\nbackend {IN_SERVICE} from http\n", "", Backend(IN_SERVICE, "http", {server.name: server}))
+
+
+_SERVES, _DRAINS = _in_service(1), _in_service(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +119,10 @@ def plan_routing(directory: Directory, options: RouterOptions, previous: Routing
         same = old is not None and old.service is service and old.port == port and old.sni == names
         named[name] = old if old is not None and same else _named(service, port, names, basis)
     default, default_problems = _default(directory)
-    head_basis = _HeadBasis(options, basis.tls, sni, default)
+    head_basis = _HeadBasis(replace(options, draining=False), basis.tls, sni, default)
     old_head = previous.head if previous is not None and previous.head_basis == head_basis else ""
     head = old_head or _head(head_basis, basis)
-    sections = tuple([it.section for it in named.values()])
+    sections = (_DRAINS if options.draining else _SERVES, *(it.section for it in named.values()))
     every = [problem for it in named.values() for problem in it.problems]
     without_tls, local = _tls_problems(directory, options, named.values())
     return Routing(
@@ -118,6 +130,7 @@ def plan_routing(directory: Directory, options: RouterOptions, previous: Routing
         {section.backend.name: section.backend for section in sections},
         (*default_problems, *claims.problems, *without_tls, *every),
         (*claims.local_problems, *local),
+        options.draining,
         head,
         sections,
         named,
@@ -166,7 +179,7 @@ def _head(basis: _HeadBasis, sections: _Basis) -> str:
         socket=quote_path(options.admin_socket),
         address=options.bind_address,
         maps=map_files(MAPS, STRUCTURE),
-        health="draining" if options.draining else "ok",
+        in_service=IN_SERVICE,
         health_path=HEALTH_PATH,
         balancer_path=BALANCER_HEALTH_PATH,
         default=basis.default and backend_name(basis.default),
@@ -271,7 +284,7 @@ def plan_balancer(directory: Directory, options: RouterOptions, _previous: Routi
     )
     section = Section(machines_lines(BALANCER_HEALTH_PATH), words, backend)
     structure = hashlib.sha256((head + section.structure).encode()).hexdigest()[:16]
-    return Routing(structure, {backend.name: backend}, tuple(problems), (), head, (section,))
+    return Routing(structure, {backend.name: backend}, tuple(problems), (), head=head, sections=(section,))
 
 
 def _bound(listen: str) -> Endpoint:

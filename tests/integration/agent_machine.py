@@ -24,6 +24,7 @@ from argosy import pki
 from argosy.agent.__main__ import get
 from argosy.agent.haproxy import Haproxy, Worker
 from argosy.etcd import Delete, Etcd
+from argosy.routing import IN_SERVICE
 from argosy.schema import router_key, router_problems_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,8 @@ class AgentMachine:
         rows = [line.split(" ") for line in self.runtime.ask("show servers state").splitlines()[2:] if line]
         found: dict[str, set[str]] = {}
         for row in rows:
+            if row[1] == IN_SERVICE:
+                continue
             found.setdefault(row[1].removeprefix("service-"), set()).add(row[3].partition(":")[0])
         return found
 

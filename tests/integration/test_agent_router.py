@@ -135,6 +135,21 @@ class TestChanges:
         machine.wait_until_applied(store, store.put(machine_key("air-01"), '{"state": "active"}'))
         assert machine.ask("", path).status == 200
 
+    def test_it_lets_go_once_of_those_who_keep_their_connections(self, machine: AgentMachine, store: Etcd) -> None:
+        machine.wait_until_applied(store, put_service(store, "web", {}))
+        reloads = machine.status()["reloads"]
+        with socket.create_connection((machine.address, machine.ports["http_port"])) as kept:
+            kept.settimeout(10)
+            kept.sendall(b"GET /_argosy/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert kept.recv(1000).startswith(b"HTTP/1.1 200")
+            machine.wait_until_applied(store, store.put(machine_key("air-01"), '{"state": "draining"}'))
+            assert kept.recv(1000) == b""
+        until(lambda: machine.status()["reloads"] == reloads + 1)
+        worker = machine.worker()
+        for state in ("draining", "active"):
+            machine.wait_until_applied(store, store.put(machine_key("air-01"), f'{{"state": "{state}"}}'))
+        assert (machine.worker(), machine.status()["reloads"]) == (worker, reloads + 1)
+
 
 class TestSteadyRequests:
     def test_none_is_lost_while_instances_and_services_come_and_go(

@@ -13,7 +13,7 @@ import pytest
 from haproxy_server import HaproxyServer, haproxy_server, requires_haproxy
 
 from argosy.machine_files import Names
-from argosy.rollout_scripts import connections, parse_number
+from argosy.rollout_scripts import BEGIN, connections, parse_number
 from argosy.routing import plan_routing
 from argosy.schema import parse_directory
 
@@ -44,9 +44,17 @@ def ask(folder: Path, seconds: float) -> subprocess.Popen[str]:
     *_, python, dash, program, allowed = connections(Names("air"), seconds)
     assert python == "python3"
     moved = program.replace("/run/router", str(folder))
-    return subprocess.Popen(
-        [sys.executable, dash, moved, allowed], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    asked = subprocess.Popen(
+        [sys.executable, dash, moved, allowed],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    assert asked.stdin is not None
+    asked.stdin.write(BEGIN.decode())
+    asked.stdin.flush()
+    return asked
 
 
 def answer(asked: subprocess.Popen[str]) -> int | None:

@@ -440,6 +440,14 @@ class TestTheRest:
         assert client.ask(port, BALANCER_HEALTH_PATH).status == 404
         assert client.ask(port, host="web").name == "one"
 
+    def test_it_begins_and_ends_to_drain_without_a_reload(self, fresh: HaproxyServer) -> None:
+        fresh.start(planned({}, fresh.options))
+        client, paths, worker = Client("127.0.9.2"), (HEALTH_PATH, BALANCER_HEALTH_PATH), fresh.workers()
+        for draining, statuses in ((True, [503, 404]), (False, [200, 200])) * 2:
+            fresh.apply(planned({}, replace(fresh.options, draining=draining)))
+            assert [client.ask(fresh.options.http_port, path).status for path in paths] == statuses
+        assert fresh.workers() == worker
+
     def test_a_forward_leads_to_a_container(self, fresh: HaproxyServer) -> None:
         backend = TcpBackend("container")
         (port,) = free_ports("127.0.9.2", 1)

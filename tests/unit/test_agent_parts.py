@@ -21,6 +21,7 @@ from argosy.agent.plans import Local, Plans
 from argosy.agent.publication import Publication
 from argosy.errors import EtcdError
 from argosy.etcd.values import Entry
+from argosy.routing import IN_SERVICE
 from argosy.schema import SSL_SUPPORT, Problem, machine_key
 
 
@@ -232,7 +233,7 @@ class TestPlans:
         assert plans.take_in()
         assert plans.revision == 6
         assert plans.waiting_seconds == 0
-        assert sorted(plans.plan(Local()).backends) == [f"service-s{number}" for number in range(1, 5)]
+        assert sorted(plans.plan(Local()).backends) == [IN_SERVICE, *(f"service-s{number}" for number in range(1, 5))]
         assert plans.counts() == (4, 0)
 
     def test_the_same_inputs_are_the_same_plan(self) -> None:
@@ -247,10 +248,13 @@ class TestPlans:
         plans, mirror, _ = self.make()
         mirror.put({machine_key("air-01"): '{"state": "active"}'})
         plans.take_in()
-        before = plans.plan(Local()).structure
+        before = plans.plan(Local())
         mirror.put({machine_key("air-01"): '{"state": "draining"}'})
         plans.take_in()
-        assert plans.plan(Local()).structure != before
+        after = plans.plan(Local())
+        assert (before.draining, after.draining) == (False, True)
+        assert after.structure == before.structure
+        assert after.backends != before.backends
 
     def test_a_port_of_tls_that_is_taken_turns_off_what_it_serves_and_is_told(self) -> None:
         plans, mirror, _ = self.make()

@@ -10,7 +10,7 @@ import pytest
 from argosy.etcd import Entry
 from argosy.model import Endpoint
 from argosy.router_config import escape, quote_path, server_name
-from argosy.routing import RouterOptions, Routing, plan_balancer, plan_routing
+from argosy.routing import IN_SERVICE, RouterOptions, Routing, plan_balancer, plan_routing
 from argosy.schema import DEFAULT_SERVICE, SSL_SUPPORT, Catalog, Directory, parse_directory
 
 OPTIONS = RouterOptions(machine_address="10.0.0.1")
@@ -82,7 +82,6 @@ class TestStructure:
     @pytest.mark.parametrize(
         "changed",
         [
-            {"draining": True},
             {"check_seconds": 3.0},
             {"hard_stop_seconds": 7},
             {"forwards": {20000: Endpoint("172.17.0.2", 80)}},
@@ -92,6 +91,13 @@ class TestStructure:
     )
     def test_so_are_the_options(self, changed: dict[str, object]) -> None:
         assert plan(WEB, replace(OPTIONS, **changed)).structure != plan(WEB).structure  # type: ignore[arg-type]
+
+    def test_whether_the_machine_drains_is_told_by_a_server_alone(self) -> None:
+        serves, drains = plan(WEB), plan(WEB, replace(OPTIONS, draining=True))
+        assert (serves.structure, serves.draining, drains.draining) == (drains.structure, False, True)
+        weights = [it.backends[IN_SERVICE].servers["machine"].weight for it in (serves, drains)]
+        assert weights == [1, 0]
+        assert plan(WEB | {"web/weight/1": "7"}).backends[IN_SERVICE] is serves.backends[IN_SERVICE]
 
     def test_it_is_written_where_haproxy_can_be_asked(self) -> None:
         routing = plan(WEB)
@@ -108,7 +114,8 @@ class TestStructure:
 class TestServices:
     def test_backends_have_every_service_with_a_scheme(self) -> None:
         routing = plan(WEB | {"empty/scheme": "tcp", "none/hosts/1": "10.0.0.7:80"})
-        assert {it.name: it.mode for it in routing.backends.values()} == {"service-empty": "tcp", "service-web": "http"}
+        found = {it.name: it.mode for it in routing.backends.values()}
+        assert found == {IN_SERVICE: "http", "service-empty": "tcp", "service-web": "http"}
         assert routing.backends["service-empty"].servers == {}
 
     def test_servers_are_named_after_instance_and_endpoint(self) -> None:

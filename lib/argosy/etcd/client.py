@@ -168,10 +168,7 @@ class Etcd:
 
     def bell(self, *prefixes: str) -> AbstractContextManager[Bell]:
         """Give what rings when keys under `prefixes` may have changed: for who waits for something, and looks."""
-        client = self._make_client(watching=True)
-        # As at the start: the member that has answered last will most likely take the watch, too.
-        client._current_endpoint_label = self._client._current_endpoint_label
-        return ringing(client, prefixes, self._timeout_seconds / len(self._endpoints))
+        return ringing(self._make_client(watching=True), prefixes, self._timeout_seconds / len(self._endpoints))
 
     # Writing
 
@@ -371,6 +368,8 @@ class Etcd:
             # There is no public way to it; the property's setter is what the client itself fails over by.
             client._current_endpoint_label = self._first
         if watching:
+            # The member that answered last most likely takes the watch, too, over the connection that is there.
+            client._current_endpoint_label = self._client._current_endpoint_label
             # A member that lost its leader ends the stream instead of staying silent.
             client.metadata = (("hasleader", "true"),)
         return client

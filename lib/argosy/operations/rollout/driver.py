@@ -54,6 +54,7 @@ class Driver:
         self._crew = Crew(operator.clock)
         self._began = operator.clock.elapsed()
         self._fault: Exception | None = None
+        self._unwritten: list[told.Event] = []
         self._soaking: Soak | None = None
         operator.lock.on_lost(self._crew.wake)
 
@@ -81,6 +82,8 @@ class Driver:
             self._collect()
             action = next_step(self.rollout, self._now(), self._crew.busy, facts)
             facts = None
+            if not isinstance(action, Begin):
+                self._write_down()
             match action:
                 case Begin(work):
                     self._begin(work)
@@ -105,6 +108,7 @@ class Driver:
         """Record and begin as much of `work` as may go on at once; when that is none, wait."""
         chosen = tuple(work[: self._max_parallel - len(self._crew.busy)])
         if not chosen:
+            self._write_down()
             self._crew.wait()
             return
         self._record([Began(chosen)])
@@ -125,14 +129,12 @@ class Driver:
         return work[step]
 
     def _collect(self) -> None:
-        """Record what has ended, all of it in one write."""
-        ended = self._crew.finished()
-        if not ended:
-            return
+        """Take in what has ended. It is written down with what begins next, in one transaction, or at once if nothing
+        does."""
         before = self.rollout
-        self._record([self._event(name, outcome) for name, outcome in ended])
-        for name, _ in ended:
-            self._tell_ended(name, before)
+        ended = self._crew.finished()
+        self._take([self._event(name, outcome) for name, outcome in ended])
+        self._unwritten += [self._ended(name, before) for name, _ in ended]
 
     def _event(self, name: str, outcome: Outcome[None]) -> Event:
         if outcome.error is None:
@@ -148,13 +150,12 @@ class Driver:
         self._fault = error
         return f"{type(error).__name__}: {error}"
 
-    def _tell_ended(self, name: str, before: Rollout) -> None:
+    def _ended(self, name: str, before: Rollout) -> told.Event:
         step, now = before.machines[name].step, self.rollout.machines[name]
         if now.step is Step.FAILED:
-            self._tell(told.StepFailed(at=now.since, machine=name, step=step, reason=now.reason))
-            return
+            return told.StepFailed(at=now.since, machine=name, step=step, reason=now.reason)
         seconds = now.seconds.get(step, 0.0)
-        self._tell(told.StepDone(at=now.since, machine=name, step=step, next=now.step, seconds=seconds))
+        return told.StepDone(at=now.since, machine=name, step=step, next=now.step, seconds=seconds)
 
     def _soak(self, soak: Soak) -> None:
         """Watch machines until their time is over or one of them looks ill, then check them all."""
@@ -222,10 +223,21 @@ class Driver:
 
     def _record(self, events: Iterable[Event]) -> None:
         """Let the record be what it is after `events`, and write it. Raises LockLost, EtcdError."""
+        self._take(events)
+        self._journal.write(self.rollout)
+        unwritten, self._unwritten = self._unwritten, []
+        for event in unwritten:
+            self._tell(event)
+
+    def _write_down(self) -> None:
+        """Write what was taken in and is not written yet."""
+        if self._unwritten:
+            self._record([])
+
+    def _take(self, events: Iterable[Event]) -> None:
         now = self._now()
         for event in events:
             self.rollout = advance(self.rollout, event, now)
-        self._journal.write(self.rollout)
 
     def _now(self) -> datetime:
         return self._clock.now()
