@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from etcd_cluster import EtcdCluster
-from service_lab import WEB, ServiceLab, service_lab
+from service_lab import SERVE, WEB, ServiceLab, service_lab
 from swarm_lab import requires_swarm_lab
 from waiting import until
 
 from argosy import etcd
-from argosy.errors import LockHeld, Refused, Unhealthy
+from argosy.errors import ConfigError, LockHeld, Refused, Unhealthy
+from argosy.host import Host, Hosts
 from argosy.operations.cluster_lock import held
-from argosy.operations.service import applying, changing
+from argosy.operations.service import applying, changing, reaching
 from argosy.scheduled_actions import Action
+from argosy.service_unit import DOCKER
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_swarm_lab]
+
+
+GOLDEN = sorted((Path(__file__).parents[1] / "unit" / "golden" / "swarm").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +59,24 @@ def test_a_service_is_placed_registered_and_answers(lab: ServiceLab) -> None:
         status, body = lab.swarms.get(address, int(port))
         assert (status, body.decode().split()) == (200, [it.container, "lab"])
     assert json.loads(lab.history()[0])["what"] == "submit web"
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_engine_keeps_what_a_golden_file_says(lab: ServiceLab, path: Path) -> None:
+    spec = json.loads(path.read_text())
+    lab.work.swarm.create_service(spec)
+    kept = lab.work.swarm.service("air-web-7")
+    assert kept
+    assert present(spec) == {key: it for key, it in present(kept.spec).items() if key in spec}
+
+
+def present(value: Any) -> Any:
+    """Return what a spec says without what means nothing: empty, zero or false; the engine leaves some of it out, and
+    adds what it is by default."""
+    if isinstance(value, dict):
+        own = {key: present(it) for key, it in value.items() if key not in ("Isolation", "DNSConfig", "Runtime")}
+        return {key: it for key, it in own.items() if it not in (None, "", 0, False, [], {})}
+    return [present(it) for it in value] if isinstance(value, list) else value
 
 
 def test_submitted_again_nothing_changes(lab: ServiceLab) -> None:
@@ -186,6 +211,59 @@ def test_another_operator_is_not_disturbed(lab: ServiceLab) -> None:
         lab.submit(web=WEB)
     assert lab.known_keys() == []
 
+
+def test_what_instances_write_is_shown_after_their_names(lab: ServiceLab) -> None:
+    said = {**WEB, "command": ["sh", "-c", f"echo hello $ARGOSY_SLOT; echo oops >&2; {SERVE}"]}
+    lab.submit(web=said)
+    shown: list[tuple[str, str]] = []
+    reaching.journal(lab.work, "web", lambda name, line: shown.append((name, line)), lines=20, follow=False)
+    where = {it.task.slot: it.machine for it in lab.running().up}
+    assert {(name, line.split(" ", 1)[1]) for name, line in shown} == {
+        (f"1/{slot}@{machine}", text) for slot, machine in where.items() for text in (f"hello {slot}", "oops")
+    }
+
+
+class Enough(Exception):
+    """All that was waited for has been seen."""
+
+
+def test_what_instances_write_is_followed(lab: ServiceLab) -> None:
+    lab.submit(web={**WEB, "command": ["sh", "-c", f"(while sleep 0.2; do echo tick; done) & {SERVE}"]})
+    seen: set[str] = set()
+
+    def show(name: str, line: str) -> None:
+        assert line.endswith(" tick")
+        seen.add(name)
+        if len(seen) == 2:
+            raise Enough
+
+    with pytest.raises(Enough):
+        reaching.journal(lab.work, "web", show, lines=0, follow=True)
+
+
+def test_one_enters_an_instance_where_it_runs(lab: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.submit(web={**WEB, "shell": ["cat"], "console": ["cat", "/tmp/w/index.html"]})
+    settings = lab.swarms.settings()
+    lab.swarms.lead(monkeypatch)
+    with Hosts(settings, lab.swarms.machines()) as hosts:
+        work = replace(lab.work, hosts=hosts)
+        entered: list[list[str]] = []
+
+        def interactive(host: Host, command: list[str], *, sudo: bool) -> int:
+            entered.append([host.name, *command])
+            return 0 if host.run(command, sudo=sudo).stdout.split()[1] == "lab" else 1
+
+        monkeypatch.setattr(Host, "interactive", interactive)
+        instance = lab.running().up[1]
+        reaching.enter(work, "console", "web", "2")
+        assert entered == [[instance.machine, DOCKER, "exec", "--interactive", instance.task.container_id, *CONSOLE]]
+        with pytest.raises(ConfigError, match="no such instance of web runs"):
+            reaching.enter(work, "console", "web", "9")
+        with pytest.raises(ConfigError, match="no such scheduled service"):
+            reaching.enter(work, "shell", "wbe")
+
+
+CONSOLE = ["cat", "/tmp/w/index.html"]
 
 CHANGES: dict[str, Callable[[], changing.Change]] = {
     "stop": lambda: changing.stop(["web"]),

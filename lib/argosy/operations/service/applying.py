@@ -34,7 +34,7 @@ from argosy.scheduled_actions import (
     Unsilence,
     Withdraw,
 )
-from argosy.scheduled_record import PREFIX
+from argosy.scheduled_record import PREFIX, ServiceImage
 from argosy.scheduled_state import UPDATES, WITHDRAWN, Running
 from argosy.scheduled_watch import Awaited
 from argosy.scheduling import failed_slots
@@ -103,7 +103,7 @@ def scale(work: Work, name: str, number: int, replicas: int) -> None:
     """Let Swarm run another number of instances of a generation."""
     service = required(work, name, number)
     if service.replicas != replicas:
-        work.swarm.update_service(service, with_replicas(service.spec, replicas))
+        work.swarm.update_service(service, with_replicas(service.spec, replicas), _auth(work, service))
 
 
 def withdraw(work: Work, name: str, ids: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ def revive(work: Work, name: str, number: int) -> None:
     """
     service = required(work, name, number)
     labels = {**service.spec["Labels"], REVIVED: work.clock.now().isoformat(timespec="milliseconds")}
-    work.swarm.update_service(service, {**service.spec, "Labels": labels})
+    work.swarm.update_service(service, {**service.spec, "Labels": labels}, _auth(work, service))
     if _until(work, lambda: not _given_up(work, name), LOOK_AGAIN_SECONDS):
         return
     work.report(name, "Swarm's restart policy allows no more: starting every instance anew, one after the other")
@@ -189,7 +189,7 @@ def revive(work: Work, name: str, number: int) -> None:
             "Order": "start-first" if beside else "stop-first",
         },
     }
-    work.swarm.update_service(service, anew)
+    work.swarm.update_service(service, anew, _auth(work, service))
     _until(work, lambda: not _given_up(work, name), LOOK_AGAIN_SECONDS)
 
 
@@ -207,6 +207,11 @@ def _until(work: Work, done: Callable[[], bool], seconds: float) -> bool:
         pause.wait(POLL_SECONDS)
         work.holding.check()
     return True
+
+
+def _auth(work: Work, service: SwarmService) -> str:
+    """Return the login for the image that a service of Swarm runs: the password may be another by now."""
+    return registry_auth(work.settings, ServiceImage(service.spec["TaskTemplate"]["ContainerSpec"]["Image"]))
 
 
 def required(work: Work, name: str, number: int) -> SwarmService:
