@@ -1,11 +1,8 @@
-"""A scheduled service's journey through a whole cluster, at a steady rate of requests. After test_local_cluster."""
+"""A scheduled service is updated and hurt at a steady rate of requests. After test_scheduled_services."""
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,42 +45,6 @@ def web(lab: Lab) -> dict[str, Any]:
 
 def running_on(lab: Lab) -> set[str]:
     return {it["machine"] for it in web(lab)["instances"] if it["state"] == "running"}
-
-
-def answering(lab: Lab, machine: str, times: int) -> set[str]:
-    """Return the instances of `web` that answer to requests through one machine's router."""
-    found = set()
-    for _ in range(times):
-        address = f"http://192.168.{lab.third}.{100 + int(machine[-2:])}/"
-        request = urllib.request.Request(address, headers={"Host": "web.any.example"})
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                found.add(str(json.load(answer)["instance"]))
-        except urllib.error.HTTPError as error:
-            error.close()
-            found.add(f"status {error.code}")
-    return found
-
-
-def test_the_demo_s_service_is_submitted_with_the_cluster(cluster: Lab) -> None:
-    found = web(cluster)
-    assert (found["state"], found["wanted"], found["running"], found["registered"]) == ("running", 2, 2, 2)
-    for machine in MACHINES:
-        assert answering(cluster, machine, 6) == {it["id"].partition(":")[2] for it in found["instances"]}
-    assert "nothing changed" in cluster.inv("service.submit", "web").stdout
-
-
-def test_it_grows_and_shrinks_and_no_request_fails(cluster: Lab) -> None:
-    with requests(cluster) as outcome:
-        cluster.inv("service.scale", "web", "6", timeout=CHANGE_SECONDS)
-        grown = web(cluster)
-        for machine in MACHINES:
-            assert len(answering(cluster, machine, 24)) == 6
-        cluster.inv("service.scale", "web", "2", timeout=CHANGE_SECONDS)
-    assert outcome.not_ok() == []
-    assert (grown["running"], grown["registered"]) == (6, 6)
-    assert {it["machine"] for it in grown["instances"]} == set(MACHINES)
-    assert (web(cluster)["running"], web(cluster)["registered"]) == (2, 2)
 
 
 def test_a_new_version_comes_and_no_request_fails(cluster: Lab) -> None:
