@@ -30,8 +30,10 @@ from argosy.scheduled_actions import (
     instances,
 )
 from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage, definition_json
-from argosy.scheduled_state import Fleet, Instance, Running, Seen
+from argosy.scheduled_settings import MACHINE
+from argosy.scheduled_state import Fleet, Instance, Running, Seen, machine_of
 from argosy.scheduled_victims import victims
+from argosy.swarm_spec import MACHINE_LABEL
 
 NOTHING = "0"
 """The weight of a generation that gets no requests."""
@@ -128,7 +130,7 @@ def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, c
     """Refuse what no machines of the cluster could ever run."""
     fitting = fleet.fitting(definition)
     if not fitting:
-        raise Refused(f"{name}: no machine fits {', '.join(definition.constraints)}: see inv cluster.status")
+        raise Refused(f"{name}: no machine fits {', '.join(definition.constraints)}; they have {_metadata(fleet)}")
     single = definition.ports or definition.conflicts
     bound = 1 if single else definition.max_per_machine
     if count is not None and bound and count > bound * len(fitting):
@@ -137,6 +139,13 @@ def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, c
             f"{name}: {instances(count)} have no place: {reason} allows {bound} on each of the {len(fitting)} machines "
             "that fit"
         )
+
+
+def _metadata(fleet: Fleet) -> str:
+    """Return what there is that a constraint could name."""
+    names = [f"{MACHINE}={machine_of(node)}" for node in fleet.nodes]
+    labels = {f"{key}={it}" for node in fleet.nodes for key, it in node.labels.items() if key != MACHINE_LABEL}
+    return ", ".join([*sorted(labels), *names]) or "nothing"
 
 
 def refuse_unready_conflicts(fleet: Fleet, name: str, definition: ScheduledSettings) -> None:

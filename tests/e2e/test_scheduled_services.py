@@ -66,7 +66,7 @@ def test_scaled_up_and_down_no_request_is_lost(cluster: Lab) -> None:
             answering = {ask(cluster, "sea-03")["instance"] for _ in range(4 * count)}
             assert answering == {it["container"] for it in web["instances"]}
     assert outcome.not_ok() == []
-    assert "scale to 8 web" in cluster.inv("cluster.history").stdout
+    assert "scale web to 8" in cluster.inv("cluster.history").stdout
 
 
 def test_stopped_it_is_gone_and_started_it_is_back(cluster: Lab) -> None:

@@ -34,18 +34,21 @@ SYSTEM = "air"
 
 @dataclass
 class AgentMachine:
-    """`root`: put before the paths that the two have on a machine; a short one, for a socket's path has 107 bytes."""
+    """`root`: put before the paths that the two have on a machine; a short one, for a socket's path has 107 bytes.
+    `ports`: chosen when left out; `inside`: the words before a command that runs where the machine is."""
 
     root: Path
     cluster: EtcdCluster
     name: str = "air-01"
     address: str = "127.0.9.31"
     options: dict[str, Any] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    inside: list[str] = field(default_factory=list)
     haproxy: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     agent: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self.ports = dict(zip(PORTS, free_ports(self.address, len(PORTS)), strict=True))
+        self.ports = self.ports or dict(zip(PORTS, free_ports(self.address, len(PORTS)), strict=True))
         self.client = Client(self.address)
         secrets = self.root / "etc" / SYSTEM / "secrets"
         secrets.mkdir(parents=True)
@@ -72,7 +75,7 @@ class AgentMachine:
         }
         with (self.root / "haproxy.log").open("ab") as log:
             self.haproxy = subprocess.Popen(
-                [IMAGE / "router"], env=environment, stdout=log, stderr=log, start_new_session=True
+                [*self.inside, IMAGE / "router"], env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
     def kill_haproxy(self) -> None:
@@ -122,7 +125,8 @@ class AgentMachine:
             **environment,
         }
         with (self.root / "agent.log").open("ab") as log:
-            self.agent = subprocess.Popen([sys.executable, "-m", "argosy.agent"], env=given, stdout=log, stderr=log)
+            words = [*self.inside, sys.executable, "-m", "argosy.agent"]
+            self.agent = subprocess.Popen(words, env=given, stdout=log, stderr=log)
 
     def stop_agent(self, number: signal.Signals = signal.SIGTERM, seconds: float = 10) -> int:
         assert self.agent is not None

@@ -31,6 +31,7 @@ from argosy.operations.service.changing import Change
 from argosy.operations.service.work import Work
 from argosy.scheduled_actions import Plan
 from argosy.scheduled_state import Running
+from argosy.swarm import Swarm
 
 SERVE = "mkdir -p /tmp/w; echo $ARGOSY_INSTANCE $ARGOSY_VERSION >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w"
 WEB: dict[str, Any] = {
@@ -118,16 +119,21 @@ class ServiceLab:
         self.told.clear()
 
 
+def label_nodes(manager: Swarm) -> None:
+    """Give the nodes their machines' metadata: tier=green on air-01 and air-02, rack=r1.. of each its own."""
+    for node in manager.nodes():
+        number = node.hostname[-1]
+        tier = {"tier": "green"} if number in "12" else {}
+        manager.update_node(node, labels={"argosy.machine": node.hostname, "rack": f"r{number}", **tier})
+
+
 @contextmanager
 def service_lab(folder: Path, cluster: EtcdCluster, store: Etcd, size: int = 3) -> Iterator[ServiceLab]:
-    """Give a lab whose machines have metadata: tier=green on air-01 and air-02, rack=r1.. of each its own."""
+    """Give a lab whose machines have the metadata of `label_nodes`."""
     with swarm_lab(size) as swarms, ExitStack() as stack:
         swarms.form(heartbeat_seconds=1)
         manager = swarms.nodes["air-01"].swarm
-        for node in manager.nodes():
-            number = node.hostname[-1]
-            tier = {"tier": "green"} if number in "12" else {}
-            manager.update_node(node, labels={"argosy.machine": node.hostname, "rack": f"r{number}", **tier})
+        label_nodes(manager)
         settings = load({"system": "air", "discovery": {"ttl_seconds": 2}, "clusters": {"test": {}}}, root=folder)
         machines = {}
         for name, machine in swarms.nodes.items():

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from argosy.errors import DeadlineExceeded, Unhealthy
+from argosy.errors import ArgosyError, DeadlineExceeded, Unhealthy
 from argosy.operations.discovery.draining import default_deadline_seconds
 from argosy.operations.discovery.routers import wait_until_applied
 from argosy.operations.service.work import Work
@@ -92,6 +92,14 @@ def _reason(work: Work, awaited: Awaited, failed: Instance | None) -> str:
     last = failed or next(iter(running.failures() if running else []), None)
     if last is None:
         return f": see inv service.show {awaited.name}"
-    lines = [it.text for it in work.swarm.logs(last.task.service_id, tail=LOG_LINES) if it.task_id == last.task.id]
-    said = f"; it said: {' | '.join(lines)}" if lines else ""
-    return plain(f"; on {last.machine or 'no machine'}: {last.task.error or last.task.state}{said}")
+    return plain(f"; on {last.machine or 'no machine'}: {last.task.error or last.task.state}{_said(work, last)}")
+
+
+def _said(work: Work, instance: Instance) -> str:
+    try:
+        found = list(work.swarm.logs(instance.task.service_id, tail=LOG_LINES))
+    except ArgosyError as error:
+        # As when a machine is gone; it must not hide what is wrong.
+        return f"; what it said can't be read: {error}"
+    lines = [it.text for it in found if it.task_id == instance.task.id]
+    return f"; it said: {' | '.join(lines)}" if lines else ""

@@ -37,7 +37,7 @@ Planner = Callable[[Fleet], Plan]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a task wants. `what`: for the audit trail; `planners`: by service, in their order."""
+    """What a task wants. `what`: for the audit trail, with {} for the service; `planners`: by service, in order."""
 
     task: str
     what: str
@@ -50,16 +50,15 @@ def submit(
     names: Sequence[str],
     replicas: int | None = None,
     release: str = "",
-    image: str = "",
 ) -> Change:
     """Return the change that submits these services. `definitions`: all there are, for who is kept apart from whom."""
     known, by = kept_apart(definitions), str(Who.here())
     planners: dict[str, Planner] = {}
     for name in names:
-        found = resolve(work.settings, known[name], release=release, image=image)
+        found = resolve(work.settings, known[name], release=release)
         wanted = Wanted(name, known[name], found, replicas)
         planners[name] = _submission(work, wanted, by)
-    return Change("service.submit", "submit", planners)
+    return Change("service.submit", "submit {}", planners)
 
 
 def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
@@ -68,23 +67,23 @@ def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
 
 
 def start(names: Sequence[str]) -> Change:
-    return Change("service.start", "start", {it: _for(plan_start, it) for it in names})
+    return Change("service.start", "start {}", {it: _for(plan_start, it) for it in names})
 
 
 def stop(names: Sequence[str]) -> Change:
-    return Change("service.stop", "stop", {it: _for(plan_stop, it) for it in names})
+    return Change("service.stop", "stop {}", {it: _for(plan_stop, it) for it in names})
 
 
 def scale(name: str, count: int) -> Change:
-    return Change("service.scale", f"scale to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
+    return Change("service.scale", f"scale {{}} to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
 
 
 def destroy(names: Sequence[str]) -> Change:
-    return Change("service.destroy", "destroy", {it: _for(plan_destroy, it) for it in names})
+    return Change("service.destroy", "destroy {}", {it: _for(plan_destroy, it) for it in names})
 
 
 def revive(names: Sequence[str]) -> Change:
-    return Change("service.revive", "revive", {it: _for(plan_revive, it) for it in names})
+    return Change("service.revive", "revive {}", {it: _for(plan_revive, it) for it in names})
 
 
 def named(names: Sequence[str]) -> list[str]:
@@ -150,7 +149,7 @@ def _do(work: Work, change: Change, plan: Plan) -> None:
     if not plan.changes:
         apply(work, plan)
         return
-    with audited(work, f"{change.what} {plan.name}"):
+    with audited(work, change.what.format(plan.name)):
         apply(work, plan)
 
 
