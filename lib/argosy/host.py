@@ -27,7 +27,7 @@ from argosy.fanout import Outcome, Outcomes, fan_out, joined
 from argosy.model import Machine
 from argosy.remote_shell import Command
 from argosy.ssh import commands, copy, tunnel
-from argosy.ssh.channel import Feed, OutputStream, Sink
+from argosy.ssh.channel import Feed, OutputStream
 from argosy.ssh.commands import Result
 from argosy.ssh.connecting import Connector, scan
 from argosy.ssh.identity import login_key, parse_entry_node
@@ -45,7 +45,6 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Result",
-    "Sink",
     "joined",
     "login_key",
     "parse_entry_node",
@@ -103,6 +102,11 @@ class Host:
         """The address and the way to it, for messages."""
         through = f" through {self.gateway.machine.address}" if self.gateway else ""
         return f"{self.machine.address}:{self.ssh.port}{through}"
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is open, as far as is known: asking it then takes no time to connect."""
+        return self._connector.is_connected
 
     def elevates(self, sudo: bool) -> bool:
         """Return whether a command that wants root needs sudo for it."""

@@ -16,12 +16,14 @@ from argosy.machine_files import Names
 from argosy.machine_goodbye import UNIT_FOLDER
 from argosy.remote_shell import Script
 from argosy.rollout_record import Release
-from argosy.service_unit import marker
+from argosy.service_unit import CURL, marker
 
 LOCK_IS_ANOTHER_S = 77
 """How `install` ends when it finds that whoever sent it does not hold the cluster's lock (any more)."""
 NOT_ASKED = 75
 """... when it could not find out."""
+ANSWER_SECONDS = 10.0
+"""For the machine's agent to tell of connections, beyond the time that they have."""
 
 LOOK = """\
 set -u
@@ -102,43 +104,6 @@ while IFS= read -r unit; do systemctl start --no-block "$unit"; done <"$held"
 rm -f -- "$held"
 """
 """$held is under /run: a restart forgets it, and starts the units by itself."""
-
-_CONNECTIONS = """\
-import socket, sys, threading, time
-def ask(command):
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5)
-        connection.connect("/run/router/master.sock")
-        connection.sendall(command.encode() + b"\\n")
-        connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        while data := connection.recv(65536):
-            answer += data
-    return answer.decode(errors="replace")
-def count():
-    workers = [words[0] for words in map(str.split, ask("show proc").splitlines()) if words[1:2] == ["worker"]]
-    lines = [line for pid in workers for line in ask("@!%s show info" % pid).splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("CurrConns:"))
-if not sys.stdin.readline():
-    sys.exit("nobody asked in the end")
-deadline = time.monotonic() + float(sys.argv[1])
-while True:
-    try:
-        found = count()
-    except OSError as error:
-        found = error
-    if found == 0 or time.monotonic() > deadline:
-        break
-    threading.Event().wait(0.1)
-if isinstance(found, OSError):
-    sys.exit("HAProxy does not answer: %s" % found)
-print("connections=%d" % found)
-"""
-"""When it gets a line, asks HAProxy's master for the connections of all its workers: after a reload an old one serves
-on. While it reloads, as a drain makes it do, the master may not answer for a moment.
-https://docs.haproxy.org/2.6/management.html#9.4"""
-
-BEGIN = b"\n"
 
 CLEAN_UP = """\
 set -u
@@ -250,11 +215,20 @@ def let_updates(names: Names) -> Script:
 
 
 def connections(names: Names, seconds: float) -> list[str]:
-    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many.
+    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many."""
+    socket, url = f"/run/{names.system}/agent/agent.sock", f"http://agent/connections?seconds={seconds:g}"
+    limit = f"{seconds + ANSWER_SECONDS:g}"
+    return [CURL, "--silent", "--show-error", "--max-time", limit, "--unix-socket", socket, url]
 
-    It begins when it gets `BEGIN`, so that it can be there when nothing new comes any more.
-    """
-    return ["docker", "exec", "--interactive", f"{names.system}-agent", "python3", "-c", _CONNECTIONS, f"{seconds:g}"]
+
+def parse_connections(text: str) -> int | None:
+    """Return how many `connections` tells; None when it does not."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return None
+    found = told.get("connections") if isinstance(told, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def clean_up(registry: str, system: str, keep: Sequence[str]) -> Script:

@@ -130,7 +130,6 @@ def plan_routing(directory: Directory, options: RouterOptions, previous: Routing
         {section.backend.name: section.backend for section in sections},
         (*default_problems, *claims.problems, *without_tls, *every),
         (*claims.local_problems, *local),
-        options.draining,
         head,
         sections,
         named,
@@ -284,7 +283,7 @@ def plan_balancer(directory: Directory, options: RouterOptions, _previous: Routi
     )
     section = Section(machines_lines(BALANCER_HEALTH_PATH), words, backend)
     structure = hashlib.sha256((head + section.structure).encode()).hexdigest()[:16]
-    return Routing(structure, {backend.name: backend}, tuple(problems), (), head=head, sections=(section,))
+    return Routing(structure, {backend.name: backend}, tuple(problems), (), head, (section,))
 
 
 def _bound(listen: str) -> Endpoint:

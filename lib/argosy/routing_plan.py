@@ -129,8 +129,7 @@ class Named:
 @dataclass(frozen=True, slots=True)
 class Routing:
     """A plan. `structure`: the same for two plans that differ in servers alone. `problems`: what stands in the way of
-    one service or another, beside those of the directory; `local_problems`: what only this machine has. `draining`: the
-    machine serves nobody new, and shall let go of those that it has.
+    one service or another, beside those of the directory; `local_problems`: what only this machine has.
 
     The rest is what it was made from, so that the next plan can take over what did not change. `basis`, `head_basis`:
     what the sections, and the head, depend on.
@@ -140,7 +139,6 @@ class Routing:
     backends: Mapping[str, Backend]
     problems: tuple[Problem, ...] = ()
     local_problems: tuple[Problem, ...] = ()
-    draining: bool = False
     head: str = field(default="", repr=False, compare=False)
     sections: tuple[Section, ...] = field(default=(), repr=False, compare=False)
     named: Mapping[str, Named] | None = field(default=None, repr=False, compare=False)

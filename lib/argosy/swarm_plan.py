@@ -365,13 +365,14 @@ def _refuse_harm(seen: Seen, group: Group, force: bool) -> None:
 
 
 def _manages(node: Node) -> bool:
-    """Return whether it is a manager, or shall be one: it can't be removed as it is."""
-    return node.role == MANAGER or bool(node.manager_address)
+    """Return whether it is one of the managers, which can't be removed as it is. One that was left behind by force has
+    the role still, and there is nothing to demote."""
+    return bool(node.manager_address)
 
 
 def _counts(node: Node) -> bool:
-    """Return whether the managers' majority is counted with it; not one that was left behind by force."""
-    return bool(node.manager_address) or (node.role == MANAGER and node.state == READY)
+    """Return whether the managers' majority is counted with it: it is one, or becomes one now."""
+    return _manages(node) or (node.role == MANAGER and node.state == READY)
 
 
 def _is_healthy(node: Node) -> bool:

@@ -202,7 +202,10 @@ class SwarmLab:
             node.process = _begin([*inside, *own, *script, " ".join(self.options), node.address], log)
         node.init = _first_process(node.process, "sh", 3)
         cable = self._cable(node)
-        self._ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(node.init))
+        # A machine that boots again has the same network card.
+        card = f"02:00:00:00:00:{int(node.address.rpartition('.')[2]):02x}"
+        peer = ["peer", "name", "eth0", "address", card, "netns", str(node.init)]
+        self._ip("link", "add", cable, "type", "veth", *peer)
         self._ip("link", "set", cable, "master", "lab", "up")
         _run(["nsenter", f"--target={node.init}", "--net", "ip", "address", "add", f"{node.address}/24", "dev", "eth0"])
         _run(["nsenter", f"--target={node.init}", "--net", "ip", "link", "set", "eth0", "up"])

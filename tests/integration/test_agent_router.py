@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -135,20 +136,24 @@ class TestChanges:
         machine.wait_until_applied(store, store.put(machine_key("air-01"), '{"state": "active"}'))
         assert machine.ask("", path).status == 200
 
-    def test_it_lets_go_once_of_those_who_keep_their_connections(self, machine: AgentMachine, store: Etcd) -> None:
+    def test_who_keeps_a_connection_is_let_go_of_when_it_is_asked_that_none_be_left(
+        self, machine: AgentMachine, store: Etcd
+    ) -> None:
         machine.wait_until_applied(store, put_service(store, "web", {}))
-        reloads = machine.status()["reloads"]
+        worker, reloads = machine.worker(), machine.status()["reloads"]
         with socket.create_connection((machine.address, machine.ports["http_port"])) as kept:
             kept.settimeout(10)
             kept.sendall(b"GET /_argosy/health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert kept.recv(1000).startswith(b"HTTP/1.1 200")
-            machine.wait_until_applied(store, store.put(machine_key("air-01"), '{"state": "draining"}'))
+            for state in ("draining", "active", "draining"):
+                machine.wait_until_applied(store, store.put(machine_key("air-01"), f'{{"state": "{state}"}}'))
+            assert (machine.worker(), machine.status()["reloads"]) == (worker, reloads)
+            status, told = machine.get("/connections?seconds=4")
+            assert (status, json.loads(told)) == (200, {"connections": 0})
             assert kept.recv(1000) == b""
-        until(lambda: machine.status()["reloads"] == reloads + 1)
-        worker = machine.worker()
-        for state in ("draining", "active"):
-            machine.wait_until_applied(store, store.put(machine_key("air-01"), f'{{"state": "{state}"}}'))
-        assert (machine.worker(), machine.status()["reloads"]) == (worker, reloads + 1)
+        assert machine.status()["reloads"] == reloads + 1
+        assert machine.get("/connections?seconds=0")[0] == 200
+        assert machine.status()["reloads"] == reloads + 1
 
 
 class TestSteadyRequests:

@@ -223,7 +223,7 @@ class TestRemoving:
     def test_it_stops_when_nobody_has_its_instances_any_more_and_no_connection_is_open(self, make: Make) -> None:
         lab = make(4)
         leaver = lab.machines["air-04"]
-        leaver.connections = "connections=2\n"
+        leaver.connections = '{"connections": 2}'
         with lab.agent("air-04"):
             remove(lab, "air-04")
         assert leaver.done[:3] == ["deregister", "tell the connections", "stop the services"]

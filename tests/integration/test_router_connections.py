@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import socket
-import subprocess
-import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from haproxy_server import HaproxyServer, haproxy_server, requires_haproxy
 
-from argosy.machine_files import Names
-from argosy.rollout_scripts import BEGIN, connections, parse_number
+from argosy.agent.connections import Connections
+from argosy.agent.haproxy import Haproxy
+from argosy.agent.telemetry import Answer
 from argosy.routing import plan_routing
 from argosy.schema import parse_directory
 
@@ -40,30 +43,35 @@ def begin_a_request(router: HaproxyServer) -> socket.socket:
     return connection
 
 
-def ask(folder: Path, seconds: float) -> subprocess.Popen[str]:
-    *_, python, dash, program, allowed = connections(Names("air"), seconds)
-    assert python == "python3"
-    moved = program.replace("/run/router", str(folder))
-    asked = subprocess.Popen(
-        [sys.executable, dash, moved, allowed],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert asked.stdin is not None
-    asked.stdin.write(BEGIN.decode())
-    asked.stdin.flush()
-    return asked
+class Asked:
+    """The question, in a thread of its own."""
 
+    def __init__(self, folder: Path, seconds: str) -> None:
+        self.let_go: list[float] = []
+        router = Haproxy(folder / "admin.sock", folder / "master.sock")
+        self._connections = Connections(router, lambda: self.let_go.append(time.monotonic()))
+        self._answer: Answer | None = None
+        self._thread = threading.Thread(target=self._ask, args=[seconds], daemon=True)
+        self._thread.start()
 
-def answer(asked: subprocess.Popen[str]) -> int | None:
-    out, _ = asked.communicate(timeout=30)
-    return parse_number(out, "connections")
+    def _ask(self, seconds: str) -> None:
+        self._answer = self._connections.answer("/connections", {"seconds": seconds}, b"")
+
+    def waits(self) -> bool:
+        self._thread.join(1)
+        return self._thread.is_alive()
+
+    def answer(self) -> tuple[int, dict[str, Any]]:
+        self._thread.join(30)
+        assert self._answer is not None
+        status, _, body = self._answer
+        return status, json.loads(body)
 
 
 def test_an_idle_router_has_none(router: HaproxyServer) -> None:
-    assert answer(ask(router.folder, 0)) == 0
+    asked = Asked(router.folder, "20")
+    assert asked.answer() == (200, {"connections": 0})
+    assert asked.let_go == []
 
 
 def test_those_of_an_old_worker_count_until_they_end(router: HaproxyServer) -> None:
@@ -71,21 +79,24 @@ def test_those_of_an_old_worker_count_until_they_end(router: HaproxyServer) -> N
     with connection:
         drain(router)
         assert len(router.workers()) == 2
-        assert answer(ask(router.folder, 0)) == 1
-        waiting = ask(router.folder, 20)
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiting.wait(1)
-    assert answer(waiting) == 0
+        assert Asked(router.folder, "0").answer() == (200, {"connections": 1})
+        waiting = Asked(router.folder, "20")
+        assert waiting.waits()
+        assert len(waiting.let_go) == 1
+    assert waiting.answer() == (200, {"connections": 0})
 
 
 def test_it_is_asked_in_the_middle_of_a_reload(router: HaproxyServer) -> None:
-    asked = [ask(router.folder, 20) for _ in range(3)]
+    asked = [Asked(router.folder, "20") for _ in range(3)]
     drain(router)
-    assert [answer(it) for it in asked] == [0, 0, 0]
+    assert [it.answer() for it in asked] == [(200, {"connections": 0})] * 3
 
 
 def test_a_router_that_is_not_there_tells_nothing(tmp_path: Path) -> None:
-    asked = ask(tmp_path, 0)
-    _, error = asked.communicate(timeout=30)
-    assert asked.returncode == 1
-    assert error.startswith("HAProxy does not answer: ")
+    status, told = Asked(tmp_path, "0").answer()
+    assert (status, told["error"][:24]) == (503, "HAProxy does not answer:")
+
+
+@pytest.mark.parametrize("seconds", ["x", "-1", "nan", "1e9"])
+def test_what_is_no_time_is_refused(tmp_path: Path, seconds: str) -> None:
+    assert Asked(tmp_path, seconds).answer()[0] == 400

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import subprocess
-import sys
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -228,48 +225,15 @@ class TestCleaningUp:
         assert place.said() == ["r:5000/air/web@sha256:old"]
 
 
-class Master:
-    """The master CLI of a HAProxy with two workers, one of them old, whose connections end one by one."""
-
-    def __init__(self, path: Path, connections: int) -> None:
-        self.connections = connections
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._server.accept()
-            with connection:
-                asked = connection.recv(1000).decode().strip()
-                connection.sendall(self._answer(asked).encode())
-
-    def _answer(self, asked: str) -> str:
-        if asked == "show proc":
-            return "#<PID> <type>\n7 master 1 [failed: 0]\n# workers\n8 worker 0\n# old workers\n9 worker 1\n"
-        if asked == "@!9 show info":
-            self.connections = max(0, self.connections - 1)
-            return f"Name: HAProxy\nCurrConns: {self.connections}\n"
-        return "Name: HAProxy\nCurrConns: 0\n" if asked == "@!8 show info" else "?"
-
-
 class TestConnections:
-    @pytest.mark.parametrize(("connections", "seconds", "left"), [(1, 0, 0), (3, 10, 0), (9, 0.1, 7)])
-    def test_those_of_all_workers_are_waited_for(
-        self, tmp_path: Path, connections: int, seconds: float, left: int
-    ) -> None:
-        Master(tmp_path / "m", connections)
-        *docker, python, dash, program, allowed = scripts.connections(NAMES, seconds)
-        assert docker == ["docker", "exec", "--interactive", "air-agent"]
-        argv = [sys.executable, dash, program.replace("/run/router/master.sock", str(tmp_path / "m")), allowed]
-        done = subprocess.run(argv, input=scripts.BEGIN.decode(), capture_output=True, text=True, check=True)
-        assert python == "python3"
-        assert scripts.parse_number(done.stdout, "connections") == left
+    def test_the_machine_s_agent_is_asked(self) -> None:
+        *_, limit, option, path, url = scripts.connections(NAMES, 60)
+        assert (limit, option) == ("70", "--unix-socket")
+        assert (path, url) == ("/run/air/agent/agent.sock", "http://agent/connections?seconds=60")
 
-    def test_nobody_is_asked_when_there_is_nothing_to_ask(self) -> None:
-        program = scripts.connections(NAMES, 60)[-2]
-        done = subprocess.run(
-            [sys.executable, "-c", program, "60"], input="", capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", "nobody asked in the end\n")
+    @pytest.mark.parametrize(
+        ("text", "left"),
+        [('{"connections": 7}\n', 7), ('{"error": "no"}', None), ("nothing of this name", None), ("[1]", None)],
+    )
+    def test_what_it_tells_is_a_number_or_nothing(self, text: str, left: int | None) -> None:
+        assert scripts.parse_connections(text) == left

@@ -142,9 +142,9 @@ class World:
         node = self.nodes[step.node]
         assert self.quorum()
         others = [it for it in self.managers() if it.id != node.id]
-        if node.manager_address:
-            assert others, "the last manager"
-            assert majority(sum(it.reachable for it in others), len(others)), "Swarm itself refuses"
+        assert node.manager_address, "can't find manager in raft memberlist"
+        assert others, "the last manager"
+        assert majority(sum(it.reachable for it in others), len(others)), "Swarm itself refuses"
         self.nodes[node.id] = replace(node, role=WORKER, reachable=False, leader=False, manager_address="")
         for engine in self.engines.values():
             if engine.node == node.id and node.reachable:
@@ -153,7 +153,8 @@ class World:
     def do_forget(self, step: SwarmStep) -> None:
         node = self.nodes.pop(step.node)
         assert self.quorum()
-        assert (node.role, node.state) == (WORKER, DOWN)
+        assert not node.manager_address, "it must be demoted first"
+        assert node.state == DOWN
 
     def do_label(self, step: SwarmStep) -> None:
         node = self.nodes[step.node or self.engines[step.machine].node]

@@ -80,13 +80,13 @@ def behind(entries: Iterable[KeyValue], revision: int) -> list[str]:
     )
 
 
-def parse_seconds(text: str) -> float | None:
+def parse_seconds(text: str, longest: float = MAX_SECONDS) -> float | None:
     """Return how long to wait at most, None for what is no such number."""
     try:
         seconds = float(text) if text else SECONDS
     except ValueError:
         seconds = math.nan
-    return seconds if 0 <= seconds <= MAX_SECONDS else None
+    return seconds if 0 <= seconds <= longest else None
 
 
 def _refusal(status: int, reason: str) -> Answer:

@@ -65,6 +65,12 @@ class Haproxy:
         """Return the master's own account; while it reloads, the answer comes when it has."""
         return parse_master(_talk(self._master, "show proc\n"))
 
+    def connections(self) -> int:
+        """Return how many connections all workers have, those of older configurations, too."""
+        pids = parse_workers(_talk(self._master, "show proc\n"))
+        told = [parse_info(_talk(self._master, f"@!{pid} show info\n")) for pid in pids]
+        return sum(int(info.get("CurrConns", 0)) for info in told)
+
     def reload(self, structure: str, seconds: float) -> str:
         """Load the configuration anew; return an empty string once a new worker has `structure`, else what went wrong.
 
@@ -137,6 +143,12 @@ def parse_master(processes: str) -> Master:
     if not found:
         raise ValueError("show proc names no master")
     return Master(int(found[1]), int(found[2]))
+
+
+def parse_workers(processes: str) -> list[int]:
+    """Return the process IDs of all workers that `show proc` names."""
+    lines = [line.split() for line in processes.splitlines()]
+    return [int(words[0]) for words in lines if words[1:2] == ["worker"]]
 
 
 def _talk(path: Path, text: str) -> str:

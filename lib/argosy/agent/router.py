@@ -33,9 +33,6 @@ ABSENT_SECONDS = 0.2
 """The same, while HAProxy does not answer."""
 SAVE_SECONDS = 2.0
 """After the first change through the runtime API, before all are on disk, too."""
-LET_GO_SECONDS = 0.2
-"""After a machine has begun to drain, before the reload that lets go of idle connections: what else belongs to the
-draining is done by then, and need not wait for it."""
 HARMLESS_ABSENCE = 3.0
 """A HAProxy that is away for longer may want a port that it can't have."""
 
@@ -82,8 +79,7 @@ class Router:
         self._taken: frozenset[int] = frozenset()
         self._renewed: frozenset[str] = frozenset()
         self._look_at = self._tick_at = self._save_at = 0.0
-        self._let_go_at = 0.0
-        self._has_let_go = False
+        self._letting_go = False
         self._absent_since = self._behind_since = 0.0
         self._loaded: tuple[Routing, dict[str, str]] | None = None
         self._effective: Routing | None = None
@@ -106,6 +102,12 @@ class Router:
 
     def wake(self) -> None:
         """Let a round begin soon. For any thread."""
+        self._wake.set()
+
+    def let_go(self) -> None:
+        """Soon close connections that are idle, and others after an answer: by a reload, whose old worker does so. Who
+        keeps a connection would go on with this machine for as long as they ask often enough. For any thread."""
+        self._letting_go = True
         self._wake.set()
 
     @property
@@ -182,8 +184,9 @@ class Router:
             self._provide(forwards, now)
         elif self._apply(forwards, worker, everything, now):
             self._note_applied(forwards)
-            self._tell()
-            self._let_go(forwards, worker)
+            if self._letting_go:
+                self._tell()
+                self._let_go(forwards, worker)
         if self._save_at and now >= self._save_at:
             self._save()
         self._tell()
@@ -238,22 +241,11 @@ class Router:
         return self._reload(forwards, worker)
 
     def _let_go(self, forwards: Mapping[int, Endpoint], worker: Worker) -> None:
-        """Reload once when the machine drains: the old worker closes idle connections, and others after an answer.
-
-        Without it, who keeps a connection would go on with this machine for as long as they ask often enough.
-        """
-        if self._effective is None or not self._effective.draining:
-            self._let_go_at, self._has_let_go = 0.0, False
-            return
-        if self._has_let_go:
-            return
-        now = time.monotonic()
-        self._let_go_at = self._let_go_at or now + LET_GO_SECONDS
-        wait = max(self._let_go_at - now, self._pace.wait_seconds(self._effective.structure, now))
-        if wait > 0:
-            self._look_at = min(self._look_at, now + wait)
+        wait = self._pace.wait_seconds(worker.structure, time.monotonic())
+        if wait:
+            self._look_at = min(self._look_at, time.monotonic() + wait)
         else:
-            self._has_let_go = self._reload(forwards, worker)
+            self._letting_go = not self._reload(forwards, worker)
 
     def _reload(self, forwards: Mapping[int, Endpoint], worker: Worker) -> bool:
         wanted = self._without_taken(forwards, worker)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from argosy import atomic
-from argosy.agent import departures, haproxy, journal, ports, templates
+from argosy.agent import connections, departures, haproxy, journal, ports, templates
 from argosy.agent.certificates import CertificateFolder
 from argosy.agent.configuration import Configuration
 from argosy.agent.containers import Docker
@@ -189,6 +189,8 @@ class Agent:
         self.parts += [registrar, files]
         tell = self.telemetry
         tell.route("POST", departures.PATH, departures.Departures(registrar, store).answer)
+        client = haproxy.Haproxy(paths.admin_socket, paths.master_socket)
+        tell.route("GET", connections.PATH, connections.Connections(client, made[1].let_go).answer)
         tell.status("registrar", lambda: {"instances": registrar.states, "failure": registrar.failure})
         tell.status("templates", files.status)
         tell.check("registrar", lambda: registrar.failure)

@@ -8,6 +8,8 @@ from argosy.config import Settings
 
 CHECKS = 3
 """How often a balancer that only asks for our health may have to ask before it sends nothing more, or sends again."""
+CHECKS_BESIDE_ETCD = 2
+"""The same of one that follows etcd, too: what its last check has found holds until the next one."""
 GCE_DEADLINE_SECONDS = 120.0
 
 
@@ -34,5 +36,19 @@ def wait_until_out(
 
         if balancing.wait_until_out(settings, machine, GCE_DEADLINE_SECONDS):
             return
-    if not set(routers) - set(machines):
+    if not _follows_etcd(routers, machines):
         pause(check_seconds(settings))
+
+
+def seconds_until_back(settings: Settings, routers: Collection[str], machines: Collection[str]) -> float:
+    """Return how long the balancer may take to send to a machine again whose router says that it is in service.
+
+    `routers`, `machines`: as for `wait_until_out`.
+    """
+    if not _follows_etcd(routers, machines):
+        return check_seconds(settings)
+    return CHECKS_BESIDE_ETCD * settings.discovery.check_seconds
+
+
+def _follows_etcd(routers: Collection[str], machines: Collection[str]) -> bool:
+    return bool(set(routers) - set(machines))

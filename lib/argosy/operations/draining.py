@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from argosy import rollout_scripts
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.errors import ArgosyError, DeadlineExceeded, EtcdError, Refused
 from argosy.etcd import Etcd, Put, unchanged
 from argosy.host import Host
+from argosy.machine_files import Names
 from argosy.model import MachineState
 from argosy.operations import balancers
 from argosy.operations.beside import Beside
 from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
-from argosy.operations.connections import Connections
 from argosy.operations.discovery.draining import default_deadline_seconds, wait_until_drained
 from argosy.operations.journal import Store
 from argosy.schema import MACHINES, machine_key
@@ -60,13 +60,11 @@ class Draining:
         rollout.drain_seconds are told, and not waited for. When it fails, a machine that was in service is so again.
         Raises DeadlineExceeded, Refused for a machine without a record, LockLost, EtcdError, what ssh and `last` do.
         """
-        self._lock.check()
-        with self._connections(host) as connections:
 
-            def wait_until_quiet(revision: int) -> None:
-                self._wait(host, revision, connections, last)
+        def wait_until_quiet(revision: int) -> None:
+            self._wait_until_quiet(host, revision, last)
 
-            return take_out(self._store, self._lock, host.name, wait_until_quiet)
+        return take_out(self._store, self._lock, host.name, wait_until_quiet)
 
     def send_off(self, host: Host, *, force: bool = False) -> None:
         """Let a machine that will leave serve nobody any more, be it the last one.
@@ -74,37 +72,26 @@ class Draining:
         With `force` it is out, too, when somebody does not follow in time, which is told. Raises as `take_out` does.
         """
 
-        self._lock.check()
-        with self._connections(host) as connections:
+        def wait_until_quiet(revision: int) -> None:
+            try:
+                self._wait_until_quiet(host, revision)
+            except DeadlineExceeded as late:
+                if not force:
+                    raise
+                self._report(host.name, f"not waited for any longer, by force: {late}")
 
-            def wait_until_quiet(revision: int) -> None:
-                try:
-                    self._wait(host, revision, connections)
-                except DeadlineExceeded as late:
-                    if not force:
-                        raise
-                    self._report(host.name, f"not waited for any longer, by force: {late}")
-
-            take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
+        take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
 
     def put_back(self, host: Host) -> int:
         """Let the machine serve again, and return the revision since when it does. Idempotent, and waits for nobody."""
         return set_state(self._store, self._lock, host.name, MachineState.ACTIVE).revision
 
-    def _connections(self, host: Host) -> AbstractContextManager[Connections | None]:
-        """Give the connections of the machine's router, None without one."""
-        if not self._settings.discovery.enabled:
-            return nullcontext()
-        return Connections(self._settings, host, self._clock)
-
-    def _wait(
-        self, host: Host, revision: int, connections: Connections | None, last: Callable[[], object] = lambda: None
-    ) -> None:
+    def _wait_until_quiet(self, host: Host, revision: int, last: Callable[[], object] = lambda: None) -> None:
         """Wait until no router and no balancer sends anything, and what was open is done or its time is over.
 
         `last` is done while connections end.
         """
-        if connections is None:
+        if not self._settings.discovery.enabled:
             last()
             return
         began = self._clock.elapsed()
@@ -119,12 +106,22 @@ class Draining:
             lambda seconds: self._lock.pause(max(0.0, began + seconds - self._clock.elapsed())),
         )
         self._lock.check()
-        connections.begin()
         ending = Beside(self._clock, f"drained-{host.name}", last)
-        if told := connections.told():
-            self._report(host.name, told)
+        self._wait_for_connections(host)
         ending.result()
         self._lock.check()
+
+    def _wait_for_connections(self, host: Host) -> None:
+        seconds = self._settings.rollout.drain_seconds
+        argv = rollout_scripts.connections(Names(self._settings.system), seconds)
+        limit = seconds + 2 * rollout_scripts.ANSWER_SECONDS
+        done = host.run(argv, sudo=True, check=False, timeout_seconds=limit)
+        left = rollout_scripts.parse_connections(done.stdout)
+        if left is None:
+            words = (done.stderr or done.stdout).strip().rpartition("\n")[2] or f"it ended with {done.code}"
+            self._report(host.name, f"its router does not tell its connections ({words}): not waited for")
+        elif left:
+            self._report(host.name, f"{left} connections are still open after {seconds:g} s: they will be cut")
 
 
 def states(store: Store) -> dict[str, str]:

@@ -37,6 +37,11 @@ class Connector:
         self._connecting = threading.Lock()
         self._failure: tuple[float, Exception] | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        """See `Host.is_connected`."""
+        return self._connection is not None and bool(self._connection.is_connected)
+
     def connect(self) -> paramiko.Transport:
         """See `Host.connect`."""
         asked = time.monotonic()

@@ -40,3 +40,8 @@ def test_google_s_is_asked_what_it_has_found(monkeypatch: pytest.MonkeyPatch, th
     monkeypatch.setattr(balancing, "wait_until_out", wait_until_out)
     assert paused(settings("gce"), MACHINES) == pauses
     assert asked == ["air-01"]
+
+
+@pytest.mark.parametrize(("routers", "seconds"), [([*MACHINES, "balancer"], 4), (MACHINES, 6), ([], 6)])
+def test_it_sends_again_when_its_checks_say_so(routers: list[str], seconds: float) -> None:
+    assert balancers.seconds_until_back(settings(), routers, MACHINES) == seconds

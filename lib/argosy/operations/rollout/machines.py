@@ -48,7 +48,7 @@ class RemoteMachines(Looking):
         self._program_names = Names(settings.system)
         self._gates = Gates(settings, store, clock)
         self._draining = Draining(settings, store, lock, self._say, clock)
-        self._back_since: dict[str, float] = {}
+        self._known_back_at: dict[str, float] = {}
 
     def prepare(self, name: str, release: Release) -> None:
         """Bring the release and its images to the machine. See `Machines`."""
@@ -106,8 +106,9 @@ class RemoteMachines(Looking):
         if self._settings.discovery.enabled:
             with self._store.bell(SERVICES, ROUTERS) as bell:
                 self._wait_for_gates(name, self._gates.of_service(host), bell.wait)
-            wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
-        self._back_since[name] = self._clock.elapsed()
+            applied = wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
+            seconds = balancers.seconds_until_back(self._settings, applied.routers, [it.name for it in self._hosts])
+            self._known_back_at[name] = self._clock.elapsed() + seconds
         updates.result()
 
     def clean_up(self, name: str, keep: Sequence[Release]) -> None:
@@ -131,12 +132,10 @@ class RemoteMachines(Looking):
         self._run(name, rollout_scripts.hold_updates(self._program_names))
 
     def _wait_for_others(self, name: str) -> None:
-        """Wait until balancers have seen that somebody else is back in service, who may be the only one: even one that
-        follows etcd sends nothing there before its next check."""
+        """Wait until balancers have seen that somebody else is back in service, who may be the only one."""
         others = others_in_service(self._store, name)
-        since = min((self._back_since.get(other, float("-inf")) for other in others), default=float("-inf"))
-        left = since + balancers.check_seconds(self._settings) - self._clock.elapsed()
-        self._lock.pause(max(0.0, left))
+        known_at = min((self._known_back_at.get(other, float("-inf")) for other in others), default=float("-inf"))
+        self._lock.pause(max(0.0, known_at - self._clock.elapsed()))
 
     def _wait_for_gates(
         self, name: str, look: Callable[[], Mapping[str, str]], pause: Callable[[float], object]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from argosy.operations.clock import SystemClock
 from argosy.operations.cluster_lock import ClusterLock
 from argosy.operations.journal import Journal
 from argosy.operations.swarm.applying import Applier
-from argosy.operations.swarm.observing import observe, observe_settled, voters
+from argosy.operations.swarm.observing import observe_settled, voters
 from argosy.swarm_plan import SwarmPlan, SwarmStep, plan_leaving, plan_swarm
 from argosy.swarm_seen import Seen
 
@@ -36,9 +36,14 @@ class Ensured:
     risks: tuple[str, ...] = field(default=())
 
 
-def plan(settings: Settings, hosts: Hosts, store: Etcd, *, force: bool = False) -> tuple[Seen, SwarmPlan]:
-    """Return what is seen, and what `ensure` would do. Changes nothing. Raises Refused, QuorumAtRisk, EtcdError."""
-    seen = _look(settings, hosts, store)
+def plan(
+    settings: Settings, hosts: Hosts, store: Etcd, *, silent: Mapping[str, str] | None = None, force: bool = False
+) -> tuple[Seen, SwarmPlan]:
+    """Return what is seen, and what `ensure` would do. Changes nothing. Raises Refused, QuorumAtRisk, EtcdError.
+
+    `silent`: see `observe`.
+    """
+    seen = _look(settings, hosts, store, silent)
     return seen, plan_swarm(seen, force=force)
 
 
@@ -64,7 +69,7 @@ def ensure(
         done: list[SwarmStep] = []
         risks: list[str] = []
         for _ in range(ROUNDS):
-            planned = plan(settings, hosts, store, force=force)[1]
+            planned = plan(settings, hosts, store, silent=seen.silent, force=force)[1]
             if not planned.steps:
                 break
             if planned.risk:
@@ -97,7 +102,7 @@ def ensure_if_possible(settings: Settings, hosts: Hosts, report: Report) -> None
 
 def plan_departure(settings: Settings, hosts: Hosts, store: Etcd, name: str, *, force: bool = False) -> SwarmPlan:
     """Return what lets the machine `name` leave the Swarm. Raises QuorumAtRisk, EtcdError."""
-    return plan_leaving(_look(settings, hosts, store, settle=False), name, force=force)
+    return plan_leaving(_look(settings, hosts, store), name, force=force)
 
 
 def depart(
@@ -105,16 +110,22 @@ def depart(
 ) -> None:
     """Let the machine leave the Swarm, alive or dead. Idempotent. Raises as `plan_departure`, and what goes wrong."""
     applier = Applier(settings, hosts, lock, report)
+    seen: Seen | None = None
     for _ in range(ROUNDS):
-        planned = plan_leaving(_look(settings, hosts, store), name, force=force)
+        seen = _look(settings, hosts, store, seen.silent if seen else None)
+        planned = plan_leaving(seen, name, force=force)
+        if planned.risk:
+            report("swarm", f"risked by force: {planned.risk}")
         if not planned.steps:
+            for note in planned.notes:
+                report("swarm", note)
             return
         applier.apply(planned)
 
 
-def _look(settings: Settings, hosts: Hosts, store: Etcd, *, settle: bool = True) -> Seen:
+def _look(settings: Settings, hosts: Hosts, store: Etcd, silent: Mapping[str, str] | None = None) -> Seen:
     voting = voters([host.machine for host in hosts], store.members())
-    return observe_settled(settings, hosts, voting) if settle else observe(settings, hosts, voting)
+    return observe_settled(settings, hosts, voting, silent)
 
 
 def _summary(planned: SwarmPlan) -> str:

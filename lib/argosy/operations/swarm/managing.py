@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -26,18 +26,14 @@ ENSURE = "inv cluster.swarm --ensure"
 
 @contextmanager
 def managing(settings: Settings, hosts: Hosts, *, wait_seconds: float = LEADER_SECONDS) -> Iterator[Swarm]:
-    """Give the Swarm of the cluster, through any manager of `hosts` that has a quorum.
+    """Give the Swarm of the cluster, through any machine of `hosts` that manages it and has a quorum.
 
     When that one is lost, what is read is read through another. Raises Refused, with what to do, when nobody is in a
     Swarm or its quorum is lost, and HostUnreachable when no machine can be reached.
     """
     if not settings.swarm.enabled:
         raise Refused("swarm.enabled is false in this cluster: there is no Swarm that could run scheduled services")
-    seen = survey(hosts)
-    managers = [name for name, outcome in seen.items() if outcome.ok and outcome.get().manager]
-    if not managers:
-        raise _no_manager(seen)
-    with ManagersApi([hosts[name] for name in managers], wait_seconds) as engine:
+    with ManagersApi(hosts, wait_seconds) as engine:
         engine.get("/swarm")
         yield Swarm(engine)
 
@@ -56,9 +52,10 @@ def info_of(host: Host) -> SwarmInfo:
 class ManagersApi(EngineApi):
     """The engine of whichever manager answers for the whole Swarm now."""
 
-    def __init__(self, managers: list[Host], wait_seconds: float = LEADER_SECONDS) -> None:
-        super().__init__(managers[0].name, self._no_dial)
-        self._managers = managers
+    def __init__(self, hosts: Hosts, wait_seconds: float = LEADER_SECONDS) -> None:
+        super().__init__("swarm", self._no_dial)
+        self._hosts = hosts
+        self._latest = ""
         self._wait_seconds = wait_seconds
 
     def get(self, path: str, query: Query | None = None) -> Any:
@@ -78,26 +75,35 @@ class ManagersApi(EngineApi):
         deadline = time.monotonic() + self._wait_seconds
         while True:
             reasons = {}
-            for host in list(self._managers):
+            # Those first that take no time to connect: a machine that is off takes all that ssh allows.
+            for host in sorted(self._hosts, key=lambda it: (it.name != self._latest, not it.is_connected)):
                 try:
                     return self._connected(host)
                 except ArgosyError as error:
                     reasons[host.name] = error
+            leaderless = [error for error in reasons.values() if not _is_no_manager(error)]
+            if not leaderless:
+                raise _no_manager(survey(self._hosts))
             if time.monotonic() >= deadline:
-                raise _no_quorum(reasons)
+                raise _no_quorum(leaderless)
             threading.Event().wait(POLL_SECONDS)
 
     def _connected(self, host: Host) -> Connection:
         with over_ssh(host, self.timeout_seconds) as engine:
             engine.get("/swarm")
             connection = engine.taken()
-        self.where = host.name
-        self._managers.sort(key=lambda it: it is not host)
+        self.where = self._latest = host.name
         return connection
 
     @staticmethod
     def _no_dial() -> None:
         raise AssertionError("a manager is chosen first")
+
+
+def _is_no_manager(error: ArgosyError) -> bool:
+    """Return whether it says that the machine is no manager, or not there; another one is a manager in trouble."""
+    refused = isinstance(error, EngineRefused) and error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    return refused or isinstance(error, HostUnreachable)
 
 
 def _no_manager(seen: Outcomes[SwarmInfo]) -> ArgosyError:
@@ -121,8 +127,8 @@ def _no_manager(seen: Outcomes[SwarmInfo]) -> ArgosyError:
     return Refused(f"no manager of the Swarm is there{there}: bring one back, or see {ENSURE} --dry-run")
 
 
-def _no_quorum(reasons: Mapping[str, ArgosyError]) -> Refused:
-    shown = "; ".join(str(error) for error in reasons.values())
+def _no_quorum(reasons: Iterable[ArgosyError]) -> Refused:
+    shown = "; ".join(map(str, reasons))
     return Refused(
         f"the Swarm has no quorum of its managers ({shown}): bring managers back; if they are lost for good, "
         f"{ENSURE} --force goes on with one that is left"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from argosy.config import Settings
 from argosy.container_labels import SYSTEM
@@ -31,11 +31,15 @@ def voters(machines: Iterable[Machine], members: Iterable[Member]) -> frozenset[
     return frozenset(it.name for it in cluster_of(list(machines), list(members)).voters if it.started)
 
 
-def observe(settings: Settings, hosts: Hosts, voting: Collection[str]) -> Seen:
-    """Return what is seen now. Who can't be asked is part of it, with the reason; nothing of it raises."""
-    outcomes = survey(hosts)
+def observe(settings: Settings, hosts: Hosts, voting: Collection[str], silent: Mapping[str, str] | None = None) -> Seen:
+    """Return what is seen now. Who can't be asked is part of it, with the reason; nothing of it raises.
+
+    `silent`: who could not be asked a moment ago, and is not asked again: it takes as long as ssh allows.
+    """
+    silent = dict(silent or {})
+    outcomes = survey(hosts, [host.name for host in hosts if host.name not in silent])
     infos = {name: outcome.get() for name, outcome in outcomes.items() if outcome.ok}
-    silent = {name: str(outcome.error) for name, outcome in outcomes.items() if not outcome.ok}
+    silent |= {name: str(outcome.error) for name, outcome in outcomes.items() if not outcome.ok}
     told: dict[str, Told] = {}
     for name, info in infos.items():
         if info.cluster_id and info.cluster_id not in told:
@@ -46,16 +50,19 @@ def observe(settings: Settings, hosts: Hosts, voting: Collection[str]) -> Seen:
     return Seen(machines, frozenset(voting), infos, told, silent)
 
 
-def observe_settled(settings: Settings, hosts: Hosts, voting: Collection[str]) -> Seen:
+def observe_settled(
+    settings: Settings, hosts: Hosts, voting: Collection[str], silent: Mapping[str, str] | None = None
+) -> Seen:
     """Look until nothing is on its way any more: an election, a machine that comes back, a change of role."""
     began = time.monotonic()
-    while True:
-        seen = observe(settings, hosts, voting)
+    seen = observe(settings, hosts, voting, silent)
+    while unsettled(seen):
         quorum = any(group.told for group in groups(seen))
-        allowed = SETTLE_SECONDS if quorum else LEADER_SECONDS
-        if not unsettled(seen) or time.monotonic() - began >= allowed:
-            return seen
+        if time.monotonic() - began >= (SETTLE_SECONDS if quorum else LEADER_SECONDS):
+            break
         threading.Event().wait(POLL_SECONDS)
+        seen = observe(settings, hosts, voting, seen.silent)
+    return seen
 
 
 def ask_manager(settings: Settings, host: Host) -> Told | None:
