@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from etcd_cluster import EtcdCluster
 from haproxy_server import requires_haproxy
 from swarm_lab import requires_swarm_lab
-from update_lab import UpdateLab, update_lab, version
+from update_lab import WEB, UpdateLab, update_lab, version
+from waiting import until
 
 from argosy import etcd
-from argosy.update_record import State
+from argosy.errors import Interrupted, LockHeld, Refused, TakenBack, Unhealthy
+from argosy.operations.cluster_lock import held
+from argosy.operations.journal import of_updates, read_history
+from argosy.operations.service import changing
+from argosy.rollout_events import Event
+from argosy.update_events import StepBegan
+from argosy.update_record import State, Step
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = [pytest.mark.integration, requires_swarm_lab, requires_haproxy]
@@ -34,53 +42,240 @@ def lab(shared: UpdateLab) -> Iterator[UpdateLab]:
     shared.clear()
 
 
+@pytest.fixture
+def first(lab: UpdateLab) -> UpdateLab:
+    """Give the lab with version 1 in service."""
+    lab.submit(web=version(1))
+    lab.until_served("1")
+    return lab
+
+
+def check_whole(lab: UpdateLab, text: str, replicas: int = 3) -> None:
+    """See that one generation serves, and nothing is left of another."""
+    lab.until_served(text)
+    until(lambda: lab.generations() == {lab.record().generation: replicas}, 20)
+    until(lambda: len(lab.routes()) == replicas + 2, 20)
+    assert sorted(key.partition("/")[0] for key in lab.routes()) == ["check", *["hosts"] * replicas, "scheme"]
+    assert of_updates("web").present(lab.work.store) is None
+    assert lab.work.store.get("/cluster/lock") is None
+
+
+class Killed(BaseException):
+    """Nobody who handles errors catches it."""
+
+
+def raising(step: Step, error: BaseException) -> Callable[[Event], None]:
+    """Return what raises `error` when `step` begins, once."""
+    left = [error]
+
+    def tell(event: Event) -> None:
+        if isinstance(event, StepBegan) and event.step is step and left:
+            raise left.pop()
+
+    return tell
+
+
 class TestToAGoodVersion:
-    def test_no_request_is_lost(self, lab: UpdateLab) -> None:
-        lab.submit(web=version(1))
-        lab.until_served("1")
-        with lab.load() as load:
-            done = lab.update(web=version(2), canary="25%", soak_seconds=2)
+    def test_no_request_is_lost_and_the_canary_gets_its_share(self, first: UpdateLab) -> None:
+        with first.load() as load:
+            done = first.update(web=version(2), canary="25%", soak_seconds=3)
         assert load.failures == []
         assert done is not None
-        assert done.state is State.DONE
-        assert load.answers["1"] > 50
-        lab.until_served("2")
-        assert lab.generations() == {2: 3}
-        keys = lab.keys()
-        assert sorted(key.partition("/")[0] for key in keys) == ["check", "hosts", "hosts", "hosts", "scheme"]
-        assert lab.record().previous is not None
-        started = time.monotonic()
-        assert lab.update(web=version(2)) is None
-        assert time.monotonic() - started < 1.5
+        assert (done.state, done.new.number) == (State.DONE, 2)
+        assert "web: 3 new instances of weight 33, 3 old ones of 100: 24.8% of the requests" in first.lines
+        check_whole(first, "2")
+        previous = first.record().previous
+        assert previous is not None
+        assert previous.number == 1
+        assert read_history(first.work.store)[0].what == "update of web: generation 1 -> 2"
 
-    def test_tmp(self, lab: UpdateLab) -> None:
-        lab.submit(web=version(1))
+    def test_a_second_time_there_is_nothing_to_do(self, first: UpdateLab) -> None:
+        started = time.monotonic()
+        assert first.update(web=version(1)) is None
+        assert time.monotonic() - started < 1.5
+        assert first.lines == ["web: generation 1 (lab) is just that: nothing to do"]
+
+    def test_and_back(self, first: UpdateLab) -> None:
+        first.update(web=version(2))
+        with first.load() as load:
+            done = first.rollback()
+        assert load.failures == []
+        assert done is not None
+        assert (done.state, done.new.number, done.new.definition.env) == (State.DONE, 3, {"VERSION": "1"})
+        check_whole(first, "1")
+
+    def test_a_slow_request_comes_to_its_end(self, first: UpdateLab) -> None:
+        answers: list[str] = []
+        asking = threading.Thread(target=lambda: answers.append(first.asked("air-02", "/cgi-bin/slow")))
+
+        def tell(event: Event) -> None:
+            if isinstance(event, StepBegan) and event.step is Step.CLOSING:
+                asking.start()
+
+        first.update(tell, web=version(2))
+        asking.join()
+        assert answers == ["1 slowly"]
+
+    def test_what_was_scaled_keeps_its_number_and_what_the_definition_changes_does_not(self, first: UpdateLab) -> None:
+        changing.make(first.work, changing.scale("web", 2))
+        first.update(web=version(2))
+        check_whole(first, "2", replicas=2)
+        first.update(web=version(2, replicas=4))
+        check_whole(first, "2", replicas=4)
+
+    def test_an_operator_s_weight_of_an_old_instance_goes_with_it(self, first: UpdateLab) -> None:
+        instance = next(key.removeprefix("hosts/") for key in first.routes() if key.startswith("hosts/"))
+        first.work.store.put(f"/services/web/weight/{instance}", "200")
+        first.update(web=version(2))
+        assert any(f"the weight that somebody gave {instance} goes" in line for line in first.lines)
+        check_whole(first, "2")
+
+    def test_with_another_check_and_other_routes(self, first: UpdateLab) -> None:
+        moved = {"http": {"port": 80, "path": "/index.html"}}
+        with first.load() as load:
+            first.update(web=version(2, check=moved, discovery={"port": 80, "scheme": "http-and-https"}))
+        assert load.failures == []
+        check_whole(first, "2")
+        keys = first.routes()
+        assert (keys["check"], keys["scheme"]) == ("http /index.html 200", "http-and-https")
+
+
+class TestToABrokenVersion:
+    @pytest.mark.parametrize(
+        ("command", "reason"),
+        [
+            ("echo it is broken; exit 3", "has failed 3 times: task: non-zero exit (3); the last lines of air-web-2."),
+            ("echo it is deaf; sleep 1000", "not registered: its check fails: http://"),
+        ],
+    )
+    def test_it_goes_back_by_itself_and_no_request_is_lost(self, first: UpdateLab, command: str, reason: str) -> None:
+        broken = version(2, command=["sh", "-c", command], update={"deadline_seconds": 8})
+        with first.load() as load, pytest.raises(TakenBack) as raised:
+            first.update(web=broken)
+        assert load.failures == []
+        assert load.answers.keys() == {"1"}
+        assert reason in str(raised.value)
+        assert f": {command.partition(';')[0].removeprefix('echo ')}" in str(raised.value)
+        assert raised.value.code == 34
+        assert first.generations() == {1: 3}
+        check_whole(first, "1")
+        assert first.record().generation == 1
+        first.update(web=version(3))
+        check_whole(first, "3")
+        assert first.record().generation == 4, "the number of what went is not used again"
+
+    def test_that_fails_while_it_is_watched(self, first: UpdateLab) -> None:
+        dies = "mkdir /w; echo 2 >/w/index.html; httpd -p 80 -h /w; sleep 9; echo no more; exit 1"
+        with first.load() as load, pytest.raises(TakenBack, match=r"soaking: .*no more"):
+            first.update(web=version(2, command=["sh", "-c", dies]), canary="50%", soak_seconds=60)
+        assert load.answers["1"] > 0
+        assert load.answers["2"] > 0
+        check_whole(first, "1")
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize("step", [Step.STARTING, Step.SHARING, Step.OPENING, Step.EMPTYING])
+    def test_the_old_serve_on(self, first: UpdateLab, step: Step) -> None:
+        with first.load() as load, pytest.raises(Interrupted, match="generation 1 serves as before"):
+            first.update(raising(step, KeyboardInterrupt()), web=version(2), canary="50%")
+        assert load.failures == []
+        check_whole(first, "1")
+
+    def test_when_the_old_go_already_the_same_again_goes_on(self, first: UpdateLab) -> None:
+        with pytest.raises(Interrupted, match="interrupted while removing; the same command goes on"):
+            first.update(raising(Step.REMOVING, KeyboardInterrupt()), web=version(2))
+        with pytest.raises(Refused, match=r"inv service.update web goes on with it"):
+            changing.make(first.work, changing.scale("web", 2))
+        assert first.record().generation == 2
+        first.update(web=version(2))
+        check_whole(first, "2")
+
+    def test_a_rollback_takes_back_what_was_left(self, first: UpdateLab) -> None:
+        with pytest.raises(Killed):
+            first.update(raising(Step.EMPTYING, Killed()), web=version(2))
+        with pytest.raises(Refused, match=r"has not ended \(running\), and is another one \(env\)"):
+            first.update(web=version(3))
+        done = first.rollback()
+        assert done is not None
+        assert done.state is State.ROLLED_BACK
+        check_whole(first, "1")
+
+
+class TestOtherOrders:
+    def test_stop_first_with_a_fixed_port(self, lab: UpdateLab) -> None:
+        fixed = {"ports": ["9090:80"], "update": {"order": "stop-first", "deadline_seconds": 40}}
+        lab.submit(web=version(1, **fixed))
         lab.until_served("1")
-        t0 = time.time()
-        with lab.load() as load:
-            try:
-                lab.update(
-                    lambda e: print(f"{time.time() - t0:7.2f} {e.subject}: {e.text}"),
-                    web=version(2),
-                    canary="25%",
-                    soak_seconds=3,
-                )
-            except Exception as e:
-                print(e)
-            t0 = time.time()
-            for bad in ("exit 1", "sleep 1000"):
-                try:
-                    lab.update(
-                        lambda e: print(f"{time.time() - t0:7.2f} {e.subject}: {e.text}"),
-                        web=version(
-                            3,
-                            command=["sh", "-c", "echo a; echo $VERSION is broken >&2; " + bad],
-                            update={"deadline_seconds": 8},
-                        ),
-                    )
-                except Exception as e:
-                    print(e)
-            lab.rollback()
-            for l in lab.lines:
-                print(l)
-        print(load)
+        lab.update(web=version(2, **fixed))
+        check_whole(lab, "2")
+        assert {it.rpartition(":")[2] for key, it in lab.routes().items() if key.startswith("hosts/")} == {"9090"}
+        began = [event.step for event in lab.told if isinstance(event, StepBegan)]
+        assert began.index(Step.REMOVING) < began.index(Step.STARTING)
+        broken = version(3, **fixed, command=["sh", "-c", "exit 1"])
+        with pytest.raises(TakenBack):
+            lab.update(web=broken)
+        check_whole(lab, "2")
+
+    def test_one_on_every_machine_but_those_out_of_service(self, lab: UpdateLab) -> None:
+        everywhere = {key: it for key, it in WEB.items() if key != "replicas"} | {"global": True}
+        lab.submit(web=everywhere)
+        lab.until_served("1")
+        node = next(it for it in lab.work.swarm.nodes() if it.hostname == "air-03")
+        lab.work.swarm.update_node(node, availability="drain")
+        lab.put_state("air-03", "draining")
+        until(lambda: lab.generations() == {1: 2}, 30)
+        with lab.load(machines=["air-01", "air-02"]) as load:
+            lab.update(web={**everywhere, "env": {"VERSION": "2"}})
+        assert load.failures == []
+        assert lab.generations() == {2: 2}
+        lab.work.swarm.update_node(node, availability="active")
+        lab.put_state("air-03", "active")
+        check_whole(lab, "2")
+
+    def test_round_a_machine_that_takes_nothing_new(self, first: UpdateLab) -> None:
+        node = next(it for it in first.work.swarm.nodes() if it.hostname == "air-02")
+        first.work.swarm.update_node(node, availability="pause")
+        with first.load() as load:
+            first.update(web=version(2))
+        assert load.failures == []
+        check_whole(first, "2")
+        assert {it.machine for it in first.work.look().of("web").generations[2].up} == {"air-01", "air-03"}
+
+    def test_what_is_stopped_stays_so(self, first: UpdateLab) -> None:
+        changing.make(first.work, changing.stop(["web"]))
+        first.update(web=version(2))
+        assert first.generations() == {}
+        changing.make(first.work, changing.start(["web"]))
+        check_whole(first, "2")
+
+    def test_without_discovery(self, lab: UpdateLab) -> None:
+        plain = {key: it for key, it in WEB.items() if key not in ("discovery", "check")}
+        lab.submit(web=plain)
+        lab.update(web={**plain, "env": {"VERSION": "2"}})
+        assert lab.generations() == {2: 3}
+        assert lab.routes() == {}
+
+
+class TestRefused:
+    def test_while_somebody_else_changes_the_cluster(self, first: UpdateLab) -> None:
+        with held(first.work.store, "cluster.rolling-upgrade"), pytest.raises(LockHeld):
+            first.update(web=version(2))
+        assert first.generations() == {1: 3}
+
+    def test_what_has_no_place(self, first: UpdateLab) -> None:
+        with pytest.raises(Refused, match="no machine fits"):
+            first.update(web=version(2, constraints=["tier=green"]))
+        with pytest.raises(Refused, match="there is no way back"):
+            first.rollback()
+
+    def test_that_its_agent_is_away(self, first: UpdateLab) -> None:
+        """An agent that does not follow keeps the update from going on, and the old serve."""
+        agent = first.machines["air-02"]
+        first.swarms.run("air-02", "sh", "-c", "kill -STOP $(pgrep -f 'argosy[.]agent')")
+        try:
+            with first.load(machines=["air-01", "air-03"]) as load, pytest.raises(Unhealthy):
+                first.update(web=version(2, update={"deadline_seconds": 8}))
+        finally:
+            first.swarms.run("air-02", "sh", "-c", "kill -CONT $(pgrep -f 'argosy[.]agent')")
+        assert load.failures == [], agent.log
+        first.until_served("1")

@@ -326,7 +326,7 @@ class UpdateLab:
         seen = self.work.look().of(name)
         return {number: len(it.up) for number, it in seen.generations.items()}
 
-    def keys(self, name: str = "web") -> dict[str, str]:
+    def routes(self, name: str = "web") -> dict[str, str]:
         prefix = f"/services/{name}/"
         return {it.key.removeprefix(prefix): it.value for it in self.work.store.get_prefix(prefix).entries}
 
@@ -382,11 +382,10 @@ def parsed(definitions: Mapping[str, Mapping[str, Any]]) -> dict[str, ScheduledS
     return {name: ScheduledSettings.model_validate(it) for name, it in definitions.items()}
 
 
-def settings_of(folder: Path, swarms: SwarmLab) -> Settings:
-    """Return the settings of an operator of the lab."""
-    return swarms.settings(
-        system=SYSTEM, discovery={"ttl_seconds": TTL_SECONDS, "check_seconds": 0.3}, rollout={"drain_seconds": 10}
-    )
+def section() -> dict[str, Any]:
+    """Return the cluster's section in the settings of an operator."""
+    discovery = {"ttl_seconds": TTL_SECONDS, "check_seconds": 0.3}
+    return {"system": SYSTEM, "discovery": discovery, "rollout": {"drain_seconds": 10}}
 
 
 @contextmanager
@@ -405,7 +404,7 @@ def update_lab(cluster: EtcdCluster, store: Etcd, patch: pytest.MonkeyPatch, siz
             machine.start()
         swarms.lead(patch)
         patch.setattr(update_scripts, "servers", partial(_without_docker, update_scripts.servers))
-        settings = settings_of(swarms.folder, swarms)
+        settings = swarms.settings(**section())
         hosts = stack.enter_context(Hosts(settings, swarms.machines()))
         work = Work(settings, store, manager, lambda _subject, _message: None, hosts)
         lab = UpdateLab(swarms, settings, work, machines)

@@ -20,7 +20,7 @@ from argosy.operations.service.updating import deciding
 from argosy.operations.service.updating.deciding import Wish
 from argosy.operations.service.updating.engine import SwarmEngine
 from argosy.operations.service.updating.routers import RemoteRouters
-from argosy.operations.service.updating.seams import Events, Limits, Operator, Routing
+from argosy.operations.service.updating.seams import Events, Limits, Operator, Routers, Routing
 from argosy.operations.service.work import Work, changing
 from argosy.rollout_events import Said
 from argosy.scheduled_record import Generation, ScheduledRecord
@@ -67,11 +67,11 @@ def plan(work: Work, wish: Wish) -> list[Step]:
     return plan_lines(decision.update) if decision.update else []
 
 
-def update(work: Work, wish: Wish, events: Events) -> Update | None:
-    """Bring a service to what is wished. See `deciding.update`."""
+def update(work: Work, wish: Wish, events: Events, routers: Routers | None = None) -> Update | None:
+    """Bring a service to what is wished. See `deciding.update`. `routers`: others than the machines'."""
     with changing(work, ROLLBACK if wish.rollback else UPDATE) as held:
         _tell_rollout(held, events)
-        return deciding.update(wish, _operator(held, wish.name, events))
+        return deciding.update(wish, _operator(held, wish.name, events, routers or _routers(held, wish.name, events)))
 
 
 def reporting(events: Events) -> Report:
@@ -80,21 +80,25 @@ def reporting(events: Events) -> Report:
     return lambda subject, message: events(Said(at=clock.now(), machine=subject, message=message))
 
 
-def _operator(work: Work, name: str, events: Events) -> Operator:
-    settings, lock, hosts = work.settings, work.holding, work.hosts
-    if hosts is None:
+def _routers(work: Work, name: str, events: Events) -> RemoteRouters:
+    if work.hosts is None:
         raise AssertionError("the machines' routers can't be asked")
-    lock.on_lost(hosts.cancel)
+    work.holding.on_lost(work.hosts.cancel)
 
     def live() -> list[str]:
         return list(applied_revisions(work.store.get_prefix(ROUTERS).entries))
 
+    return RemoteRouters(work.settings, work.hosts, name, live, reporting(events))
+
+
+def _operator(work: Work, name: str, events: Events, routers: Routers) -> Operator:
+    settings = work.settings
     return Operator(
         name=name,
         store=work.store,
-        lock=lock,
+        lock=work.holding,
         engine=SwarmEngine(settings, name, work.swarm),
-        routers=RemoteRouters(settings, hosts, name, live, reporting(events)),
+        routers=routers,
         events=events,
         clock=work.clock,
         routing=lambda generation: routing_of(settings, name, generation),
