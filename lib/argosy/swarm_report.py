@@ -48,9 +48,9 @@ class SwarmReport:
     def to_json(self) -> dict[str, Any]:
         """Return the shape that `cluster.swarm --json` prints; keys are only ever added to it:
 
-            {"healthy": true, "problems": [], "notes": [],
-             "nodes": [{"machine": "air-01", "address": "10.0.0.1", "role": "manager", "availability": "active",
-                        "state": "ready", "manager": "leader|reachable|unreachable" or "", "differs": []}]}
+        {"healthy": true, "problems": [], "notes": [],
+         "nodes": [{"machine": "air-01", "address": "10.0.0.1", "role": "manager", "availability": "active",
+                    "state": "ready", "manager": "leader|reachable|unreachable" or "", "differs": []}]}
         """
         names = ("machine", "address", "role", "availability", "state", "manager")
         nodes = [{name: getattr(it, name) for name in names} | {"differs": list(it.differs)} for it in self.nodes]
