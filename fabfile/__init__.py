@@ -24,12 +24,13 @@ def root_collection() -> Collection:
         secrets,
         service,
         service_updates,
+        swarm,
     )
 
     namespace = Collection(
         build,
         registry,
-        _with_tasks_of(cluster, membership, rollouts),
+        _with_tasks_of(cluster, membership, rollouts, swarm),
         secrets,
         discovery,
         _with_tasks_of(service, service_updates, fleet),

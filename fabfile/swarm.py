@@ -40,11 +40,16 @@ def swarm(
         inv cluster.swarm --ensure --json
     """
     from argosy import console
-    from argosy.operations.swarm import tasks as operation
+    from argosy.operations.swarm import commands as operation
+    from argosy.swarm_report import COLUMNS
 
     settings = settings_of(c, cluster)
     if ensure or dry_run:
-        done = operation.ensure(settings, console.report, dry_run=dry_run, force=force)
+        done = (
+            operation.plan(settings, force=force)
+            if dry_run
+            else operation.ensure(settings, console.report, force=force)
+        )
         if json:
             console.print_json(done.to_json())
             return
@@ -53,10 +58,10 @@ def swarm(
         for note in done.notes:
             console.report("note", note)
         return
-    report = operation.report(settings)
+    report = operation.show(settings)
     if json:
         console.print_json(report.to_json())
         return
-    console.table(report.columns, report.rows())
+    console.table(COLUMNS, report.rows())
     for line in (*report.differs, *report.notes):
         console.report("swarm", line)

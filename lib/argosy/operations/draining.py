@@ -1,26 +1,28 @@
 """Take a machine out of service and put it back: the one way of upgrades and removals, under the cluster's lock.
 
-    draining = Draining(settings, store, lock, report, clock)
+    draining = Draining(settings, hosts, store, lock, report, clock)
     draining.take_out(host)     # for a while: nothing new comes there, and what was open is done
     draining.put_back(host)     # its agent registers its instances again
     draining.send_off(host)     # as take_out, for good
 
-/machines/NAME says `draining`; the machine's agent follows and deregisters its instances; every live router, and a
-balancer, takes both in; then what is open there ends. To drain one by hand, without a lock: operations.discovery.
+The instances of scheduled services serve elsewhere first. Then /machines/NAME says `draining`; the machine's agent
+follows and deregisters its instances; every live router, and a balancer, takes both in; then what is open there ends.
+To drain one by hand, without a lock: operations.discovery.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from argosy import rollout_scripts
 from argosy.config import Settings
 from argosy.console import Report
-from argosy.errors import ArgosyError, DeadlineExceeded, EtcdError, Refused
+from argosy.errors import ArgosyError, DeadlineExceeded, EtcdError, LockLost, Refused
 from argosy.etcd import Etcd, Put, unchanged
-from argosy.host import Host
+from argosy.host import Host, Hosts
 from argosy.machine_files import Names
 from argosy.model import MachineState
 from argosy.operations import balancers
@@ -29,6 +31,7 @@ from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
 from argosy.operations.discovery.draining import default_deadline_seconds, wait_until_drained
 from argosy.operations.journal import Store
+from argosy.operations.swarm.draining import Moving
 from argosy.schema import MACHINES, machine_key
 
 ATTEMPTS = 10
@@ -46,8 +49,11 @@ class Changed:
 class Draining:
     """Changes who is in service. `report`: told what is waited for and what could not be."""
 
-    def __init__(self, settings: Settings, store: Etcd, lock: ClusterLock, report: Report, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, hosts: Hosts, store: Etcd, lock: ClusterLock, report: Report, clock: Clock
+    ) -> None:
         self._settings = settings
+        self._moving = Moving(settings, hosts, store, lock, report, clock)
         self._store = store
         self._lock = lock
         self._report = report
@@ -63,8 +69,13 @@ class Draining:
 
         def wait_until_quiet(revision: int) -> None:
             self._wait_until_quiet(host, revision, last)
+            self._moving.clear(host)
 
-        return take_out(self._store, self._lock, host.name, wait_until_quiet)
+        if not others_in_service(self._store, host.name):
+            return False
+        with self._undone(host):
+            self._moving.move_off(host)
+            return take_out(self._store, self._lock, host.name, wait_until_quiet)
 
     def send_off(self, host: Host, *, force: bool = False) -> None:
         """Let a machine that will leave serve nobody any more, be it the last one.
@@ -72,19 +83,43 @@ class Draining:
         With `force` it is out, too, when somebody does not follow in time, which is told. Raises as `take_out` does.
         """
 
-        def wait_until_quiet(revision: int) -> None:
+        def by_force(act: Callable[[], object], *tolerated: type[ArgosyError]) -> None:
             try:
-                self._wait_until_quiet(host, revision)
-            except DeadlineExceeded as late:
+                act()
+            except LockLost:
+                raise
+            except tolerated as error:
                 if not force:
                     raise
-                self._report(host.name, f"not waited for any longer, by force: {late}")
+                self._report(host.name, f"not waited for any longer, by force: {error}")
 
-        take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
+        def wait_until_quiet(revision: int) -> None:
+            by_force(lambda: self._wait_until_quiet(host, revision), DeadlineExceeded)
+            by_force(lambda: self._moving.clear(host), ArgosyError)
+
+        with self._undone(host):
+            by_force(lambda: self._moving.move_off(host), ArgosyError)
+            take_out(self._store, self._lock, host.name, wait_until_quiet, even_the_last=True)
 
     def put_back(self, host: Host) -> int:
         """Let the machine serve again, and return the revision since when it does. Idempotent, and waits for nobody."""
+        self._moving.take_back(host)
         return set_state(self._store, self._lock, host.name, MachineState.ACTIVE).revision
+
+    @contextmanager
+    def _undone(self, host: Host) -> Iterator[None]:
+        """Let Swarm have a machine back whose draining failed, unless it drains still."""
+        try:
+            yield
+        except LockLost:
+            raise
+        except ArgosyError:
+            try:
+                if states(self._store).get(host.name) != MachineState.DRAINING:
+                    self._moving.take_back(host)
+            except ArgosyError as error:
+                self._report(host.name, f"it takes no scheduled instances yet: {error}; inv cluster.swarm --ensure")
+            raise
 
     def _wait_until_quiet(self, host: Host, revision: int, last: Callable[[], object] = lambda: None) -> None:
         """Wait until no router and no balancer sends anything, and what was open is done or its time is over.

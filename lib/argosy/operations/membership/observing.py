@@ -78,7 +78,7 @@ class Work:
     @property
     def draining(self) -> Draining:
         """What takes machines out of service, and puts them back."""
-        return Draining(self.settings, self.store, self.holding, self.report, SystemClock())
+        return Draining(self.settings, self.hosts, self.store, self.holding, self.report, SystemClock())
 
     def look(self) -> Seen:
         """Look again, and return what is seen now."""

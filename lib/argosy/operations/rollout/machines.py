@@ -47,7 +47,7 @@ class RemoteMachines(Looking):
         self._images_of = images_of
         self._program_names = Names(settings.system)
         self._gates = Gates(settings, store, clock)
-        self._draining = Draining(settings, store, lock, self._say, clock)
+        self._draining = Draining(settings, hosts, store, lock, self._say, clock)
         self._known_back_at: dict[str, float] = {}
 
     def prepare(self, name: str, release: Release) -> None:
