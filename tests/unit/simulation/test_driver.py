@@ -12,7 +12,7 @@ from world import NEW, OLD, Result, World, operate
 
 from argosy import rollout_events as told
 from argosy.errors import Interrupted, LockHeld, Refused, Unhealthy
-from argosy.etcd import Put
+from argosy.etcd import Entry, Put
 from argosy.operations import journal
 from argosy.operations.rollout import upgrading
 from argosy.operations.rollout.driver import Driver
@@ -94,6 +94,29 @@ def test_it_is_told_from_beginning_to_end() -> None:
     assert simulation.ended == [State.DONE]
     assert journal.read_release(simulation.client) == NEW
     assert simulation.history() == ["a task: done"]
+
+
+def test_each_step_is_written_once_between_the_one_before_and_its_own_work() -> None:
+    simulation, written = Simulation(1), list[Step]()
+    check = simulation.world.etcd.on_write
+
+    def note(who: str, before: Entry | None, after: Entry | None) -> None:
+        check(who, before, after)
+        if after is not None and after.key == journal.ROLLOUT:
+            written.append(parse_rollout(after.value).machines["air-01"].step)
+
+    simulation.world.etcd.on_write = note
+    assert simulation.upgrade().error is None
+    assert written == [
+        Step.PENDING,
+        Step.PREPARING,
+        Step.PREPARED,
+        Step.DRAINING,
+        Step.INSTALLING,
+        Step.CHECKING,
+        Step.UNDRAINING,
+        Step.DONE,
+    ]
 
 
 def test_with_the_release_everywhere_nothing_is_done() -> None:
