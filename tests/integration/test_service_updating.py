@@ -174,7 +174,7 @@ class TestToABrokenVersion:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("step", [Step.STARTING, Step.SHARING, Step.OPENING, Step.EMPTYING])
+    @pytest.mark.parametrize("step", [Step.STARTING, Step.SHARING, Step.EMPTYING])
     def test_the_old_serve_on(self, first: UpdateLab, step: Step) -> None:
         with first.load() as load, pytest.raises(Interrupted, match="generation 1 serves as before"):
             first.update(raising(step, KeyboardInterrupt()), web=version(2), canary="50%")

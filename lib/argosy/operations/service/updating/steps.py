@@ -116,8 +116,12 @@ class Steps:
     def _share(self, update: Update) -> None:
         found = self._looks.known()
         new, old = self._looks.instances_of(found, update.new), self._looks.instances_of(found, update.old)
-        if not new or not old:
-            raise Unhealthy(f"{len(new)} new and {len(old)} old instances are registered: there is nothing to share")
+        if not new:
+            raise Unhealthy("no new instance is registered any more")
+        if not old:
+            self._say("no old instance is registered, so there is nothing to share: the new ones get all requests")
+            self._open(update, update.new)
+            return
         present = self._operator.routing(update.old).weight
         mine, its = share_weights(update.options.share, len(new), len(old), present)
         weights = {update.new.number: mine} | ({update.old.number: its} if its != present else {})
@@ -153,8 +157,9 @@ class Steps:
             self.watch(update, RECENT_SECONDS)
 
     def _withdraw(self, update: Update) -> None:
-        """Let the new generation get no more requests, if somebody else is there to take them."""
-        if not update.options.stop_first and is_routed(update.old):
+        """Let the new generation get no more requests, if somebody else is there to take them, or it gets none."""
+        serving = self._looks.instances_of(self._looks.known(), update.new)
+        if serving and not update.options.stop_first and is_routed(update.old):
             self._looks.wait(
                 lambda: self._looks.served(update.old), self._looks.applied_seconds, quiet_seconds=QUIET_SECONDS
             )
