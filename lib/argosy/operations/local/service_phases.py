@@ -18,8 +18,7 @@ class Swarm(Phase[Work]):
 
     def run(self, work: Work) -> bool:
         with Hosts(work.settings, work.machines) as hosts:
-            ensuring.ensure_if_possible(work.settings, hosts, work.report)
-        return False
+            return ensuring.ensure_if_possible(work.settings, hosts, work.report)
 
 
 class Services(Phase[Work]):
