@@ -99,3 +99,35 @@ def rollout(c: Context, machines: int = 1000, real: str = "3,5") -> None:  # noq
     from bench.rollout import main
 
     main(machines, [int(size) for size in real.split(",") if size])
+
+
+@task(
+    help={
+        "instances": "of the service",
+        "rate": "requests in a second",
+        "rounds": "how often each updates",
+        "json": "print JSON, every single update included",
+    }
+)
+def service(
+    c: Context,  # noqa: ARG001
+    instances: int = 8,
+    rate: float = 100.0,
+    rounds: int = 3,
+    json: bool = False,
+) -> None:
+    """Update a scheduled service under requests: ours beside `docker service update --update-order start-first`.
+
+    Three engines in namespaces of their own, an etcd, agents and routers, ended with it. Takes about three minutes.
+
+    Examples:
+        inv bench.service
+        inv bench.service --instances 4 --rounds 1 --json
+    """
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "integration"))
+    from bench.service import main
+
+    main(instances, rate, rounds, as_json=json)

@@ -44,10 +44,6 @@ GONE = "remove"
 # Submit
 
 
-class DefinedOtherwise(Refused):
-    """What is submitted runs already, with another definition or number of instances."""
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be submitted. `replicas`: other than the definition's, or None."""
@@ -87,7 +83,8 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts:
         return Plan(name, (Remember(record), *_running(seen, record)))
     refuse_update(seen)
     record = seen.record
-    _refuse_difference(record, wanted)
+    if reason := difference(record, wanted):
+        raise Refused(f"{name}: {reason}")
     said = []
     if record.image != wanted.image:
         there, here = wanted.image.version or wanted.image.reference, record.image.version or record.image.reference
@@ -111,19 +108,16 @@ def _attributes(definition: ScheduledSettings) -> dict[str, str]:
     return {attribute: value for attribute, value in values.items() if value}
 
 
-def _refuse_difference(record: ScheduledRecord, wanted: Wanted) -> None:
-    before, after = definition_json(record.definition), definition_json(wanted.definition)
+def difference(record: ScheduledRecord, wanted: Wanted) -> str:
+    """Return why a service that was submitted can't be submitted so, with what to do; empty when it can."""
+    name, before, after = record.name, definition_json(record.definition), definition_json(wanted.definition)
     before.pop("replicas", None), after.pop("replicas", None)
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     if keys:
-        raise DefinedOtherwise(
-            f"{record.name} was submitted with another {', '.join(keys)}: inv service.update {record.name} brings "
-            "this definition"
-        )
+        return f"it was submitted with another {', '.join(keys)}: inv service.update {name} brings this definition"
     if wanted.replicas is not None and wanted.replicas != record.replicas:
-        raise DefinedOtherwise(
-            f"{record.name} has {instances(record.replicas)}: inv service.scale {record.name} {wanted.replicas}"
-        )
+        return f"it has {instances(record.replicas)}: inv service.scale {name} {wanted.replicas}"
+    return ""
 
 
 def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, count: int | None) -> None:

@@ -129,7 +129,7 @@ def test_all_are_submitted_and_what_runs_otherwise_is_told(lab: ServiceLab) -> N
     changed = definitions(web={**WEB, "env": {"A": "b"}}, other={**WEB, "replicas": 1})
     assert submitting.submit_all(settings.model_copy(update={"scheduled": changed}), report) is True
     assert [line for line in told if "another env" in line] == [
-        "web: web was submitted with another env: inv service.update web brings this definition"
+        "web: it was submitted with another env: inv service.update web brings this definition"
     ]
     assert len(lab.hosts("other")) == 1
 

@@ -101,14 +101,16 @@ while True:
 
 LOAD = """\
 import http.client, json, sys, threading, time
-addresses, port, host, rate, threads = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), 8
+addresses, port, host, rate = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+paths, threads = sys.argv[5].split(","), int(sys.argv[6])
 end = threading.Event()
 answers, failures, lock = {}, [], threading.Lock()
 def ask(number):
     began = time.monotonic()
     try:
         connection = http.client.HTTPConnection(addresses[number % len(addresses)], port, timeout=15)
-        connection.request("GET", "/", headers={"Host": host})
+        path = paths[number // threads % len(paths)]
+        connection.request("GET" if path == "/" else "POST", path, headers={"Host": host})
         answer = connection.getresponse()
         text = answer.read().decode().strip() if answer.status == 200 else "status %d" % answer.status
         connection.close()
@@ -344,11 +346,28 @@ class UpdateLab:
             until(lambda machine=machine: {self.asked(machine, name=name) for _ in range(10)} == {text}, 20)  # type: ignore[misc]
 
     @contextmanager
-    def load(self, name: str = "web", rate: float = 60, machines: Sequence[str] = ()) -> Iterator[Load]:
-        """Send so many requests a second to the routers of these machines (all) meanwhile."""
+    def load(
+        self, name: str = "web", rate: float = 60, machines: Sequence[str] = (), path: str = "", threads: int = 8
+    ) -> Iterator[Load]:
+        """Send so many requests a second to the routers of these machines (all) meanwhile.
+
+        Every other one is a POST to `path`, if there is one: what no router may try again elsewhere.
+        """
         addresses = ",".join(self.machines[it].node.address for it in machines or self.machines)
         inside = ["nsenter", f"--target={self.swarms._init}", "--net"]
-        words = [*inside, sys.executable, "-c", LOAD, addresses, str(HTTP_PORT), f"{name}.any.example", str(rate)]
+        paths = f"/,{path or '/'}"
+        words = [
+            *inside,
+            sys.executable,
+            "-c",
+            LOAD,
+            addresses,
+            str(HTTP_PORT),
+            f"{name}.any.example",
+            str(rate),
+            paths,
+        ]
+        words.append(str(threads))
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout
         assert process.stdout.readline() == "ready\n"

@@ -64,6 +64,7 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     changing |= {"discovery.register", "discovery.deregister", "discovery.drain", "discovery.undrain"}
     changing |= {"gce.create", "gce.destroy", "gce.balancer", "gce.entry-node", "gce.put"}
     changing |= {f"service.{name}" for name in ("submit", "start", "stop", "scale", "destroy", "revive", "import-unit")}
+    changing |= {"service.update", "service.rollback"}
     reading = {
         "gce.auth",
         "gce.list",
@@ -96,7 +97,7 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
 
 def test_every_command_that_a_message_or_a_page_names_exists() -> None:
     known = {f"{name}.{space.transform(task)}" for name, space in ns.collections.items() for task in space.tasks}
-    known |= {"bench.fanout", "bench.local", "bench.propagation", "bench.rollout"}
+    known |= {f"bench.{name}" for name in ("fanout", "local", "propagation", "rollout", "service")}
     sources = [*PAGES, *ROOT.glob("lib/argosy/**/*.py"), *ROOT.glob("fabfile/*.py"), *ROOT.glob("scripts/**/*.sh")]
     named = {
         (str(path.relative_to(ROOT)), command)

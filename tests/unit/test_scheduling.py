@@ -71,7 +71,7 @@ class TestSubmit:
             submitted(cluster(record()).runs().fleet(), wanted(env={"A": "b"}, memory_megabytes=64))
 
     def test_another_number_is_for_scale(self) -> None:
-        with pytest.raises(Refused, match=r"has 2 instances: inv service.scale web 5"):
+        with pytest.raises(Refused, match=r"web: it has 2 instances: inv service.scale web 5"):
             submitted(cluster(record()).runs().fleet(), wanted(count=5))
         assert not submitted(cluster(record()).runs().fleet(), wanted(replicas=5)).changes
 

@@ -11,6 +11,8 @@ from argosy.console import Report
 from argosy.errors import ConfigError, EtcdError, Refused
 from argosy.etcd import Entry
 from argosy.scheduled_record import PREFIX, parse_record
+from argosy.scheduled_state import UPDATES
+from argosy.update_record import parse_update
 from argosy.versions import parse_version
 
 MACHINES = "/machines/"
@@ -29,7 +31,7 @@ def releases_in_use(clusters: Iterable[Settings], told: str = "") -> set[str]:
 
 
 def digests_in_use(clusters: Iterable[Settings], report: Report, told: str = "") -> set[str]:
-    """Return the digests that scheduled services run or would go back to, as each cluster's etcd says.
+    """Return the digests that scheduled services run, are brought to or would go back to, as each cluster's etcd says.
 
     Where it can't be asked, Refused; with `told` that is reported only, for the operator knows.
     """
@@ -51,9 +53,11 @@ def _scheduled(settings: Settings) -> set[str]:
     try:
         with etcd.connect(settings, machines) as store:
             records = [parse_record(entry.value) for entry in store.get_prefix(PREFIX).entries]
+            updates = [parse_update(entry.value) for entry in store.get_prefix(UPDATES).entries]
     except (EtcdError, ValueError) as error:
         raise Refused(f"{settings.cluster}: what its scheduled services run can't be told ({error})") from None
     generations = [it for record in records for it in (record.current, record.previous) if it]
+    generations += [it for update in updates for it in (update.old, update.new)]
     return {it.image.reference.rpartition("@")[2] for it in generations}
 
 

@@ -22,6 +22,7 @@ from argosy.rollout_events import Said
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release
 from argosy.rollout_scripts import Looked
+from argosy.scheduled_state import UPDATES
 from argosy.schema import MACHINES, ROUTERS, MachineRecord, parse_machine
 
 LOOK_SECONDS = 60.0
@@ -70,6 +71,7 @@ class Looking:
         if problems:
             raise Refused(f"the preflight found what stands against it, nothing was changed: {'; '.join(problems)}")
         self._tell_settings()
+        self._tell_updates()
         found = tuple(self._found(name, outcomes[name].get(), records.get(name)) for name in names)
         return Preflight(found, tuple(it.name for it in cluster.members), may_be_away(cluster))
 
@@ -184,6 +186,12 @@ class Looking:
         other = sorted(key for key, value in wanted.items() if present.get(key, value) != value)
         if other:
             self._say("", f"settings in etcd that are not as configured, and stay so: {', '.join(other)}")
+
+    def _tell_updates(self) -> None:
+        """Tell which updates of scheduled services were left; the rollout does not mind, but somebody may."""
+        for entry in self._store.get_prefix(UPDATES).entries:
+            name = entry.key.removeprefix(UPDATES)
+            self._say("", f"an update of {name} has not ended: inv service.update {name} goes on with it")
 
     def _secret_settings(self) -> frozenset[str]:
         """Return the keys that the secrets override (argosy.operations.secrets)."""

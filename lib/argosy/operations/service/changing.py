@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,6 +44,18 @@ class Change:
     planners: Mapping[str, Planner]
 
 
+def wanted(
+    work: Work,
+    definitions: Mapping[str, ScheduledSettings],
+    names: Sequence[str],
+    replicas: int | None = None,
+    release: str = "",
+) -> list[Wanted]:
+    """Return what is to be submitted. `definitions`: all there are, for who is kept apart from whom."""
+    known = kept_apart(definitions)
+    return [Wanted(it, known[it], resolve(work.settings, known[it], release=release), replicas) for it in names]
+
+
 def submit(
     work: Work,
     definitions: Mapping[str, ScheduledSettings],
@@ -51,19 +63,18 @@ def submit(
     replicas: int | None = None,
     release: str = "",
 ) -> Change:
-    """Return the change that submits these services. `definitions`: all there are, for who is kept apart from whom."""
-    known, by = kept_apart(definitions), str(Who.here())
-    planners: dict[str, Planner] = {}
-    for name in names:
-        found = resolve(work.settings, known[name], release=release)
-        wanted = Wanted(name, known[name], found, replicas)
-        planners[name] = _submission(work, wanted, by)
-    return Change("service.submit", "submit {}", planners)
+    return submission(work, wanted(work, definitions, names, replicas, release))
 
 
-def _submission(work: Work, wanted: Wanted, by: str) -> Planner:
+def submission(work: Work, services: Iterable[Wanted]) -> Change:
+    """Return the change that submits what `wanted` has returned, or a part of it."""
+    by = str(Who.here())
+    return Change("service.submit", "submit {}", {it.name: _submission(work, it, by) for it in services})
+
+
+def _submission(work: Work, service: Wanted, by: str) -> Planner:
     claims = partial(conflicts, work.settings)
-    return lambda fleet: plan_submit(fleet, wanted, work.clock.now(), by, claims)
+    return lambda fleet: plan_submit(fleet, service, work.clock.now(), by, claims)
 
 
 def start(names: Sequence[str]) -> Change:

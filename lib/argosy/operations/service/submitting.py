@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.operations.service import changing, opening
-from argosy.operations.service.changing import Change
 from argosy.operations.service.work import Work
-from argosy.scheduling import DefinedOtherwise
+from argosy.scheduling import Wanted, difference
 
 
 def submit_all(settings: Settings, report: Report) -> bool:
@@ -20,16 +19,17 @@ def submit_all(settings: Settings, report: Report) -> bool:
     if not settings.scheduled:
         return False
     with opening.opened(settings, report) as work:
-        change = _acceptable(work, changing.submit(work, settings.scheduled, list(settings.scheduled)))
+        services = changing.wanted(work, settings.scheduled, list(settings.scheduled))
+        change = changing.submission(work, _acceptable(work, services))
         return any(plan.changes for plan in changing.make(work, change))
 
 
-def _acceptable(work: Work, change: Change) -> Change:
-    fleet, planners = work.look(), dict(change.planners)
-    for name, planner in change.planners.items():
-        try:
-            planner(fleet)
-        except DefinedOtherwise as difference:
-            work.report(name, str(difference))
-            del planners[name]
-    return replace(change, planners=planners)
+def _acceptable(work: Work, services: Sequence[Wanted]) -> Iterator[Wanted]:
+    fleet = work.look()
+    for service in services:
+        record = fleet.of(service.name).record
+        reason = difference(record, service) if record else ""
+        if reason:
+            work.report(service.name, reason)
+        else:
+            yield service
