@@ -91,7 +91,6 @@ def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_
     from argosy import console, inventory
     from argosy.host import Hosts
     from argosy.operations import install
-    from argosy.operations.swarm import ensuring
 
     settings = settings_of(c, cluster)
     chosen = inventory.select(settings, machines)
@@ -99,7 +98,6 @@ def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_
         install.follow_install(
             hosts, settings, chosen, console.report, deadline_seconds or settings.install.deadline_seconds
         )
-    ensuring.ensure_everywhere(settings, console.report)
 
 
 @task(words="machines", help={"machines": MACHINES, "cluster": CLUSTER, "dry_run": DRY_RUN})
@@ -114,7 +112,6 @@ def setup(c: Context, machines: list[str], cluster: str = "", dry_run: bool = Fa
     from argosy import console, inventory
     from argosy.errors import ConfigError
     from argosy.operations import bare_metal
-    from argosy.operations.swarm import ensuring
 
     settings = settings_of(c, cluster)
     found = inventory.resolve(settings, machines)
@@ -125,7 +122,6 @@ def setup(c: Context, machines: list[str], cluster: str = "", dry_run: bool = Fa
             console.say(str(step))
         return
     bare_metal.setup(settings, found, console.report)
-    ensuring.ensure_everywhere(settings, console.report)
 
 
 @task(help={"cluster": CLUSTER, "json": AS_JSON})

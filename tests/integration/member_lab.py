@@ -31,11 +31,7 @@ from argosy.host import Result
 from argosy.model import Image, Machine
 from argosy.operations import cloudconfig, install, registry, secrets
 from argosy.operations.membership import observing, restoring
-from argosy.operations.swarm import draining as swarm_draining
-from argosy.operations.swarm import ensuring
 from argosy.remote_shell import Command, Script
-from argosy.swarm_model import SwarmInfo
-from argosy.swarm_plan import Deed, SwarmPlan, SwarmStep
 from argosy_installer.etcd import Etcd as InstallersEtcd
 from argosy_installer.etcd import mutual_tls
 from argosy_installer.joining import promote_own_learner
@@ -84,7 +80,6 @@ class Lab:
         self.machines = {
             f"air-{number:02}": Told(Machine(f"air-{number:02}", f"127.0.8.{number}")) for number in range(1, size + 1)
         }
-        self.swarm = set(self.machines)
         self.said: list[str] = []
         self.files: dict[str, dict[str, str]] = {}
         self._patch(patch)
@@ -96,20 +91,8 @@ class Lab:
         patch.setattr(cloudconfig, "apply", self._apply)
         patch.setattr(secrets, "upload", lambda hosts, _settings, machines, _report: hosts.each(self._upload, machines))
         patch.setattr(install, "follow_install", lambda hosts, _s, machines, _r, _d: hosts.each(_up, machines))
-        patch.setattr(swarm_draining, "info_of", lambda _host: SwarmInfo("inactive"))  # no scheduled instances
-        patch.setattr(ensuring, "ensure_if_possible", self._join_swarm)
-        patch.setattr(ensuring, "plan_departure", lambda *given, force: self._departure(given[-1]))
-        patch.setattr(ensuring, "depart", lambda *given, force: self.swarm.discard(given[-1]))
         for module in (observing, restoring):
             patch.setattr(module, "Hosts", lambda _settings, machines: ToldHosts(self, machines))
-
-    def _join_swarm(self, _settings: Settings, hosts: Any, *_rest: object) -> bool:
-        """Let all machines that are up into the Swarm, as far as etcd is ready for them."""
-        self.swarm |= {name for name, told in self.machines.items() if told.up}
-        return True
-
-    def _departure(self, name: str) -> SwarmPlan:
-        return SwarmPlan((SwarmStep(Deed.LEAVE, name),) if name in self.swarm else ())
 
     def start(self) -> None:
         self.cluster.start()

@@ -12,7 +12,6 @@ from argosy.host import Hosts
 from argosy.operations import install as following
 from argosy.operations import secrets
 from argosy.operations.gce.listing import Listed
-from argosy.operations.swarm import ensuring
 
 
 def install(settings: Settings, servers: Sequence[Listed], report: Report) -> None:
@@ -28,4 +27,3 @@ def install(settings: Settings, servers: Sequence[Listed], report: Report) -> No
             host.wait_for_login(settings.gce.boot_deadline_seconds)
         secrets.upload(hosts, settings, machines, report)
         following.follow_install(hosts, settings, machines, report, settings.install.deadline_seconds)
-    ensuring.ensure_everywhere(settings, report)

@@ -18,7 +18,8 @@ class Swarm(Phase[Work]):
 
     def run(self, work: Work) -> bool:
         with Hosts(work.settings, work.machines) as hosts:
-            return ensuring.ensure_if_possible(work.settings, hosts, work.report)
+            ensuring.ensure_if_possible(work.settings, hosts, work.report)
+        return False
 
 
 class Services(Phase[Work]):

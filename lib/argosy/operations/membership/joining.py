@@ -17,7 +17,6 @@ from argosy.model import Image, Machine, MachineState
 from argosy.operations import cloudconfig, install, journal, registry, secrets
 from argosy.operations.membership.actions import Action, action
 from argosy.operations.membership.observing import Work
-from argosy.operations.swarm import ensuring
 from argosy.versions import parse_version
 
 POLL_SECONDS = 0.5
@@ -78,8 +77,6 @@ class Joiner:
             yield action(name, "upload its secrets, follow its install", self._install)
             if self.as_member and not self.votes:
                 yield action(name, "wait for its vote in etcd", self._wait_for_vote)
-            if settings.swarm.enabled:
-                yield action(name, "let it join the Swarm", self._join_swarm)
             if self._is_draining():
                 yield action(name, "put it back in service", self._undrain)
 
@@ -113,10 +110,6 @@ class Joiner:
 
     def _undrain(self) -> None:
         self.work.draining.put_back(self.work.hosts[self.machine])
-
-    def _join_swarm(self) -> None:
-        work = self.work
-        ensuring.ensure_if_possible(work.settings, work.hosts, work.report, work.holding)
 
     def _is_draining(self) -> bool:
         record = self.work.seen.records.get(self.machine.name)

@@ -16,7 +16,6 @@ from argosy.operations.cloudconfig import FOLDER
 from argosy.operations.membership import goodbye
 from argosy.operations.membership.actions import Action, action
 from argosy.operations.membership.observing import Work
-from argosy.operations.swarm import ensuring
 
 LAST = (AGENT, ROUTER, DNS)
 """What stops after the services that it serves."""
@@ -72,9 +71,6 @@ def leaving(work: Work, leaver: Leaver, steps: Iterable[MemberStep]) -> Iterator
         record = work.seen.records.get(name)
         if record is not None and record.state != MachineState.DOWN:
             yield action(name, "drain: routers and balancer send it nothing new", lambda: _drain(work, name))
-    if _is_in_swarm(work, name):
-        yield action(name, "leave the Swarm", lambda: _depart(work, name))
-    if leaver.alive:
         yield action(name, "stop its services, for good", lambda: _stop_services(work, name))
     for step in steps:
         yield _member_action(work, step)
@@ -121,17 +117,6 @@ def _enter(host: Host) -> None:
 
 def _drain(work: Work, name: str) -> None:
     work.draining.send_off(work.hosts[name], force=work.force)
-
-
-def _is_in_swarm(work: Work, name: str) -> bool:
-    """Return whether anything is left to do until Swarm knows nothing of it. Raises QuorumAtRisk."""
-    if not work.settings.swarm.enabled or work.seen.reason:
-        return False
-    return bool(ensuring.plan_departure(work.settings, work.hosts, work.store, name, force=work.force).steps)
-
-
-def _depart(work: Work, name: str) -> None:
-    ensuring.depart(work.settings, work.hosts, work.store, work.holding, work.report, name, force=work.force)
 
 
 def _stop_services(work: Work, name: str) -> None:

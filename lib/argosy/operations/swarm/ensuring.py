@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from argosy import etcd, inventory
+from argosy import etcd
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.errors import ArgosyError, EtcdError, LockHeld, LockLost, Refused
@@ -83,28 +83,21 @@ def ensure(
         return Ensured(seen, tuple(done), planned.notes, tuple(risks))
 
 
-def ensure_everywhere(settings: Settings, report: Report) -> bool:
-    """Do `ensure_if_possible` with all machines of the cluster."""
-    with Hosts(settings, inventory.select(settings)) as hosts:
-        return ensure_if_possible(settings, hosts, report)
+def ensure_if_possible(settings: Settings, hosts: Hosts, report: Report) -> None:
+    """Do `ensure` at the end of something else: what stands against it is told, with what to do about it later.
 
-
-def ensure_if_possible(settings: Settings, hosts: Hosts, report: Report, lock: ClusterLock | None = None) -> bool:
-    """Do `ensure` at the end of something else, and return whether it changed anything. `lock`: as there.
-
-    What stands against it is told, with what to do about it later. What goes wrong on the way raises.
+    What goes wrong on the way raises.
     """
     if not settings.swarm.enabled:
-        return False
+        return
     try:
         with etcd.connect(settings, [host.machine for host in hosts], hosts) as store:
-            done = ensure(settings, hosts, store, report, lock=lock)
+            done = ensure(settings, hosts, store, report)
     except (Refused, EtcdError) as error:
         report("swarm", f"not made yet: {error}")
-        return False
+        return
     for note in done.notes:
         report("swarm", note)
-    return bool(done.steps)
 
 
 def plan_departure(settings: Settings, hosts: Hosts, store: Etcd, name: str, *, force: bool = False) -> SwarmPlan:
