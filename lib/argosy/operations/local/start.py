@@ -47,7 +47,6 @@ PHASES: Sequence[Phase[Work]] = (
     machine_phases.Retry(),
     machine_phases.Install(),
     machine_phases.Gate(),
-    service_phases.Swarm(),
     service_phases.Services(),
 )
 
