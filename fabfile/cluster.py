@@ -82,7 +82,7 @@ def upload_secrets(c: Context, machines: list[str], cluster: str = "", dry_run: 
 
 @task(words="machines", help={"machines": KNOWN, "cluster": CLUSTER, "deadline_seconds": "how long to wait at most"})
 def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_seconds: float = 0) -> None:
-    """Show the machines' installs as they go, and end with their result.
+    """Show the machines' installs as they go, and end with their result; then see that they are in the Swarm.
 
     Examples:
         inv cluster.follow-install
@@ -91,6 +91,7 @@ def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_
     from argosy import console, inventory
     from argosy.host import Hosts
     from argosy.operations import install
+    from argosy.operations.swarm import commands
 
     settings = settings_of(c, cluster)
     chosen = inventory.select(settings, machines)
@@ -98,6 +99,7 @@ def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_
         install.follow_install(
             hosts, settings, chosen, console.report, deadline_seconds or settings.install.deadline_seconds
         )
+    commands.follow(settings, console.report)
 
 
 @task(words="machines", help={"machines": MACHINES, "cluster": CLUSTER, "dry_run": DRY_RUN})

@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from argosy.builtin_services import AGENT
 from argosy.discovery_report import DiscoveryReport
 from argosy.model import Machine, MachineState, Member
+from argosy.swarm_report import COLUMNS as SWARM_COLUMNS
+from argosy.swarm_report import SwarmReport
 
 Rows = list[list[object]]
 T = TypeVar("T", bound=BaseModel)
@@ -126,7 +128,8 @@ class MachineStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """A cluster. `strays`: etcd members that belong to no known machine; `etcd_reason`: why etcd takes no changes."""
+    """A cluster. `strays`: etcd members that belong to no known machine; `etcd_reason`: why etcd takes no changes;
+    `swarm`: None when that is off or not known."""
 
     cluster: str
     system: str
@@ -134,6 +137,7 @@ class ClusterStatus:
     strays: tuple[Member, ...] = ()
     etcd_reason: str = ""
     discovery: DiscoveryReport | None = None
+    swarm: SwarmReport | None = None
 
     @property
     def healthy(self) -> bool:
@@ -151,6 +155,7 @@ class ClusterStatus:
             lines.append(self.etcd_reason)
         lines += [f"etcd member {it.name or it.id} belongs to no known machine" for it in self.strays]
         lines += self._router_problems()
+        lines += self._swarm_problems()
         return lines + self.differences()
 
     def differences(self) -> list[str]:
@@ -167,6 +172,13 @@ class ClusterStatus:
         up = [it.name for it in self.machines if it.has_agent and it.state in states]
         return [f"{name}: {reason}" for name in up if (reason := self.discovery.router_fault(name))]
 
+    def _swarm_problems(self) -> list[str]:
+        """Return what is wrong with the Swarm, but of machines that can't be reached, which is said already."""
+        if self.swarm is None:
+            return []
+        lost = [it.name for it in self.machines if it.state is MachineState.UNREACHABLE]
+        return [line for line in self.swarm.problems() if line.partition(":")[0] not in lost]
+
     def to_json(self) -> dict[str, Any]:
         """Return the shape that `cluster.status --json` prints; keys are only ever added to it:
 
@@ -174,10 +186,12 @@ class ClusterStatus:
              "etcd": {"healthy": true, "reason": "", "strays": [MEMBER]},
              "machines": [{"name": "air-01", "address": "10.0.0.1", "state": "active", "release": "0.1.3", "reason": "",
                            "missing_secrets": [], "services": [SERVICE], "member": MEMBER or null}],
-             "discovery": {"services": 3, "instances": 9, "problems": ["..."], "routers": {"air-01": 812 or null}}}
+             "discovery": {"services": 3, "instances": 9, "problems": ["..."], "routers": {"air-01": 812 or null}},
+             "swarm": SWARM}
 
         SERVICE: {"name", "unit", "check", "reason", "version", "digest", "since"};
-        MEMBER: {"id", "name", "leader", "learner", "healthy", "version"}; "discovery": null when off or unknown.
+        MEMBER: {"id", "name", "leader", "learner", "healthy", "version"}; SWARM: as `cluster.swarm --json`. "discovery"
+        and "swarm" are null when off or unknown.
         """
         return {
             "cluster": self.cluster,
@@ -192,6 +206,7 @@ class ClusterStatus:
             },
             "machines": [_machine_json(machine) for machine in self.machines],
             "discovery": self.discovery.section() if self.discovery else None,
+            "swarm": self.swarm.to_json() if self.swarm else None,
         }
 
     def tables(self) -> list[tuple[list[str], Rows]]:
@@ -217,13 +232,20 @@ class ClusterStatus:
             shown.append((["machine", "service", "unit", "check", "version", "digest", "since"], services))
         if self.discovery:
             shown.append((["discovery", ""], self.discovery.section_rows()))
+        if self.swarm:
+            shown.append((["swarm", *SWARM_COLUMNS[1:]], self.swarm.rows()))
         return shown
 
 
 def cluster_status(
-    cluster: str, system: str, machines: Iterable[Machine], seen: Mapping[str, Seen], store: Store
+    cluster: str,
+    system: str,
+    machines: Iterable[Machine],
+    seen: Mapping[str, Seen],
+    store: Store,
+    swarm: SwarmReport | None = None,
 ) -> ClusterStatus:
-    """Put the status together from what each machine (`seen`, by name) and etcd said."""
+    """Put the status together from what each machine (`seen`, by name), etcd and Swarm said."""
     known = list(machines)
     owners = {id(member): machine.name for machine in known for member in store.members if _belongs(member, machine)}
     members = {owners[id(member)]: member for member in store.members if id(member) in owners}
@@ -234,6 +256,7 @@ def cluster_status(
         tuple(member for member in store.members if id(member) not in owners),
         store.reason,
         store.discovery,
+        swarm,
     )
 
 

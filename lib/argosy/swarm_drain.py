@@ -11,7 +11,7 @@ in the same write: whoever comes after a kill finds out from them and from what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,15 @@ from argosy.container_labels import SERVICE
 from argosy.model import MachineState
 from argosy.scheduled_state import Fleet, Instance, Running, Seen, machine_of
 from argosy.scheduled_victims import victims
-from argosy.swarm_model import ACTIVE, Node, SwarmService
+from argosy.swarm_model import ACTIVE, RUNNING, Node, SwarmService
 from argosy.swarm_spec import with_replicas
 
 MOVING = "argosy.moving."
 BASE = "argosy.replicas"
 PENDING = "pending"
+
+Moves = Mapping[str, int]
+"""How many instances were added, by the machine whose instances they replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +59,21 @@ class Progress:
         return self.serving >= self.move.needed
 
 
-def moving(service: SwarmService) -> dict[str, int]:
-    """Return how many instances were added, by the machine whose instances they replace."""
+def moving(service: SwarmService) -> Moves:
+    """Return the moves of a service that are under way."""
     found = {key.removeprefix(MOVING): text for key, text in service.labels.items() if key.startswith(MOVING)}
     return {machine: int(text) for machine, text in found.items() if text.isdecimal()}
 
 
 def wanted(seen: Seen, running: Running) -> int | None:
-    """Return how many instances a generation shall have when nothing moves; None of a global service."""
+    """Return how many instances a generation shall have when nothing moves; None of a global service.
+
+    In the middle of an update that is what the update has made it, whatever the record says.
+    """
     service = running.service
     if service.replicas is None:
         return None
-    if seen.record is not None and seen.record.generation == running.number:
+    if seen.record is not None and seen.record.generation == running.number and not seen.updating:
         return 0 if seen.record.stopped else seen.record.replicas
     before = service.labels.get(BASE, "")
     return int(before) if before.isdecimal() else service.replicas - sum(moving(service).values())
@@ -85,7 +91,15 @@ def plan_moves(fleet: Fleet, machine: str) -> list[Move]:
     return moves
 
 
-def spec_with(seen: Seen, running: Running, moves: Mapping[str, int]) -> dict[str, Any] | None:
+def with_move(machine: str, count: int, moves: Moves) -> Moves:
+    return {**moves, machine: count}
+
+
+def without(machines: Collection[str], moves: Moves) -> Moves:
+    return {machine: count for machine, count in moves.items() if machine not in machines}
+
+
+def spec_with(seen: Seen, running: Running, moves: Moves) -> dict[str, Any] | None:
     """Return the service's spec when these moves are under way; None when it is so already."""
     base = wanted(seen, running)
     if base is None:
@@ -98,12 +112,6 @@ def spec_with(seen: Seen, running: Running, moves: Mapping[str, int]) -> dict[st
     if labels == dict(service.labels) and replicas == service.replicas:
         return None
     return {**with_replicas(service.spec, replicas), "Labels": labels}
-
-
-def spec_moving(seen: Seen, running: Running, machine: str, count: int) -> dict[str, Any] | None:
-    """Return the spec with `count` instances more for those on `machine`, 0 for none; None when it is so already."""
-    others = {name: it for name, it in moving(running.service).items() if name != machine}
-    return spec_with(seen, running, others | ({machine: count} if count else {}))
 
 
 def serves(running: Running, instance: Instance) -> bool:
@@ -135,20 +143,53 @@ def registered_on(fleet: Fleet, machine: str) -> dict[str, list[str]]:
     return found
 
 
-def surplus(running: Running, spec: Mapping[str, Any], machine: str) -> list[Instance]:
-    """Return the instances elsewhere that Swarm will stop when the service becomes `spec`, and that are registered."""
+def surplus(running: Running, spec: Mapping[str, Any]) -> list[Instance]:
+    """Return the instances that Swarm will stop when the service becomes `spec`, and that are registered."""
     replicas = (spec["Mode"].get("Replicated") or {}).get("Replicas", 0)
-    return [it for it in victims(running.wanted, replicas) if it.registered and it.machine != machine]
+    return [it for it in victims(running.wanted, replicas) if it.registered]
 
 
-def left_behind(fleet: Fleet, states: Mapping[str, str]) -> list[tuple[str, int, set[str]]]:
-    """Return (service, generation, machines) of moves that nobody ends: their machines are in service, or gone."""
+def left_behind(fleet: Fleet, states: Mapping[str, str]) -> list[tuple[str, int, frozenset[str]]]:
+    """Return (service, generation, machines) where Swarm has another number of instances than it shall have: because of
+    moves that nobody ends, since their machines are in service, or gone."""
     found = []
     for name, seen in fleet.services.items():
         for number, running in seen.generations.items():
-            over = {it for it in moving(running.service) if _serves_again(it, states)}
-            if over:
+            moves = moving(running.service)
+            over = frozenset(it for it in moves if states.get(it, MachineState.ACTIVE) == MachineState.ACTIVE)
+            if spec_with(seen, running, without(over, moves)) is not None:
                 found.append((name, number, over))
+    return found
+
+
+def waiting(fleet: Fleet) -> dict[tuple[str, int], frozenset[str]]:
+    """Return the tasks that have no place, by service and generation.
+
+    Swarm may have forgotten them. When a service is changed while one of its tasks finds no place, Swarm 20.10 takes
+    that for a task of the old version when it next looks, and never looks at it again, whatever it says of the reason
+    (swarmkit, scheduler.noSuitableNode).
+    """
+    found = {}
+    for name, seen in fleet.services.items():
+        for number, running in seen.generations.items():
+            tasks = [it.task for it in running.wanted if (it.task.state, it.task.desired) == (PENDING, RUNNING)]
+            if tasks and running.service.replicas is not None:
+                found[name, number] = frozenset(it.id for it in tasks)
+    return found
+
+
+def uneven(fleet: Fleet) -> dict[tuple[str, int], int]:
+    """Return how many instances a service has more than its number, by service and generation.
+
+    When a service is given fewer while Swarm waits to restart one (restart.delay_seconds), it may start that one all
+    the same, and see it only when the service changes again.
+    """
+    found = {}
+    for name, seen in fleet.services.items():
+        for number, running in seen.generations.items():
+            more = len(running.wanted) - (running.service.replicas or 0)
+            if more > 0 and running.service.replicas is not None:
+                found[name, number] = more
     return found
 
 
@@ -163,15 +204,9 @@ def closed_nodes(fleet: Fleet, states: Mapping[str, str]) -> list[Node]:
 
 def settling(fleet: Fleet, states: Mapping[str, str]) -> list[str]:
     """Return what is to be put right after a drain that was killed and not gone on with, a line each."""
-    closed = [
-        f"let {machine_of(node)}, which is in service, take instances again" for node in closed_nodes(fleet, states)
-    ]
+    closed = [f"let {machine_of(it)}, which is in service, take instances again" for it in closed_nodes(fleet, states)]
     moved = [
-        f"let {name} have its own number of instances again: those of {', '.join(sorted(machines))} do not move"
-        for name, _, machines in left_behind(fleet, states)
+        f"let generation {number} of {name} have its own number of instances again"
+        for name, number, _ in left_behind(fleet, states)
     ]
     return closed + moved
-
-
-def _serves_again(machine: str, states: Mapping[str, str]) -> bool:
-    return states.get(machine, MachineState.ACTIVE) == MachineState.ACTIVE

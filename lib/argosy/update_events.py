@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from argosy.rollout_events import Event
-from argosy.update_plan import change, shown
+from argosy.update_plan import change
 from argosy.update_record import State, Step, Update
 
 _DOING = {
@@ -156,8 +156,3 @@ class Ended(ServiceEvent):
         }
         why = f": {self.reason}" if self.reason and not self.state.ended else ""
         return f"{words.get(self.state, str(self.state))} ({self.seconds:.0f} s){why}"
-
-
-def version(update: Update) -> str:
-    """Return the version that the update brings, for people."""
-    return shown(update.new)

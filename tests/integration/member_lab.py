@@ -76,6 +76,8 @@ class Lab:
             registry={"address": "10.0.0.9:5000"},
             images={"etcd": {"context": "etcd"}},
             discovery={"check_seconds": 0.01, "ttl_seconds": 2},
+            # These machines have no engines; test_swarm_membership.py has.
+            swarm={"enabled": False},
         )
         self.machines = {
             f"air-{number:02}": Told(Machine(f"air-{number:02}", f"127.0.8.{number}")) for number in range(1, size + 1)

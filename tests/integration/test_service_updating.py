@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from etcd_cluster import EtcdCluster
 from haproxy_server import requires_haproxy
 from swarm_lab import requires_swarm_lab
-from update_lab import WEB, UpdateLab, update_lab, version
+from update_lab import WEB, UpdateLab, parsed, update_lab, version
 from waiting import until
 
 from argosy import etcd
 from argosy.errors import Interrupted, LockHeld, Refused, TakenBack, Unhealthy
 from argosy.operations.cluster_lock import held
 from argosy.operations.journal import of_updates, read_history
-from argosy.operations.service import changing
+from argosy.operations.service import changing, opening
+from argosy.operations.service.updating import running
+from argosy.operations.service.updating.deciding import Wish
+from argosy.operations.service.work import Work
 from argosy.rollout_events import Event
+from argosy.tasks import service_updates
 from argosy.update_events import StepBegan
 from argosy.update_record import State, Step
 
@@ -254,6 +260,45 @@ class TestOtherOrders:
         lab.update(web={**plain, "env": {"VERSION": "2"}})
         assert lab.generations() == {2: 3}
         assert lab.routes() == {}
+
+
+class TestTheTasks:
+    @pytest.fixture(autouse=True)
+    def reached(self, monkeypatch: pytest.MonkeyPatch, lab: UpdateLab) -> None:
+        @contextmanager
+        def opened(*_: object) -> Iterator[Work]:
+            yield lab.work
+
+        monkeypatch.setattr(opening, "opened", opened)
+
+    def run(self, lab: UpdateLab, wish: Callable[[Work], Wish], **flags: bool) -> None:
+        given = {"yes": True, "dry_run": False, "json": False} | flags
+        service_updates._update(lab.settings, wish, **given)
+
+    def test_a_dry_run_prints_the_very_plan(self, first: UpdateLab, capsys: pytest.CaptureFixture[str]) -> None:
+        flags = running.Flags("web", parsed({"web": version(2)}), canary="10%", soak_seconds=5, named=True)
+        before = first.work.store.get_prefix("/").entries
+        self.run(first, lambda work: running.wish_of(work, flags), dry_run=True)
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0].endswith("start generation 2 (env) beside generation 1: 3 instances, which get no requests yet")
+        assert [line.rpartition("generation ")[2] for line in shown][-1] == "1"
+        changed = {it.key for it in first.work.store.get_prefix("/").entries} ^ {it.key for it in before}
+        assert {key for key in changed if not key.startswith("/routers/")} == set()
+        assert first.generations() == {1: 3}
+
+    def test_events_are_json_a_line_each(self, first: UpdateLab, capsys: pytest.CaptureFixture[str]) -> None:
+        flags = running.Flags("web", parsed({"web": version(2)}), named=True)
+        self.run(first, lambda work: running.wish_of(work, flags), json=True)
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [it["step"] for it in told if it["event"] == "step-done"] == [
+            "starting",
+            "opening",
+            "closing",
+            "emptying",
+            "removing",
+        ]
+        self.run(first, lambda _: Wish("web", rollback=True))
+        check_whole(first, "1")
 
 
 class TestRefused:

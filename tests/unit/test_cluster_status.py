@@ -55,7 +55,7 @@ def test_a_healthy_cluster_has_no_problems() -> None:
 def test_the_json_is_the_documented_one() -> None:
     shown = status().to_json()
     assert json.loads(json.dumps(shown)) == shown
-    keys = ["cluster", "system", "healthy", "releases", "problems", "etcd", "machines", "discovery"]
+    keys = ["cluster", "system", "healthy", "releases", "problems", "etcd", "machines", "discovery", "swarm"]
     assert list(shown) == keys
     assert shown["discovery"] is None
     assert shown["machines"][0] == {

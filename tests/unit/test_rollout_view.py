@@ -73,7 +73,7 @@ def test_every_event_has_a_line_and_json(event: Event, line: str) -> None:
 
 
 def test_all_kinds_of_events_are_tried_here() -> None:
-    kinds = {kind.__name__ for kind in Event.__subclasses__() if kind.__module__ == Event.__module__}
+    kinds = {kind.__name__ for kind in Event.__subclasses__() if kind.__module__ == told.__name__}
     assert {type(event).__name__ for event, _ in EVENTS} == kinds
 
 

@@ -12,6 +12,7 @@ from argosy.fanout import joined
 from argosy.host import Host, Hosts
 from argosy.model import Machine, Step
 from argosy.operations import cloudconfig, install, secrets
+from argosy.operations.swarm import commands
 
 NEEDED = {
     "systemd": "test -d /run/systemd/system",
@@ -26,14 +27,15 @@ def plan(settings: Settings, machines: Sequence[Machine]) -> list[Step]:
         preflight(hosts)
         steps = cloudconfig.plan_apply(hosts, settings, machines)
         steps += secrets.plan(hosts, settings, machines)
-    return [*steps, *(Step(machine.name, "wait for its install") for machine in machines)]
+    steps += [Step(machine.name, "wait for its install") for machine in machines]
+    return [*steps, *([Step("swarm", "see that all machines are in one Swarm")] if settings.swarm.enabled else [])]
 
 
 def setup(settings: Settings, machines: Sequence[Machine], report: Report) -> None:
-    """Give every machine its files and units, then its secrets, and follow the installs. Idempotent.
+    """Give every machine its files and units, then its secrets, follow the installs, and make the Swarm. Idempotent.
 
     Nothing is changed anywhere unless every machine passes `preflight`. Raises HostsFailed, Refused, and what
-    `install.follow_install` raises.
+    `install.follow_install` and `commands.ensure` raise.
     """
     with Hosts(settings, machines) as hosts:
         preflight(hosts)
@@ -41,6 +43,8 @@ def setup(settings: Settings, machines: Sequence[Machine], report: Report) -> No
         cloudconfig.apply(hosts, settings, machines, report)
         secrets.upload(hosts, settings, machines, report)
         install.follow_install(hosts, settings, machines, report, settings.install.deadline_seconds)
+    if settings.swarm.enabled:
+        commands.ensure(settings, report)
 
 
 def preflight(hosts: Hosts) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -19,7 +19,10 @@ from argosy.model import Machine
 from argosy.operations.discovery import keys
 from argosy.operations.discovery.rendering import conflicts
 from argosy.operations.discovery.routers import follow_up
+from argosy.operations.swarm.observing import observe as observe_swarm
+from argosy.operations.swarm.observing import voters
 from argosy.schema import MACHINES, ROUTERS
+from argosy.swarm_report import SwarmReport, swarm_report
 
 STATUS_SECONDS = 30.0
 """How long a machine may take to tell: its checks have deadlines of their own, mostly of 5 s."""
@@ -35,7 +38,19 @@ def observe(settings: Settings, hosts: Hosts) -> ClusterStatus:
         store = pool.submit(observe_store, settings, machines, hosts)
         outcomes = hosts.each(partial(_ask, settings), what="Status")
         seen = {name: _seen(name, outcome) for name, outcome in outcomes.items()}
-        return cluster_status(settings.cluster, settings.system, machines, seen, store.result())
+        known = store.result()
+        swarm = _swarm(settings, hosts, seen, known) if settings.swarm.enabled else None
+        return cluster_status(settings.cluster, settings.system, machines, seen, known, swarm)
+
+
+def _swarm(settings: Settings, hosts: Hosts, seen: Mapping[str, Seen], store: Store) -> SwarmReport | None:
+    """Return how the Swarm is; None while it is not known who votes in etcd, and so who shall manage it."""
+    if not store.members:
+        return None
+    voting = voters([host.machine for host in hosts], store.members)
+    silent = {name: it.reason for name, it in seen.items() if not it.reached}
+    states = {name: record.state for name, record in store.records.items()}
+    return swarm_report(observe_swarm(settings, hosts, voting, silent), states)
 
 
 def observe_store(settings: Settings, machines: Sequence[Machine], hosts: Hosts | None = None) -> Store:

@@ -12,6 +12,7 @@ from argosy.host import Hosts
 from argosy.operations import install as following
 from argosy.operations import secrets
 from argosy.operations.gce.listing import Listed
+from argosy.operations.swarm import commands
 
 
 def install(settings: Settings, servers: Sequence[Listed], report: Report) -> None:
@@ -27,3 +28,4 @@ def install(settings: Settings, servers: Sequence[Listed], report: Report) -> No
             host.wait_for_login(settings.gce.boot_deadline_seconds)
         secrets.upload(hosts, settings, machines, report)
         following.follow_install(hosts, settings, machines, report, settings.install.deadline_seconds)
+    commands.follow(settings, report)

@@ -24,6 +24,7 @@ from argosy.operations.local import (
     record,
     retry,
     service_phases,
+    swarm_phase,
     upgrading,
 )
 from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
@@ -46,6 +47,7 @@ PHASES: Sequence[Phase[Work]] = (
     machine_phases.Ssh(),
     machine_phases.Retry(),
     machine_phases.Install(),
+    swarm_phase.Swarm(),
     machine_phases.Gate(),
     service_phases.Services(),
 )

@@ -14,7 +14,7 @@ from argosy.etcd import Delete, Put
 from argosy.membership import Add, Deed, Plan, Replace, plan_membership
 from argosy.model import Machine
 from argosy.operations import cluster_lock
-from argosy.operations.membership import endpoints
+from argosy.operations.membership import endpoints, swarming
 from argosy.operations.membership.actions import Action, Planned, action, do
 from argosy.operations.membership.audit import audited
 from argosy.operations.membership.joining import Joiner
@@ -112,6 +112,7 @@ def _actions(work: Work, joiner: Joiner, leaver: Leaver | None, members: Plan) -
     new = joiner.machine
     if leaver is None:
         yield from joiner.actions()
+        yield from swarming.entering(work, joiner)
         yield from _telling(work, joiner)
         return
     goes = [step for step in members.steps if step.machine == leaver.name]
@@ -119,11 +120,13 @@ def _actions(work: Work, joiner: Joiner, leaver: Leaver | None, members: Plan) -
     if _goes_first(work, leaver):
         yield from leaving(work, leaver, goes)
         yield from joiner.actions()
+        yield from swarming.entering(work, joiner)
     else:
         if members.has(Deed.ADD_LEARNER):
             begin = Put(note, leaver.name)
             yield action("etcd", f"note that {new.name} comes for {leaver.name}", lambda: work.holding.write([begin]))
         yield from joiner.actions()
+        yield from swarming.entering(work, joiner)
         if _goes_now(work, joiner, leaver):
             yield from leaving(work, leaver, goes)
     if not _goes_now(work, joiner, leaver):

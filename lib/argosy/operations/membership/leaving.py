@@ -13,7 +13,7 @@ from argosy.host import Host
 from argosy.membership import Deed, MemberStep
 from argosy.model import Machine, MachineState
 from argosy.operations.cloudconfig import FOLDER
-from argosy.operations.membership import goodbye
+from argosy.operations.membership import goodbye, swarming
 from argosy.operations.membership.actions import Action, action
 from argosy.operations.membership.observing import Work
 
@@ -65,13 +65,15 @@ def find_leaver(work: Work, word: str) -> Leaver:
 
 
 def leaving(work: Work, leaver: Leaver, steps: Iterable[MemberStep]) -> Iterator[Action]:
-    """Yield what takes the machine out of service and out of etcd; `steps`: of the members' plan, those of it."""
+    """Yield what takes the machine out of service, out of the Swarm and out of etcd; `steps`: of the members' plan,
+    those of it."""
     name = leaver.name
     if leaver.alive:
         record = work.seen.records.get(name)
         if record is not None and record.state != MachineState.DOWN:
             yield action(name, "drain: routers and balancer send it nothing new", lambda: _drain(work, name))
         yield action(name, "stop its services, for good", lambda: _stop_services(work, name))
+    yield from swarming.departing(work, name, alive=leaver.alive)
     for step in steps:
         yield _member_action(work, step)
     if leaver.alive:

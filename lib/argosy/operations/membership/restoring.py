@@ -19,17 +19,20 @@ from argosy.operations.clock import SystemClock
 from argosy.operations.journal import Journal
 from argosy.operations.membership.observing import observe
 from argosy.operations.membership.rebuilding import Rebuilding, new_token
+from argosy.operations.swarm import ensuring
 
 TASK = "cluster.restore"
 
 
 @dataclass(frozen=True, slots=True)
 class Restoring:
-    """`members`: who runs etcd then; `others`: the cluster's other machines, to be added anew if they shall run it."""
+    """`members`: who runs etcd then; `others`: the cluster's other machines, to be added anew if they shall run it;
+    `swarm`: there is one, whose managers may have been lost, too."""
 
     snapshot: Snapshot
     members: list[Machine]
     others: list[Machine]
+    swarm: bool = False
 
     @property
     def steps(self) -> list[Step]:
@@ -41,6 +44,7 @@ class Restoring:
             *stopped,
             Step("machines", f"tell them who runs etcd: {names}; restart the agents, one after the other"),
             Step(names, "install again what they run, so that etcd knows it"),
+            *([Step("swarm", "see that all machines are in it, if it has a quorum")] if self.swarm else []),
         ]
 
 
@@ -59,7 +63,7 @@ def plan(settings: Settings, path: Path, words: Sequence[str], *, force: bool = 
     names = {it.name for it in members}
     if not force:
         _refuse_working(settings, list({it.name: it for it in (*known, *members)}.values()))
-    return Restoring(snapshot, members, [it for it in known if it.name not in names])
+    return Restoring(snapshot, members, [it for it in known if it.name not in names], settings.swarm.enabled)
 
 
 def restore(settings: Settings, wanted: Restoring, report: Report) -> None:
@@ -83,6 +87,9 @@ def restore(settings: Settings, wanted: Restoring, report: Report) -> None:
             )
         )
         install.follow_install(hosts, settings, wanted.members, report, settings.install.deadline_seconds)
+        # Its managers may have been lost with etcd's members: then that is told, with what goes on without them.
+        with etcd.connect(settings, wanted.members, hosts) as store:
+            ensuring.ensure_or_tell(settings, hosts, store, report)
 
 
 def _refuse_working(settings: Settings, machines: Sequence[Machine]) -> None:

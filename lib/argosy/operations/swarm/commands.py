@@ -10,7 +10,7 @@ from typing import Any
 from argosy import etcd, inventory
 from argosy.config import Settings
 from argosy.console import Report
-from argosy.errors import Refused
+from argosy.errors import EtcdError, Refused
 from argosy.etcd import Etcd
 from argosy.host import Hosts
 from argosy.model import Step
@@ -69,6 +69,18 @@ def plan(settings: Settings, *, force: bool = False) -> Ensured:
         settled = [Step("swarm", line) for line in _unsettled(settings, hosts, store)] if any(seen.told) else []
         risk = [f"risked by force: {planned.risk}"] if planned.risk else []
         return Ensured((*steps, *settled), (*risk, *planned.notes))
+
+
+def follow(settings: Settings, report: Report) -> None:
+    """Bring the machines into the Swarm at the end of an install. What stands against it is told, and no failure:
+    perhaps there are more machines to be installed first."""
+    if not settings.swarm.enabled:
+        return
+    try:
+        with _opened(settings) as (hosts, store):
+            ensuring.ensure_or_tell(settings, hosts, store, report)
+    except EtcdError as error:
+        report("swarm", f"not looked at: {error}; inv cluster.swarm --ensure, when etcd is there")
 
 
 def _settle(settings: Settings, hosts: Hosts, store: Etcd, report: Report) -> list[str]:

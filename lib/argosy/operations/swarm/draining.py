@@ -11,14 +11,14 @@ Each may be cut off at any moment and done again: see `argosy.swarm_drain`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.discovery_report import applied_revisions
-from argosy.errors import DeadlineExceeded, OutOfSequence, Unhealthy
+from argosy.errors import Unhealthy
 from argosy.etcd import Delete, Etcd
 from argosy.host import Host, Hosts
 from argosy.operations.clock import Clock
@@ -26,11 +26,17 @@ from argosy.operations.cluster_lock import ClusterLock
 from argosy.operations.discovery.draining import default_deadline_seconds
 from argosy.operations.discovery.routers import wait_until_applied
 from argosy.operations.service.applying import withdraw
-from argosy.operations.service.imaging import registry_auth
 from argosy.operations.service.updating.routers import RemoteRouters
 from argosy.operations.service.work import Work
 from argosy.operations.swarm.managing import info_of, managing
-from argosy.scheduled_record import ServiceImage
+from argosy.operations.swarm.numbers import (
+    POLL_SECONDS,
+    SHUTDOWN_SECONDS,
+    change_moves,
+    even_out,
+    grace_seconds,
+    wait_for,
+)
 from argosy.scheduled_state import Fleet, Running, machine_of
 from argosy.schema import ROUTERS, drain_key
 from argosy.swarm_drain import (
@@ -43,20 +49,15 @@ from argosy.swarm_drain import (
     progress,
     registered_on,
     settling,
-    spec_moving,
-    surplus,
+    with_move,
+    without,
 )
 from argosy.swarm_model import ACTIVE, DRAIN, PAUSE, READY, RUNNING
 
-POLL_SECONDS = 0.25
 HOMELESS_SECONDS = 5.0
 """How long Swarm may take to place an instance before we believe that there is no place."""
-SHUTDOWN_SECONDS = 30.0
-"""How long Swarm may take to decide what it ends on a drained machine; and what ends may take beyond its grace."""
 FAILURES = 3
-TRIES = 10
-"""Of a change of a service that others change, too."""
-NANOSECONDS = 1e9
+"""Failed tries of new instances after which they are not waited for any longer."""
 
 
 class Moving:
@@ -89,7 +90,7 @@ class Moving:
             moves = plan_moves(work.look(), host.name)
             for move in moves:
                 self._report(host.name, str(move))
-                self._change(work, move.name, move.generation, {host.name: move.count})
+                change_moves(work, move.name, move.generation, partial(with_move, host.name, move.count))
             if moves:
                 self._wait_until_moved(work, host.name, moves)
             for name, ids in registered_on(work.look(), host.name).items():
@@ -104,19 +105,22 @@ class Moving:
         with self._work() as work:
             work.swarm.update_node(node, availability=DRAIN)
             # Before that it might end others than those here, to get down to the number.
-            self._wait_for(
+            wait_for(
+                work,
                 f"{host.name}: Swarm has not begun to end the instances there",
                 lambda: all(it.over or it.desired not in (RUNNING, READY) for it in work.swarm.tasks(node_id=node)),
                 SHUTDOWN_SECONDS,
             )
             self._give_back(work, host.name)
-            grace = max((_grace_seconds(it) for it in _every(work.look())), default=0.0)
-            self._wait_for(
+            grace = max((grace_seconds(it) for it in _every(work.look())), default=0.0)
+            wait_for(
+                work,
                 f"{host.name}: the instances of scheduled services there have not ended",
                 lambda: all(it.over for it in work.swarm.tasks(node_id=node)),
                 grace + SHUTDOWN_SECONDS,
             )
             self._restore(work, host.name)
+            even_out(work)
 
     def take_back(self, host: Host) -> None:
         """Let the machine take instances again. Idempotent; what was moved off it stays where it is."""
@@ -125,8 +129,9 @@ class Moving:
             return
         with self._work() as work:
             work.swarm.update_node(node, availability=ACTIVE)
-            self._give_back(work, host.name)
+            changed = self._give_back(work, host.name)
             self._restore(work, host.name)
+            even_out(work, changed)
 
     def unsettled(self, states: Mapping[str, str]) -> list[str]:
         """Return what `settle` would do, a line each. Changes nothing."""
@@ -145,18 +150,23 @@ class Moving:
             for node in closed_nodes(fleet, states):
                 work.swarm.update_node(node, availability=ACTIVE)
                 self._restore(work, machine_of(node))
-            for name, number, machines in left_behind(fleet, states):
-                self._change(work, name, number, dict.fromkeys(machines, 0))
+            behind = left_behind(fleet, states)
+            for name, number, machines in behind:
+                change_moves(work, name, number, partial(without, machines))
+            even_out(work, bool(behind))
             return settling(fleet, states)
 
     # Waiting
 
     def _wait_until_moved(self, work: Work, machine: str, moves: Sequence[Move]) -> None:
+        fleet = work.look()
         began, homeless_since, given_up, told = self._clock.elapsed(), dict[Move, float](), set[Move](), ""
-        failed_before = _failures(work.look())
-        deadline = began + max((_deadline_seconds(work.look(), move) for move in moves), default=0.0)
+        deadline = began + max((_deadline_seconds(fleet, move) for move in moves), default=0.0)
+        old, failed = _failures(fleet), dict[str, set[str]]()
         while True:
             fleet = work.look()
+            for name, tasks in _failures(fleet).items():
+                failed.setdefault(name, set()).update(tasks - old.get(name, set()))
             found = {move: progress(fleet, move, machine) for move in moves}
             now = self._clock.elapsed()
             for move, it in found.items():
@@ -169,7 +179,12 @@ class Moving:
             if not open_:
                 break
             waits = "; ".join(f"{it.move.name}: {it.serving} of {it.move.needed} serve elsewhere" for it in open_)
-            self._raise_if_failing(fleet, failed_before, open_, machine)
+            failing = [it.move.name for it in open_ if len(failed[it.move.name]) >= FAILURES]
+            if failing:
+                shown = ", ".join(failing)
+                raise Unhealthy(
+                    f"{machine}: new instances of {shown} fail elsewhere: see inv service.show {failing[0]}"
+                )
             if now >= deadline:
                 raise Unhealthy(f"{machine}: {waits}, and no more in the time that they have (update.deadline_seconds)")
             if waits != told:
@@ -186,29 +201,18 @@ class Moving:
         if not it.serving:
             self._report(machine, f"no instance of {it.move.name} is left while {machine} is away")
 
-    @staticmethod
-    def _raise_if_failing(fleet: Fleet, before: Mapping[str, int], open_: Sequence[Progress], machine: str) -> None:
-        now = _failures(fleet)
-        failing = [it.move.name for it in open_ if now[it.move.name] - before.get(it.move.name, 0) >= FAILURES]
-        if failing:
-            raise Unhealthy(
-                f"{machine}: new instances of {', '.join(failing)} fail elsewhere: see inv service.show {failing[0]}"
-            )
-
-    def _wait_for(self, what: str, done: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            if time.monotonic() >= deadline:
-                raise DeadlineExceeded(f"{what} after {seconds:g} s; the same again waits for it")
-            self._lock.pause(POLL_SECONDS)
-
     # Services
 
-    def _give_back(self, work: Work, machine: str) -> None:
-        for name, seen in work.look().services.items():
-            for number, running in seen.generations.items():
-                if machine in moving(running.service):
-                    self._change(work, name, number, {machine: 0})
+    def _give_back(self, work: Work, machine: str) -> bool:
+        """Let nothing be moved off the machine any more, and return whether something was."""
+        fleet = work.look()
+        generations = [
+            (name, running) for name, seen in fleet.services.items() for running in seen.generations.values()
+        ]
+        moved = [(name, it.number) for name, it in generations if machine in moving(it.service)]
+        for name, number in moved:
+            change_moves(work, name, number, partial(without, (machine,)))
+        return bool(moved)
 
     def _restore(self, work: Work, machine: str) -> None:
         """Remove the marks that its instances, of which some may run still, get no requests."""
@@ -218,48 +222,6 @@ class Moving:
         ]
         if marks:
             self._lock.write(marks)
-
-    def _change(self, work: Work, name: str, number: int, counts: Mapping[str, int]) -> None:
-        """Let so many instances be added for each machine, on what the service is now. What Swarm will stop for that
-        gets no requests any more by then."""
-        for machine, count in counts.items():
-            self._change_one(work, name, number, machine, count)
-
-    def _change_one(self, work: Work, name: str, number: int, machine: str, count: int) -> None:
-        for attempt in range(1, TRIES + 1):
-            self._lock.check()
-            seen = work.look().of(name)
-            running = seen.generations.get(number)
-            spec = spec_moving(seen, running, machine, count) if running else None
-            if running is None or spec is None:
-                return
-            going = [it.id for it in surplus(running, spec, machine)]
-            if going:
-                withdraw(work, name, going)
-            try:
-                work.swarm.update_service(running.service, spec, self._auth(running))
-            except OutOfSequence:
-                if attempt == TRIES:
-                    raise
-                continue
-            if going:
-                self._forget_withdrawn(work, name, running, going)
-            return
-
-    def _forget_withdrawn(self, work: Work, name: str, running: Running, going: Sequence[str]) -> None:
-        """Remove the marks of instances that have ended; should one not end, it serves again."""
-        tasks = {it.id: it.task.id for it in running.instances}
-        ending = {tasks[it] for it in going}
-        self._wait_for(
-            f"{name}: {', '.join(going)} have not ended",
-            lambda: all(it.over for it in work.swarm.tasks(running.service.id) if it.id in ending),
-            _grace_seconds(running) + SHUTDOWN_SECONDS,
-        )
-        self._lock.write([Delete(drain_key(name, it)) for it in going])
-
-    def _auth(self, running: Running) -> str:
-        image = running.service.spec["TaskTemplate"]["ContainerSpec"]["Image"]
-        return registry_auth(self._settings, ServiceImage(image))
 
     # The way
 
@@ -291,20 +253,14 @@ def _every(fleet: Fleet) -> list[Running]:
     return [running for seen in fleet.services.values() for running in seen.generations.values()]
 
 
-def _grace_seconds(running: Running) -> float:
-    """Return how long its instances may take to end."""
-    grace: int = running.service.spec["TaskTemplate"]["ContainerSpec"].get("StopGracePeriod", 0)
-    return grace / NANOSECONDS
-
-
 def _deadline_seconds(fleet: Fleet, move: Move) -> float:
     record = fleet.of(move.name).record
     return record.definition.update.deadline_seconds if record else 0.0
 
 
-def _failures(fleet: Fleet) -> dict[str, int]:
-    """Return how many tries of each service have failed, of those that Swarm remembers."""
+def _failures(fleet: Fleet) -> dict[str, set[str]]:
+    """Return the tries of each service that have failed, of those that Swarm remembers: the last few."""
     return {
-        name: sum(len(running.failures()) for running in seen.generations.values())
+        name: {it.task.id for running in seen.generations.values() for it in running.failures()}
         for name, seen in fleet.services.items()
     }

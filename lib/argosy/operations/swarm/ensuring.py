@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from argosy import etcd
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.errors import ArgosyError, EtcdError, LockHeld, LockLost, Refused
@@ -83,7 +82,9 @@ def ensure(
         return Ensured(seen, tuple(done), planned.notes, tuple(risks))
 
 
-def ensure_if_possible(settings: Settings, hosts: Hosts, report: Report) -> None:
+def ensure_or_tell(
+    settings: Settings, hosts: Hosts, store: Etcd, report: Report, *, lock: ClusterLock | None = None
+) -> None:
     """Do `ensure` at the end of something else: what stands against it is told, with what to do about it later.
 
     What goes wrong on the way raises.
@@ -91,12 +92,11 @@ def ensure_if_possible(settings: Settings, hosts: Hosts, report: Report) -> None
     if not settings.swarm.enabled:
         return
     try:
-        with etcd.connect(settings, [host.machine for host in hosts], hosts) as store:
-            done = ensure(settings, hosts, store, report)
-    except (Refused, EtcdError) as error:
-        report("swarm", f"not made yet: {error}")
+        notes = ensure(settings, hosts, store, report, lock=lock).notes
+    except Refused as refusal:
+        report("swarm", f"not as it shall be yet: {refusal}")
         return
-    for note in done.notes:
+    for note in notes:
         report("swarm", note)
 
 

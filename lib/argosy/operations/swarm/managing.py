@@ -23,6 +23,8 @@ LEADER_SECONDS = 45.0
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 """A machine whose ssh port is silent for so long is asked last."""
+INFO_SECONDS = 30.0
+"""How long an engine may take to say what it is in."""
 ENSURE = "inv cluster.swarm --ensure"
 
 
@@ -47,7 +49,7 @@ def survey(hosts: Hosts, machines: Iterable[Machine | str] | None = None) -> Out
 
 def info_of(host: Host) -> SwarmInfo:
     """Return what a machine's engine is in."""
-    with over_ssh(host) as engine:
+    with over_ssh(host, INFO_SECONDS) as engine:
         return Swarm(engine).info()
 
 
