@@ -63,7 +63,7 @@ def test_a_new_version_comes_and_no_request_fails(cluster: Lab) -> None:
     assert (after["running"], after["registered"], after["updating"]) == (2, 2, False)
     assert after["version"] != before["version"]
     assert outcome.seen_last[before["version"]] < updated < outcome.seen_last[after["version"]]
-    assert "nothing" in cluster.inv("service.update", "web", "--yes").stdout
+    assert "nothing to do" in cluster.inv("service.update", "web", "--yes").stderr
 
 
 def test_a_version_that_never_gets_well_goes_by_itself(cluster: Lab) -> None:
@@ -78,7 +78,7 @@ def test_a_version_that_never_gets_well_goes_by_itself(cluster: Lab) -> None:
     assert set(outcome.versions) == {before["version"]}
     assert [it["id"] for it in after["instances"]] == [it["id"] for it in before["instances"]]
     assert (after["generation"], after["updating"]) == (before["generation"], False)
-    assert "nothing" in cluster.inv("service.update", "web", "--yes").stdout
+    assert "nothing to do" in cluster.inv("service.update", "web", "--yes").stderr
 
 
 def test_what_was_on_a_machine_that_loses_its_power_runs_elsewhere(cluster: Lab) -> None:
