@@ -17,14 +17,15 @@ from argosy.update_events import Said
 from argosy.update_plan import share_weights
 from argosy.update_record import Step, Update
 
-RECENT_SECONDS = 3.0
-"""So long a look at instances that were all well counts."""
+RECENT_SECONDS = 5.0
+"""So long the routers' word on instances that were all well counts."""
 SOAK_POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 30.0
 """So long an instance that was well once may be ill: its machine may be gone, and another be found for it."""
 TRIES = 10
 """Of a change of a service that others, Swarm among them, are faster than."""
 MAX_DEEDS = 100
+BEFORE_OPENING = (Step.STARTING, Step.SHARING, Step.SOAKING)
 
 
 class Steps:
@@ -37,7 +38,7 @@ class Steps:
         self._name = operator.name
         self._clock = operator.clock
         self._looks = Looking(operator)
-        self._well_at = float("-inf")
+        self._reached_at = float("-inf")
 
     def do(self, update: Update, step: Step) -> None:
         """Do all that belongs to `step`; some of it, or all, may be done already."""
@@ -62,13 +63,10 @@ class Steps:
     def watch(self, update: Update, recent_seconds: float = 0) -> None:
         """See that the new instances are well, or are so again soon. Raises Unhealthy.
 
-        `recent_seconds`: that a look of before may be old.
+        `recent_seconds`: how old the routers' word may be, which takes a moment to ask for.
         """
-        if self._clock.elapsed() - self._well_at > recent_seconds:
-            self._looks.wait(
-                lambda: self._looks.unready(update.new, update.replicas, None), PATIENCE_SECONDS, update.new
-            )
-            self._well_at = self._clock.elapsed()
+        asked = self._clock.elapsed() - self._reached_at <= recent_seconds
+        self._wait_until_well(update, update.new, update.replicas, None, PATIENCE_SECONDS, not asked)
 
     def soak(self, update: Update, until: datetime) -> None:
         """Watch the new instances until then. Raises Unhealthy as soon as one has failed."""
@@ -91,13 +89,23 @@ class Steps:
             self._lock.write([Put(self._key(generation), str(NOTHING))])
         self._begin(generation, replicas)
         weight = NOTHING if is_routed(generation) else None
-        self._looks.wait(
-            lambda: self._looks.unready(generation, replicas, weight, reached=not self._attributes_change(update)),
-            generation.definition.update.deadline_seconds,
-            generation,
-        )
-        if generation == update.new:
-            self._well_at = self._clock.elapsed()
+        seconds = generation.definition.update.deadline_seconds
+        self._wait_until_well(update, generation, replicas, weight, seconds, True)
+
+    def _wait_until_well(
+        self,
+        update: Update,
+        generation: Generation,
+        replicas: int | None,
+        weight: int | None,
+        seconds: float,
+        ask: bool,
+    ) -> None:
+        """Wait until all instances of a generation are well; by the routers' word, too, if we are to `ask` for it."""
+        reached = ask and self._checks_hold(update)
+        self._looks.wait(lambda: self._looks.unready(generation, replicas, weight, reached), seconds, generation)
+        if ask and generation == update.new:
+            self._reached_at = self._clock.elapsed()
 
     def _begin(self, generation: Generation, replicas: int | None) -> None:
         """Let Swarm run a generation. Swarm itself touches a service that was just made, so it is looked at again."""
@@ -129,6 +137,8 @@ class Steps:
         self._say(
             f"{len(new)} new instances of weight {mine}, {len(old)} old ones of {its}: {share:.1%} of the requests"
         )
+        if self._attributes_change(update):
+            self._say("routes and checks change with it: until it gets all requests, those of the old generation hold")
         self._lock.write([Put(generation_key(self._name, number), str(it)) for number, it in weights.items()])
         for generation in (update.old, update.new):
             if generation.number in weights:
@@ -199,8 +209,12 @@ class Steps:
         )
 
     def _attributes_change(self, update: Update) -> bool:
-        """Whether routers can't tell how the new instances are before the service's own keys are theirs."""
         return self._operator.routing(update.new).attributes != self._operator.routing(update.old).attributes
+
+    def _checks_hold(self, update: Update) -> bool:
+        """Whether routers can tell how the new instances are: not by a check of the old ones, as long as the service's
+        own keys are theirs."""
+        return update.step not in BEFORE_OPENING or not self._attributes_change(update)
 
     # Words and keys
 
