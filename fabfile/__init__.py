@@ -15,6 +15,7 @@ def root_collection() -> Collection:
         build,
         cluster,
         discovery,
+        fleet,
         gce,
         local,
         membership,
@@ -32,7 +33,7 @@ def root_collection() -> Collection:
         _with_tasks_of(cluster, membership, rollouts, swarm),
         secrets,
         discovery,
-        _with_tasks_of(service, service_updates),
+        _with_tasks_of(service, service_updates, fleet),
         local,
         gce,
     )

@@ -68,8 +68,8 @@ def print_steps(steps: Iterable[Step], as_json: bool = False) -> None:
         say(line)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under their column titles."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], to_stderr: bool = False) -> None:
+    """Print rows under their column titles; on stderr where stdout has something else to carry."""
     from rich.table import Table
     from rich.text import Text
 
@@ -78,7 +78,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    _console().print(grid)
+    _console(to_stderr).print(grid)
 
 
 def will_ask(yes: bool) -> bool:

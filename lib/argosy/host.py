@@ -29,7 +29,7 @@ from argosy.remote_shell import Command
 from argosy.ssh import commands, copy, tunnel
 from argosy.ssh.channel import Feed, OutputStream
 from argosy.ssh.commands import Result
-from argosy.ssh.connecting import Connector, scan
+from argosy.ssh.connecting import Connector, scan, takes_connections
 from argosy.ssh.identity import login_key, parse_entry_node
 from argosy.ssh.stream import CommandStream
 from argosy.ssh.tunnel import LocalAddress
@@ -107,6 +107,11 @@ class Host:
     def is_connected(self) -> bool:
         """Whether a connection is open, as far as is known: asking it then takes no time to connect."""
         return self._connector.is_connected
+
+    def answers(self, seconds: float) -> bool:
+        """Return whether its ssh port takes a connection within `seconds`; through an entry node that is not asked, and
+        taken to be so."""
+        return self.gateway is not None or takes_connections(self.machine.address, self.ssh.port, seconds)
 
     def elevates(self, sudo: bool) -> bool:
         """Return whether a command that wants root needs sudo for it."""

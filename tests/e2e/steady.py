@@ -20,9 +20,11 @@ WORKERS = 16
 
 @dataclass
 class Outcome:
-    """`answers`: count of each (status, machine that answered); `versions`: of each version of the service, with when
-    it was seen last, in seconds since the start; `failures`: each one's time since the start and why."""
+    """`began`: when, by the monotonic clock; `answers`: count of each (status, machine that answered); `versions`: of
+    each version of the service, with when it was seen last, in seconds since the start; `failures`: each one's time
+    since the start and why."""
 
+    began: float = field(default_factory=time.monotonic)
     answers: Counter[tuple[int, str]] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     seen_last: dict[str, float] = field(default_factory=dict)
@@ -54,12 +56,11 @@ class Steady:
         self._ended = threading.Event()
         self._turn = threading.Lock()
         self._next = 0
-        self._began = time.monotonic()
 
     @contextmanager
     def running(self) -> Iterator[Outcome]:
         """Send until the block ends; the outcome is complete after it."""
-        self._began = time.monotonic()
+        self.outcome.began = time.monotonic()
         workers = [threading.Thread(target=self._work, daemon=True) for _ in range(WORKERS)]
         for worker in workers:
             worker.start()
@@ -73,9 +74,9 @@ class Steady:
     def _work(self) -> None:
         while not self._ended.is_set():
             with self._turn:
-                due = self._began + self._next / self._rate
+                due = self.outcome.began + self._next / self._rate
                 self._next += 1
-            if due - self._began > LONGEST_SECONDS or self._ended.wait(max(0.0, due - time.monotonic())):
+            if due - self.outcome.began > LONGEST_SECONDS or self._ended.wait(max(0.0, due - time.monotonic())):
                 return
             self._send()
 
@@ -91,9 +92,9 @@ class Steady:
             with self._turn:
                 self.outcome.answers[kind] += 1
                 self.outcome.versions[version] += 1
-                self.outcome.seen_last[version] = started - self._began
+                self.outcome.seen_last[version] = started - self.outcome.began
         except (OSError, http.client.HTTPException) as error:
             with self._turn:
-                self.outcome.failures.append((started - self._began, f"{type(error).__name__}: {error}"))
+                self.outcome.failures.append((started - self.outcome.began, f"{type(error).__name__}: {error}"))
         finally:
             connection.close()

@@ -218,6 +218,7 @@ class Lab:
     ) -> None:
         rules = {"drain_seconds": 1, "check_seconds": 1} | section.pop("rollout", {})
         self.settings: Settings = cluster.settings(
+            swarm={"enabled": False},
             rollout=rules,
             discovery={"ttl_seconds": 2, "check_seconds": check_seconds},
             registry={"address": "r:5000"},

@@ -63,7 +63,7 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
     changing |= {"cluster.add-machine", "cluster.remove-machine", "cluster.backup", "cluster.restore"}
     changing |= {"discovery.register", "discovery.deregister", "discovery.drain", "discovery.undrain"}
     changing |= {"gce.create", "gce.destroy", "gce.balancer", "gce.entry-node", "gce.put"}
-    changing |= {f"service.{name}" for name in ("submit", "start", "stop", "scale", "destroy", "revive")}
+    changing |= {f"service.{name}" for name in ("submit", "start", "stop", "scale", "destroy", "revive", "import-unit")}
     changing |= {"service.update", "service.rollback"}
     reading = {
         "gce.auth",
@@ -82,6 +82,7 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
         "local.status",
         "secrets.status",
         "secrets.diff",
+        "service.import-unit",
         "service.list",
         "service.show",
     }

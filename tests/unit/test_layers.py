@@ -89,6 +89,7 @@ LAYERS: list[set[str]] = [
         "scheduled_report",
         "swarm_model",
         "scheduled_verification",
+        "fleet",
         "swarm_drain",
         "swarm_plan",
         "swarm_report",

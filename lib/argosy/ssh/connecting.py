@@ -150,6 +150,15 @@ def _transport(connection: Any) -> paramiko.Transport:
     return transport
 
 
+def takes_connections(address: str, port: int, seconds: float) -> bool:
+    """Return whether somebody takes connections there, within `seconds`."""
+    try:
+        _direct(address, port, seconds).close()
+    except OSError:
+        return False
+    return True
+
+
 def _direct(address: str, port: int, timeout: float) -> socket.socket:
     sock = socket.create_connection((address, port), timeout)
     # Small packets both ways: waiting to fill one up would cost 40 ms for each reply.

@@ -21,6 +21,8 @@ from argosy.swarm_model import SwarmInfo
 LEADER_SECONDS = 45.0
 """How long to wait for a leader: managers take 10 to 20 s to elect one, and after a split vote as long again."""
 POLL_SECONDS = 0.5
+ANSWER_SECONDS = 2.0
+"""A machine whose ssh port is silent for so long is asked last."""
 INFO_SECONDS = 30.0
 """How long an engine may take to say what it is in."""
 ENSURE = "inv cluster.swarm --ensure"
@@ -75,10 +77,10 @@ class ManagersApi(EngineApi):
     def _connect(self) -> Connection:
         """Return a connection to a manager that has a quorum; waits while they elect a leader."""
         deadline = time.monotonic() + self._wait_seconds
+        order = self._order()
         while True:
             reasons = {}
-            # Those first that take no time to connect: a machine that is off takes all that ssh allows.
-            for host in sorted(self._hosts, key=lambda it: (it.name != self._latest, not it.is_connected)):
+            for host in order:
                 try:
                     return self._connected(host)
                 except ArgosyError as error:
@@ -89,6 +91,19 @@ class ManagersApi(EngineApi):
             if time.monotonic() >= deadline:
                 raise _no_quorum(leaderless)
             threading.Event().wait(POLL_SECONDS)
+
+    def _order(self) -> list[Host]:
+        """Return the hosts, those first that take no time to connect: one that is off takes all that ssh allows."""
+        known = [host for host in self._hosts if host.is_connected]
+        there = {} if known else self._hosts.each(lambda host: host.answers(ANSWER_SECONDS))
+        return sorted(
+            self._hosts,
+            key=lambda it: (
+                it.name != self._latest,
+                not it.is_connected,
+                it.name in there and not there[it.name].value,
+            ),
+        )
 
     def _connected(self, host: Host) -> Connection:
         with over_ssh(host, self.timeout_seconds) as engine:

@@ -1,0 +1,1 @@
+"""fleet's unit files become scheduled services. Pure."""

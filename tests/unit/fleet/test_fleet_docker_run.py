@@ -1,0 +1,190 @@
+"""`docker run`: its command line as Docker reads it, and what each option becomes."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from unit_examples import notes, refusals, service
+
+from argosy.fleet.command_line import Word
+from argosy.fleet.docker_command import FLAGS, SHORT, VALUED, BadCommand, parse_container
+from argosy.fleet.docker_options import HARMLESS, NOTED, REFUSED
+from argosy.fleet.docker_run import TRANSLATED
+from argosy.fleet.quantities import parse_go_duration, parse_megabytes, parse_time_span
+
+
+def parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    found = parse_container([Word(word, 1) for word in text.split()], 1)
+    return [(it.name, it.value) for it in found.options], [found.image.text, *(it.text for it in found.command)]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("--name web x", [("name", "web")]),
+        ("--name=web x", [("name", "web")]),
+        ("-p 80:80 x", [("publish", "80:80")]),
+        ("-p80:80 x", [("publish", "80:80")]),
+        ("-p=80:80 x", [("publish", "80:80")]),
+        ("-itd x", [("interactive", "true"), ("tty", "true"), ("detach", "true")]),
+        ("-dp 80:80 x", [("detach", "true"), ("publish", "80:80")]),
+        ("-dp80:80 -P x", [("detach", "true"), ("publish", "80:80"), ("publish-all", "true")]),
+        ("--rm=false -t=false x", [("rm", "false"), ("tty", "false")]),
+        ("--net host x", [("network", "host")]),
+        ("-name web -rm -link a:b x", [("name", "web"), ("rm", "true"), ("link", "a:b")]),
+        ("-- x", []),
+        ("x", []),
+    ],
+)
+def test_options_are_read_as_docker_reads_them(text: str, options: list[tuple[str, str]]) -> None:
+    assert parse(text) == (options, ["x"])
+
+
+def test_what_follows_the_image_is_its_command() -> None:
+    assert parse("-d x -d --name y") == ([("detach", "true")], ["x", "-d", "--name", "y"])
+
+
+@pytest.mark.parametrize("text", ["", "--name", "-p", "-dZ x", "--nosuch x", "--nosuch=1 x", "--rm", "-z x"])
+def test_what_docker_would_not_take_is_refused(text: str) -> None:
+    with pytest.raises(BadCommand):
+        parse(text)
+
+
+def test_every_option_has_its_fate() -> None:
+    for name in (FLAGS | VALUED) - {"net", "net-alias", "dns-opt", "cpuset"}:
+        assert sum(name in kind for kind in (HARMLESS, NOTED, REFUSED, TRANSLATED)) == 1, name
+    assert set(SHORT.values()) <= FLAGS | VALUED
+
+
+def test_dockers_own_options_are_known() -> None:
+    try:
+        shown = subprocess.run(["docker", "run", "--help"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("Docker's client is not installed")
+    words = [line.split() for line in shown.splitlines() if line.startswith(("  -", "      --"))]
+    names = {word.strip(",").removeprefix("--") for line in words for word in line[:2] if word.startswith("--")}
+    assert len(names) > 80
+    assert names - FLAGS - VALUED - {"annotation", "use-api-socket"} == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("-e A=1 -e 'B=two words' --env C=", {"env": {"A": "1", "B": "two words", "C": ""}}),
+        ("-m 512m", {"memory_megabytes": 512}),
+        ("--memory=1.5g --memory-reservation 256M", {"memory_megabytes": 1536, "reserve": {"memory_megabytes": 256}}),
+        ("-m 1000000", {"memory_megabytes": 1}),
+        ("--cpus 1.5", {"cpus": 1.5}),
+        ("--cpu-quota 50000", {"cpus": 0.5}),
+        ("--cpu-period 50000 --cpu-quota 50000", {"cpus": 1.0}),
+        ("-v /a:/b -v data:/c:ro -v /d:/e:ro,z", {"volumes": [
+            {"source": "/a", "target": "/b"}, {"source": "data", "target": "/c", "read_only": True},
+            {"source": "/d", "target": "/e", "read_only": True}]}),
+        ("-v /anonymous", {}),
+        ("--mount type=bind,src=/a,dst=/b,readonly --mount source=v,target=/c", {"volumes": [
+            {"source": "/a", "target": "/b", "read_only": True}, {"source": "v", "target": "/c"}]}),
+        ("--entrypoint /bin/app", {"entrypoint": ["/bin/app"]}),
+        ("--stop-signal SIGQUIT --stop-timeout 40", {"stop": {"signal": "QUIT", "grace_seconds": 40}}),
+        ("--restart on-failure:5", {"restart": {"condition": "on-failure", "attempts": 5}}),
+        ("--restart=unless-stopped", {}),
+        ("--health-cmd 'curl -f localhost' --health-timeout 1m --health-interval 5s", {"check": {
+            "command": ["/bin/sh", "-c", "curl -f localhost"], "timeout_seconds": 60}}),
+        ("-p 8080:80", {"ports": ["8080:80"], "update": {"order": "stop-first"}}),
+        ("-p 53:53/udp -p 5000-5001:6000-6001", {
+            "ports": ["53:53/udp", "5000:6000", "5001:6001"], "update": {"order": "stop-first"}}),
+        ("-p 10.0.0.1:8080:80", {"ports": ["8080:80"], "update": {"order": "stop-first"}}),
+        ("-p 80", {"discovery": {"port": 80}}),
+        ("-p 0:80", {"discovery": {"port": 80}}),
+        ("--expose 80 -P", {"discovery": {"port": 80}}),
+        ("-p 80:8000", {"discovery": {"port": 8000, "scheme": "http"}}),
+        ("--net bridge --rm -dit --name x --privileged=false", {}),
+        ("--tmpfs /tmp --dns 8.8.8.8 -l a=b -h x --ulimit=false", {}),
+    ],
+)  # fmt: skip
+def test_options_become_keys(options: str, expected: dict[str, object]) -> None:
+    result = service(f"/usr/bin/docker run {options} x:1", "")
+    assert refusals(result) == []
+    assert result.services["web"] == {"image": "x:1"} | expected
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--privileged", "--net host", "--net container:x", "--network none", "--network mine", "--cap-add NET_ADMIN",
+        "--cap-drop ALL", "--device /dev/x", "--security-opt x", "--volumes-from x", "--env-file /x", "-u app", "-w /x",
+        "--read-only", "--ulimit nofile=1", "--pid host", "--ipc host", "--uts host", "--add-host a:1.2.3.4",
+        "--link x:y", "-p 127.0.0.1:80:80", "-p 443:443", "-p 2379:2379", "-p a:b", "-p 70000:1", "-p 80/sctp",
+        "-p 1-3:1-2", "-p x.y::80", "-m lots", "-m 0x10", "--cpus many", "--restart sometimes", "-v a:b:c:d",
+        "-v ./x:/y", "-v a:b", "-v /a:/b:slave",
+        "--mount type=cluster,source=x,target=/y", "--entrypoint=", "--stop-timeout soon", "--stop-signal ?!",
+        "-e 1A=2", "-e ID=%%i%i -e X=%H", "--expose x", "--health-timeout 1 --health-cmd x",
+    ],
+)  # fmt: skip
+def test_what_no_definition_says_is_refused_with_its_line(option: str) -> None:
+    result = service(f"/usr/bin/docker run --rm \\\n  {option} \\\n x:1", name="web@.service")
+    assert result.services == {}
+    assert {line for line, _ in refusals(result)} == {3}
+
+
+def test_one_option_of_each_line_is_named() -> None:
+    result = service("/usr/bin/docker run \\\n--rm \\\n--privileged \\\n# why\n--pid=host x:1")
+    assert [(line, reason.split(":")[0]) for line, reason in refusals(result)] == [(4, "--privileged"), (6, "--pid")]
+
+
+@pytest.mark.parametrize(
+    ("image", "written"),
+    [
+        ("busybox", "busybox:latest"),
+        ("a/b", "a/b:latest"),
+        ("r.example:5000/a/b", "r.example:5000/a/b:latest"),
+        ("r.example:5000/a/b:1", "r.example:5000/a/b:1"),
+        ("a@sha256:" + "0" * 64, "a@sha256:" + "0" * 64),
+    ],
+)
+def test_an_image_gets_a_tag_so_that_it_is_none_of_ours(image: str, written: str) -> None:
+    assert service(f"/usr/bin/docker run {image}").services["web"]["image"] == written
+
+
+@pytest.mark.parametrize("image", ["UPPER//x", "${IMAGE}", "x:1:2:3/@"])
+def test_an_image_that_is_none_is_refused(image: str) -> None:
+    result = service(f"/usr/bin/docker run {image}", "EnvironmentFile=/etc/image")
+    assert len(refusals(result)) == 1
+
+
+def test_variables_come_from_the_units_environment() -> None:
+    result = service("/usr/bin/docker run -e A -e B -e C=${D} -e E=$D x:1", "Environment=A=1 D=2")
+    assert result.services["web"]["env"] == {"A": "1", "C": "2", "E": "$D"}
+    assert (2, "--env B dropped: nothing sets it") in notes(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "megabytes"), [("512m", 512), ("1g", 1024), ("1", 1), ("2097152b", 2), ("1.5GiB", 1536)]
+)
+def test_sizes(text: str, megabytes: int) -> None:
+    assert parse_megabytes(text) == megabytes
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "9" * 50, "1e3", "٣m"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size"):
+        parse_megabytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1min 30s", 90), ("2h", 7200), ("100ms", 0.1), ("1d1h", 90000)]
+)
+def test_time_spans(text: str, seconds: float) -> None:
+    assert parse_time_span(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1 fortnight", "-1", "9" * 400, "1s x"])
+def test_what_is_no_time_span(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time"):
+        parse_time_span(text)
+
+
+def test_durations() -> None:
+    assert parse_go_duration("1m30.5s") == 90.5
+    with pytest.raises(ValueError, match="is no time"):
+        parse_go_duration("30")
