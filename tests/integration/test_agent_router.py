@@ -151,7 +151,7 @@ class TestChanges:
             status, told = machine.get("/connections?seconds=4")
             assert (status, json.loads(told)) == (200, {"connections": 0})
             assert kept.recv(1000) == b""
-        assert machine.status()["reloads"] == reloads + 1
+        until(lambda: machine.status()["reloads"] == reloads + 1)
         assert machine.get("/connections?seconds=0")[0] == 200
         assert machine.status()["reloads"] == reloads + 1
 
