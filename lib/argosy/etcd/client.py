@@ -369,7 +369,8 @@ class Etcd:
             client._current_endpoint_label = self._first
         if watching:
             # The member that answered last most likely takes the watch, too, over the connection that is there.
-            client._current_endpoint_label = self._client._current_endpoint_label
+            label = self._client._current_endpoint_label
+            client._current_endpoint_label = label if label in client.endpoints else client._current_endpoint_label
             # A member that lost its leader ends the stream instead of staying silent.
             client.metadata = (("hasleader", "true"),)
         return client
