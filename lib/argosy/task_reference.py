@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -33,8 +32,7 @@ def render_reference(namespace: Collection) -> str:
 
 
 def _section(name: str, task: AnyTask) -> Iterator[str]:
-    # A task gives its help texts away once: Invoke empties its dict as it makes the arguments.
-    arguments = copy.deepcopy(task).get_arguments()
+    arguments = task.get_arguments()
     yield f"### `{' '.join(['inv', name, *_words(task, arguments)])}`\n"
     summary, _, rest = inspect.cleandoc(task.__doc__ or "").partition("\n\n")
     yield f"{summary}\n"

@@ -71,7 +71,12 @@ class Task(InvokeTask):  # type: ignore[type-arg]
         self.words_max = words_max
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        arguments = super().get_arguments(ignore_unknown_help)
+        # Invoke takes each text out of `help` as it makes the arguments, so a second call would find none.
+        texts = dict(self.help)
+        try:
+            arguments = super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = texts
         return [self._of_our_kind(argument) for argument in arguments]
 
     def _of_our_kind(self, argument: Argument) -> Argument:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def test_every_task_has_a_summary_an_example_and_help_for_each_flag() -> None:
     for namespace in ns.collections.values():
         for name, task in namespace.tasks.items():
             assert "Example" in (task.__doc__ or ""), name
-            for argument in copy.deepcopy(task).get_arguments():
+            for argument in task.get_arguments():
                 assert argument.help, f"{name}: {argument.name}"
 
 
@@ -87,7 +86,7 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
         "service.show",
     }
     flags = {
-        f"{name}.{namespace.transform(task)}": {argument.name for argument in copy.deepcopy(body).get_arguments()}
+        f"{name}.{namespace.transform(task)}": {argument.name for argument in body.get_arguments()}
         for name, namespace in ns.collections.items()
         for task, body in namespace.tasks.items()
     }

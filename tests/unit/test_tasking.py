@@ -101,3 +101,8 @@ def test_numbers_arrive_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert error(capsys, "stopped").startswith("130 stopped: interrupted")
+
+
+def test_a_task_gives_its_help_texts_every_time_it_is_asked() -> None:
+    for _ in range(2):
+        assert [argument.help for argument in write.get_arguments()] == ["the machines", None, None]

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 from argosy.config import Settings
 from argosy.console import Report
-from argosy.errors import ArgosyError, EtcdError, LockHeld, LockLost, Refused
+from argosy.errors import Refused
 from argosy.etcd import Etcd
 from argosy.host import Hosts
 from argosy.operations import cluster_lock
-from argosy.operations.clock import SystemClock
+from argosy.operations.auditing import noted
 from argosy.operations.cluster_lock import ClusterLock
-from argosy.operations.journal import Journal
 from argosy.operations.swarm.applying import Applier
 from argosy.operations.swarm.observing import observe_settled, voters
 from argosy.swarm_plan import SwarmPlan, SwarmStep, plan_leaving, plan_swarm
@@ -74,7 +73,7 @@ def ensure(
             if planned.risk:
                 report("swarm", f"risked by force: {planned.risk}")
                 risks.append(planned.risk)
-            with _audited(store, holding, report, f"swarm: {_summary(planned)}"):
+            with noted(store, holding, report, f"swarm: {_summary(planned)}"):
                 applier.apply(planned)
             done += planned.steps
         else:
@@ -139,19 +138,3 @@ def _held(settings: Settings, store: Etcd, report: Report, lock: ClusterLock | N
         return
     with cluster_lock.held(store, TASK, ttl_seconds=settings.rollout.lock_ttl_seconds, report=report) as own:
         yield own
-
-
-@contextmanager
-def _audited(store: Etcd, lock: ClusterLock, report: Report, what: str) -> Iterator[None]:
-    outcome = "interrupted"
-    try:
-        yield
-        outcome = "done"
-    except ArgosyError as error:
-        outcome = str(error)
-        raise
-    finally:
-        try:
-            Journal(store, lock).note(SystemClock().now(), what, outcome)
-        except (LockLost, EtcdError, LockHeld) as error:
-            report("history", f"{what} ({outcome}) could not be noted: {error}")

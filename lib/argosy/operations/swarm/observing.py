@@ -13,7 +13,7 @@ from argosy.errors import DeadlineExceeded, EngineError, HostUnreachable
 from argosy.host import Host, Hosts
 from argosy.membership import cluster_of
 from argosy.model import Machine, Member
-from argosy.operations.swarm.managing import survey
+from argosy.operations.swarm.managing import LEADER_SECONDS, survey
 from argosy.swarm import Swarm, render_swarm_spec
 from argosy.swarm_seen import Seen, Told, groups, unsettled
 
@@ -21,8 +21,6 @@ TASK_HISTORY = 3
 """How many ended tries Swarm keeps of each instance: what `service.list` and `show` have to tell."""
 SETTLE_SECONDS = 30.0
 """How long a machine may take to find into the Swarm after its boot."""
-LEADER_SECONDS = 45.0
-"""How long managers may take to elect a leader: 10 to 20 s, and after a split vote as long again."""
 POLL_SECONDS = 0.5
 
 
