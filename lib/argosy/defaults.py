@@ -72,7 +72,7 @@ DEFAULTS: dict[str, Any] = {
             "forwards": {"first": 20000, "last": 20999},
         },
     },
-    "swarm": {"enabled": True, "port": 2377, "heartbeat_seconds": 2},
+    "swarm": {"enabled": True, "port": 2377, "heartbeat_seconds": 1.5},
     "images": {},
     "services": {},
     "scheduled": {},

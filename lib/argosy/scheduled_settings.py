@@ -33,7 +33,7 @@ class SwarmSettings(Section):
 
     enabled: bool
     port: Port
-    heartbeat_seconds: Annotated[int, Field(ge=1, le=60)]
+    heartbeat_seconds: Annotated[float, Field(ge=1, le=60)]
 
 
 class Constraint(Section):

@@ -28,6 +28,7 @@ RETRY_SECONDS = 1.0
 """After a failure a member is left alone for this long, unless it is the only one."""
 POLL_SECONDS = 0.1
 PROBE_SECONDS = 0.5
+NOT_ASKED = "the time was over before it was asked"
 CHANGE_SECONDS = 20.0
 """etcd changes no members in the first five seconds after any of them has come (back)."""
 SNAPSHOT_SECONDS = 600.0
@@ -350,9 +351,8 @@ class Etcd:
 
     def _error(self) -> EtcdError:
         told = {
-            it.name: f"{it.address}: {self._failures[it.name][1]}"
+            it.name: f"{it.address}: {self._failures[it.name][1] if it.name in self._failures else NOT_ASKED}"
             for it in self._endpoints.values()
-            if it.name in self._failures
         }
         reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted((self._unreachable | told).items()))
         what = f"etcd of cluster {self._cluster} does not answer"
