@@ -1,16 +1,23 @@
-"""A cluster grows, is upgraded and shrinks at 200 requests a second through the balancer, of which not one fails."""
+"""A cluster grows, is upgraded and shrinks at 200 requests a second through the balancer, of which not one fails.
+
+Half of them are for the frontend, which every machine runs, half for `web`, which the Swarm places.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import Lab, docker, eventually
-from steady import Steady
+from steady import Outcome, Steady
+from swarm_checks import is_settled
 
-RATE = 200
+RATE = 100
+"""Of each of the two services."""
 CHANGE_SECONDS = 600
 FIRST = ["sea-01", "sea-02", "sea-03"]
 NEWCOMER = "sea-04"
@@ -19,8 +26,23 @@ FRONTEND = "example/frontend/frontend/__main__.py"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
-def steady(lab: Lab) -> Steady:
-    return Steady("127.0.0.1", lab.balancer_port, rate=RATE)
+@contextmanager
+def requests(lab: Lab) -> Iterator[Outcome]:
+    """Ask for both services as long as the block lasts, and for a while after it; give what the frontend's become.
+
+    Of `web`'s not one fails.
+    """
+    every = [Steady("127.0.0.1", lab.balancer_port, host=host, rate=RATE) for host in ("", "web.any.example")]
+    with every[0].running() as frontend, every[1].running() as web:
+        _flow(frontend, web)
+        yield frontend
+        _flow(frontend, web)
+    assert web.not_ok() == []
+
+
+def _flow(*outcomes: Outcome) -> None:
+    seen = [it.total for it in outcomes]
+    eventually("requests flow", lambda: all(it.total > total + RATE for it, total in zip(outcomes, seen, strict=True)))
 
 
 def names(lab: Lab) -> list[str]:
@@ -64,13 +86,13 @@ def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
 
 def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
-    with steady(growing).running() as outcome:
-        eventually("requests flow", lambda: outcome.total > RATE)
+    with requests(growing) as outcome:
         done = growing.inv("local.add-machine", timeout=CHANGE_SECONDS)
         eventually("the newcomer answers", lambda: outcome.answers[(200, NEWCOMER)] > 0)
     assert outcome.not_ok() == []
     assert f"{NEWCOMER} is added: 4 healthy machines" in done.stdout
     assert members(growing) == [*FIRST, NEWCOMER]
+    is_settled(growing, [*FIRST, NEWCOMER])
     assert identity(growing.container("balancer")) == haproxy
     assert record(growing)["joining"] == ""
     assert "nothing changed" in growing.inv("local.start", "4").stdout
@@ -79,11 +101,9 @@ def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
 def test_a_new_version_comes_to_all_machines_and_no_request_fails(growing: Lab) -> None:
     before = releases(growing)
     change_frontend(growing, "a new version")
-    with steady(growing).running() as outcome:
-        eventually("requests flow", lambda: outcome.total > RATE)
-        growing.inv("local.rolling-upgrade", timeout=CHANGE_SECONDS)
+    with requests(growing) as outcome:
+        done = growing.inv("local.rolling-upgrade", timeout=CHANGE_SECONDS)
         ended = max(outcome.seen_last.values())
-        eventually("more requests flow", lambda: max(outcome.seen_last.values()) > ended + 2)
     assert outcome.not_ok() == []
     old, new = sorted(outcome.versions, key=lambda version: outcome.seen_last[version])
     assert outcome.seen_last[old] <= ended < outcome.seen_last[new]
@@ -91,6 +111,8 @@ def test_a_new_version_comes_to_all_machines_and_no_request_fails(growing: Lab) 
     assert len(set(after.values())) == 1
     assert set(after.values()) != set(before.values())
     assert record(growing)["release"]["version"] == after[NEWCOMER]
+    assert "of web elsewhere" in done.stderr
+    is_settled(growing, [*FIRST, NEWCOMER])
     assert "nothing changed" in growing.inv("local.start", "4").stdout
 
 
@@ -114,8 +136,7 @@ def test_a_release_that_never_gets_healthy_stops_at_the_canary_and_is_taken_back
     before = releases(growing)
     growing.configure(never_healthy)
     try:
-        with steady(growing).running() as outcome:
-            eventually("requests flow", lambda: outcome.total > RATE)
+        with requests(growing) as outcome:
             stopped = growing.inv("local.rolling-upgrade", "--canary", check=False, timeout=CHANGE_SECONDS)
             assert stopped.returncode == 32, stopped.stderr
             changed = {name for name, release in releases(growing).items() if release != before[name]}
@@ -127,15 +148,13 @@ def test_a_release_that_never_gets_healthy_stops_at_the_canary_and_is_taken_back
         growing.configure(healthy)
     assert releases(growing) == before
     growing.inv("cluster.status")
+    is_settled(growing, [*FIRST, NEWCOMER])
 
 
 def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
-    with steady(growing).running() as outcome:
-        eventually("requests flow", lambda: outcome.total > RATE)
+    with requests(growing) as outcome:
         growing.inv("local.remove-machine", timeout=CHANGE_SECONDS)
-        total = outcome.total
-        eventually("more requests flow", lambda: outcome.total > total + RATE)
     assert outcome.not_ok() == []
     assert names(growing) == members(growing) == FIRST
     assert identity(growing.container("balancer")) == haproxy
@@ -143,6 +162,7 @@ def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
     assert growing.container(NEWCOMER) not in left.split()
     assert growing.container(NEWCOMER) not in docker("volume", "ls", "--format", "{{.Name}}").split()
     growing.inv("local.start", "3")
+    is_settled(growing, FIRST)
 
 
 def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(growing: Lab) -> None:
@@ -159,6 +179,7 @@ def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(gro
     assert "local.add-machine" in growing.refused(11, "local.start", "2")
     growing.inv("local.add-machine", timeout=CHANGE_SECONDS)
     assert names(growing) == members(growing) == FIRST
+    is_settled(growing, FIRST)
 
 
 def test_a_half_made_newcomer_is_taken_back(growing: Lab) -> None:

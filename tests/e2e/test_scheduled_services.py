@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from lab import Lab, eventually
 from steady import Steady
+from swarm_checks import is_settled, nodes
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
-RATE = 100
+RATE = 200
 SERVE_SECONDS = 30
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -36,6 +37,15 @@ def ask(lab: Lab, machine: str, host: str = "web.any.example") -> dict[str, Any]
 def told(lab: Lab) -> dict[str, Any]:
     (found,) = lab.json("service.list", "web")
     return dict(found)
+
+
+def test_the_machines_of_a_new_cluster_are_in_one_swarm(cluster: Lab) -> None:
+    is_settled(cluster, MACHINES)
+    assert sum(it["manager"] == "leader" for it in nodes(cluster).values()) == 1
+    token = cluster.run("sea-01", "docker swarm join-token -q manager").strip()
+    assert token
+    for path in (cluster.root / ".argosy" / cluster.cluster).rglob("*"):
+        assert not path.is_file() or token.encode() not in path.read_bytes()
 
 
 def test_it_was_submitted_with_the_cluster_and_any_machine_leads_to_it(cluster: Lab) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from lab import Lab, docker, eventually
 from steady import Outcome, Steady
+from swarm_checks import is_settled, nodes, places
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
 WEB = "example/web/web/__main__.py"
-RATE = 100
+RATE = 200
 CHANGE_SECONDS = 300
 ELSEWHERE_SECONDS = 30
+LOOK_SECONDS = 10
+"""A command that looks while a machine is dead asks it last, and may take as long."""
 CHECKS_SECONDS = 10
 """After which routers have noticed that an instance's machine is gone: three checks in a row, and one that is slow."""
 FAILED = 34
@@ -41,10 +44,6 @@ def requests(lab: Lab, path: str = "/") -> Iterator[Outcome]:
 def web(lab: Lab) -> dict[str, Any]:
     found: dict[str, Any] = lab.json("service.list", "web")[0]
     return found
-
-
-def running_on(lab: Lab) -> set[str]:
-    return {it["machine"] for it in web(lab)["instances"] if it["state"] == "running"}
 
 
 def test_a_new_version_comes_and_no_request_fails(cluster: Lab) -> None:
@@ -83,22 +82,24 @@ def test_a_version_that_never_gets_well_goes_by_itself(cluster: Lab) -> None:
 
 def test_what_was_on_a_machine_that_loses_its_power_runs_elsewhere(cluster: Lab) -> None:
     cluster.inv("service.scale", "web", "3", timeout=CHANGE_SECONDS)
-    assert running_on(cluster) == set(MACHINES)
-    victim = cluster.container("sea-03")
+    assert places(cluster) == MACHINES
+    # Another leader has to be elected first, so its loss takes longest.
+    lost = next(name for name, it in nodes(cluster).items() if it["manager"] == "leader")
+    machine = cluster.container(lost)
     with requests(cluster) as outcome:
-        docker("kill", victim)
-        noticed = time.monotonic() + CHECKS_SECONDS
+        docker("kill", machine)
+        began = time.monotonic()
         try:
-            eventually("routers have noticed", lambda: time.monotonic() > noticed, CHECKS_SECONDS + 1)
-            lost = outcome.not_ok()
+            eventually("routers have noticed", lambda: time.monotonic() > began + CHECKS_SECONDS, CHECKS_SECONDS + 1)
+            failed = outcome.not_ok()
             eventually(
                 "its instance runs elsewhere",
-                lambda: web(cluster)["registered"] == 3 and "sea-03" not in running_on(cluster),
-                ELSEWHERE_SECONDS - CHECKS_SECONDS,
+                lambda: web(cluster)["registered"] == 3 and lost not in places(cluster),
+                ELSEWHERE_SECONDS - CHECKS_SECONDS + LOOK_SECONDS,
             )
         finally:
-            docker("start", victim)
+            docker("start", machine)
         eventually("all is well again", lambda: not cluster.inv("cluster.status", check=False).returncode, 120)
-    assert outcome.not_ok() == lost
+    assert outcome.not_ok() == failed
     cluster.inv("service.scale", "web", "2", timeout=CHANGE_SECONDS)
-    cluster.inv("cluster.verify")
+    is_settled(cluster, MACHINES)
