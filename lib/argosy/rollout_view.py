@@ -11,18 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from argosy import console
-from argosy.rollout_events import (
-    Checked,
-    Ended,
-    Event,
-    Planned,
-    RollingBack,
-    Said,
-    Soaking,
-    StepBegan,
-    StepDone,
-    StepFailed,
-)
+from argosy.events import Checked, Event, Said, StepFailed
+from argosy.rollout_events import Ended, Planned, RollingBack, Soaking, StepBegan, StepDone
 from argosy.rollout_record import WORK, Rollout, Step
 
 if TYPE_CHECKING:

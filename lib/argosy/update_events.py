@@ -1,4 +1,5 @@
-"""What an update of a scheduled service tells while it goes, beside what rollouts tell, too. Pure.
+"""What an update of a scheduled service tells while it goes, beside what all work tells
+(argosy.events). Pure.
 
 {"event": "step-done", "at": "2026-01-31T12:00:05.120Z", "service": "web", "step": "starting", "seconds": 5.0}
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from argosy.rollout_events import Event
+from argosy.events import Event
 from argosy.update_plan import change
 from argosy.update_record import State, Step, Update
 
@@ -29,42 +30,7 @@ _DOING = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceEvent(Event):
-    """`machine`: empty for what concerns the service as a whole."""
-
-    service: str
-
-    @property
-    def subject(self) -> str:
-        return self.machine or self.service
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said(ServiceEvent):
-    """Something worth knowing, in words."""
-
-    message: str
-
-    @property
-    def text(self) -> str:
-        return self.message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked(ServiceEvent):
-    """One check of an instance (`check`: its short name) or of all, whenever its result is another than before.
-    `reason`: empty when it passes."""
-
-    check: str
-    reason: str = ""
-
-    @property
-    def text(self) -> str:
-        return f"{self.check}: {self.reason}" if self.reason else f"{self.check}: passes"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned(ServiceEvent):
+class Planned(Event):
     """It begins, or goes on after somebody stopped."""
 
     update: Update
@@ -80,7 +46,7 @@ class Planned(ServiceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NothingToDo(ServiceEvent):
+class NothingToDo(Event):
     generation: int
     version: str
 
@@ -90,7 +56,7 @@ class NothingToDo(ServiceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepBegan(ServiceEvent):
+class StepBegan(Event):
     step: Step
 
     @property
@@ -99,7 +65,7 @@ class StepBegan(ServiceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepDone(ServiceEvent):
+class StepDone(Event):
     step: Step
     seconds: float
 
@@ -109,17 +75,7 @@ class StepDone(ServiceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepFailed(ServiceEvent):
-    step: Step
-    reason: str
-
-    @property
-    def text(self) -> str:
-        return f"{self.step} failed: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Soaking(ServiceEvent):
+class Soaking(Event):
     until: datetime
 
     @property
@@ -128,7 +84,7 @@ class Soaking(ServiceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoingBack(ServiceEvent):
+class GoingBack(Event):
     """The old instances serve on, and the new ones go."""
 
     reason: str
@@ -139,7 +95,7 @@ class GoingBack(ServiceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended(ServiceEvent):
+class Ended(Event):
     """It is over, or stopped for now. `state`: done, rolled-back or stopped; `generation`: the one in charge. `reason`:
     why it is stopped, or went back."""
 

@@ -18,6 +18,7 @@ from argosy import etcd
 from argosy.config import Settings
 from argosy.errors import CommandFailed, HostUnreachable, LockLost, Refused, Unhealthy
 from argosy.etcd import Etcd
+from argosy.events import Event
 from argosy.fanout import Outcomes, fan_out
 from argosy.model import Machine
 from argosy.operations import cluster_lock
@@ -26,7 +27,6 @@ from argosy.operations.cluster_lock import ClusterLock, held
 from argosy.operations.rollout.looking import Looking
 from argosy.operations.rollout.machines import RemoteMachines
 from argosy.remote_shell import Script
-from argosy.rollout_events import Event
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release
 from argosy.schema import instance_key, machine_key, router_key

@@ -17,13 +17,13 @@ from waiting import until
 
 from argosy import etcd
 from argosy.errors import Interrupted, LockHeld, Refused, TakenBack, Unhealthy
+from argosy.events import Event
 from argosy.operations.cluster_lock import held
 from argosy.operations.journal import of_updates, read_history
 from argosy.operations.service import changing, opening
 from argosy.operations.service.updating import running
 from argosy.operations.service.updating.deciding import Wish
 from argosy.operations.service.work import Work
-from argosy.rollout_events import Event
 from argosy.tasks import service_updates
 from argosy.update_events import StepBegan
 from argosy.update_record import State, Step

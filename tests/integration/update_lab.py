@@ -37,13 +37,13 @@ from argosy import pki, update_scripts
 from argosy.agent.__main__ import get
 from argosy.config import ScheduledSettings, Settings, load
 from argosy.etcd import Etcd
+from argosy.events import Event
 from argosy.host import Hosts
 from argosy.model import Machine
 from argosy.operations.service import changing
 from argosy.operations.service.updating import running
 from argosy.operations.service.updating.deciding import Wish
 from argosy.operations.service.work import Work
-from argosy.rollout_events import Event
 from argosy.scheduled_record import ScheduledRecord, parse_record
 from argosy.update_record import Update
 

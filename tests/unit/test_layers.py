@@ -43,6 +43,7 @@ LAYERS: list[set[str]] = [
         "machine_goodbye",
         "machine_etcd",
         "rollout",
+        "events",
         "rollout_events",
         "rollout_plan",
         "rollout_record",

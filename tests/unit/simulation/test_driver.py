@@ -13,6 +13,7 @@ from world import NEW, OLD, Result, World, operate
 from argosy import rollout_events as told
 from argosy.errors import Interrupted, LockHeld, Refused, Unhealthy
 from argosy.etcd import Entry, Put
+from argosy.events import Event
 from argosy.operations import journal
 from argosy.operations.rollout import upgrading
 from argosy.operations.rollout.driver import Driver
@@ -27,7 +28,7 @@ class Simulation:
     def __init__(self, size: int = 3, bad: tuple[str, ...] = ()) -> None:
         self.scheduler = Scheduler(1)
         self.world = World(self.scheduler, size, size, frozenset(bad))
-        self.events: list[told.Event] = []
+        self.events: list[Event] = []
         self.closed = ""
         self.newest = NEW
         self.number = 0
@@ -222,7 +223,7 @@ def test_outside_of_the_windows_nothing_begins_but_going_back() -> None:
 def test_a_window_that_closes_stops_it_between_two_batches() -> None:
     simulation = Simulation(2)
 
-    def close(event: told.Event) -> None:
+    def close(event: Event) -> None:
         if isinstance(event, told.StepDone) and event.next is Step.DONE:
             simulation.closed = "the window is over"
 
@@ -297,7 +298,7 @@ def test_no_more_machines_are_worked_on_than_may_be() -> None:
     at_work: set[str] = set()
     most = 0
 
-    def count(event: told.Event) -> None:
+    def count(event: Event) -> None:
         nonlocal most
         if isinstance(event, told.StepBegan):
             at_work.add(event.machine)

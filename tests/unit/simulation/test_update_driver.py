@@ -14,12 +14,12 @@ from world import Result
 
 from argosy.errors import ConfigError, Interrupted, Refused, TakenBack, Unhealthy
 from argosy.etcd import Put
+from argosy.events import Event
 from argosy.operations import journal
 from argosy.operations.journal import of_updates
 from argosy.operations.service.updating import looking, steps
 from argosy.operations.service.updating.deciding import Wish, update
 from argosy.operations.service.updating.seams import Operator
-from argosy.rollout_events import Event
 from argosy.scheduled_record import parse_record
 from argosy.update_events import StepBegan, StepDone
 from argosy.update_record import State, Step

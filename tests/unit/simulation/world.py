@@ -12,13 +12,13 @@ from scheduler import Event, Process, Scheduler
 
 from argosy.errors import ArgosyError, HostsFailed, HostUnreachable, Interrupted, LockLost, Unhealthy
 from argosy.etcd import Entry, Put
+from argosy.events import Event as Told
 from argosy.model import MachineState
 from argosy.operations import cluster_lock
 from argosy.operations.cluster_lock import ClusterLock, Who, held, parse_holder
 from argosy.operations.draining import set_state, states, take_out
 from argosy.operations.journal import ROLLOUT, ROLLOUTS
 from argosy.operations.rollout.seams import Operator, Preflight
-from argosy.rollout_events import Event as Told
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release, Rollout, State, Step, parse_rollout
 from argosy.schema import MACHINES, machine_key

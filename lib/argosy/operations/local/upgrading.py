@@ -11,6 +11,7 @@ from argosy.config import Settings
 from argosy.console import Report
 from argosy.engine_connection import connect
 from argosy.errors import Refused
+from argosy.events import Said
 from argosy.local_settings import localized
 from argosy.model import Step
 from argosy.operations import journal, registry
@@ -22,7 +23,6 @@ from argosy.operations.rollout import running
 from argosy.operations.rollout.running import Flags
 from argosy.operations.rollout.seams import Events
 from argosy.operations.rollout.upgrading import Wish
-from argosy.rollout_events import Said
 from argosy.rollout_record import Rollout, State
 
 BUILD: Sequence[Phase[Work]] = (host_phases.Registry(), host_phases.Images(), host_phases.Release())

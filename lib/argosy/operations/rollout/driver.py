@@ -10,6 +10,8 @@ from datetime import datetime
 
 from argosy import rollout_events as told
 from argosy.errors import ArgosyError, EtcdError, Interrupted, LockLost, Unhealthy
+from argosy.events import Event as Told
+from argosy.events import Said, StepFailed
 from argosy.fanout import Outcome
 from argosy.operations.journal import Journal
 from argosy.operations.rollout.crew import Crew
@@ -54,7 +56,7 @@ class Driver:
         self._crew = Crew(operator.clock)
         self._began = operator.clock.elapsed()
         self._fault: Exception | None = None
-        self._unwritten: list[told.Event] = []
+        self._unwritten: list[Told] = []
         self._soaking: Soak | None = None
         operator.lock.on_lost(self._crew.wake)
 
@@ -150,10 +152,10 @@ class Driver:
         self._fault = error
         return f"{type(error).__name__}: {error}"
 
-    def _ended(self, name: str, before: Rollout) -> told.Event:
+    def _ended(self, name: str, before: Rollout) -> Told:
         step, now = before.machines[name].step, self.rollout.machines[name]
         if now.step is Step.FAILED:
-            return told.StepFailed(at=now.since, machine=name, step=step, reason=now.reason)
+            return StepFailed(at=now.since, machine=name, step=step, reason=now.reason)
         seconds = now.seconds.get(step, 0.0)
         return told.StepDone(at=now.since, machine=name, step=step, next=now.step, seconds=seconds)
 
@@ -171,7 +173,7 @@ class Driver:
             if outcome.error is not None:
                 reason = self._reason(name, outcome.error)
                 self._record([Failed(name, reason)])
-                self._tell(told.StepFailed(at=self._now(), machine=name, step=Step.DONE, reason=reason))
+                self._tell(StepFailed(at=self._now(), machine=name, step=Step.DONE, reason=reason))
 
     def _check_all(self, names: Iterable[str]) -> list[tuple[str, Outcome[None]]]:
         waiting, outcomes = list(names), []
@@ -210,7 +212,7 @@ class Driver:
             self._record([Stopped(reason)])
             self._conclude("stopped", reason)
         except (LockLost, EtcdError) as error:
-            self._tell(told.Said(at=self._now(), message=f"that it was interrupted could not be recorded: {error}"))
+            self._tell(Said(at=self._now(), message=f"that it was interrupted could not be recorded: {error}"))
 
     def _conclude(self, state: str, reason: str) -> None:
         what = f"rollout {self.rollout.id} to release {self.rollout.release}"

@@ -12,13 +12,13 @@ from argosy.config import Settings
 from argosy.discovery_report import applied_revisions
 from argosy.errors import ArgosyError, Refused
 from argosy.etcd import Etcd
+from argosy.events import Said
 from argosy.host import Host, Hosts
 from argosy.machine_files import Names, plain
 from argosy.membership import Cluster, cluster_of, may_be_away
 from argosy.model import MachineState
 from argosy.operations.clock import Clock
 from argosy.operations.rollout.seams import Events, Preflight
-from argosy.rollout_events import Said
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release
 from argosy.rollout_scripts import Looked

@@ -8,6 +8,7 @@ from argosy import rollout_scripts
 from argosy.config import Settings
 from argosy.errors import CommandFailed, HostUnreachable, LockLost, Refused, Unhealthy
 from argosy.etcd import Etcd
+from argosy.events import Checked
 from argosy.host import Hosts, Result
 from argosy.machine_files import Names
 from argosy.operations import balancers, install
@@ -21,7 +22,6 @@ from argosy.operations.rollout.gates import Gates
 from argosy.operations.rollout.looking import Looking
 from argosy.operations.rollout.seams import Events
 from argosy.remote_shell import Script
-from argosy.rollout_events import Checked
 from argosy.rollout_record import Release
 from argosy.schema import ROUTERS, SERVICES
 

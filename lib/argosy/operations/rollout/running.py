@@ -11,6 +11,7 @@ from argosy import maintenance
 from argosy.config import Settings
 from argosy.console import Report
 from argosy.errors import ConfigError
+from argosy.events import Said
 from argosy.model import Step
 from argosy.operations import registry
 from argosy.operations.clock import Clock, SystemClock
@@ -22,7 +23,6 @@ from argosy.operations.rollout.looking import Looking
 from argosy.operations.rollout.machines import RemoteMachines
 from argosy.operations.rollout.seams import Events, Operator
 from argosy.operations.rollout.upgrading import Wish
-from argosy.rollout_events import Said
 from argosy.rollout_plan import parse_batch, plan_lines
 from argosy.rollout_record import Options, Release, Rollout
 from argosy.rollout_record import Step as RolloutStep

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from argosy.events import Event
 from argosy.operations import cluster_lock, journal
 from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
-from argosy.rollout_events import Event
 from argosy.rollout_plan import Found
 from argosy.rollout_record import Release
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from argosy import rollout_events as told
 from argosy.errors import Refused
 from argosy.etcd import Put
+from argosy.events import Said
 from argosy.operations import journal
 from argosy.operations.journal import RELEASE, Journal, new_id, read_release, release_text
 from argosy.operations.rollout.crew import Crew
@@ -100,7 +101,7 @@ def abort(operator: Operator) -> Rollout:
     for name, it in rollout.machines.items():
         if it.touched and it.step not in (Step.DONE, Step.ROLLED_BACK) and name not in drained:
             message = f"it is half-way, perhaps out of service: inv cluster.upgrade-machine {name} mends that"
-            operator.events(told.Said(at=clock.now(), machine=name, message=message))
+            operator.events(Said(at=clock.now(), machine=name, message=message))
     record.close(rollout)
     record.note(clock.now(), f"rollout {rollout.id} to release {rollout.release}", str(rollout.state))
     release, state = str(rollout.release), str(rollout.state)
@@ -130,7 +131,7 @@ def clean_up(operator: Operator, rollout: Rollout) -> None:
         for name, outcome in crew.finished():
             if outcome.error is not None:
                 message = f"old images could not be removed: {outcome.error}"
-                operator.events(told.Said(at=operator.clock.now(), machine=name, message=message))
+                operator.events(Said(at=operator.clock.now(), machine=name, message=message))
 
 
 def _cleaning(operator: Operator, rollout: Rollout, name: str) -> Callable[[], None]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
 from argosy.config import Settings
 from argosy.console import Report
-from argosy.errors import ArgosyError, EtcdError, LockLost
 from argosy.etcd import Etcd
 from argosy.host import Hosts
+from argosy.operations.auditing import noted
 from argosy.operations.clock import Clock, SystemClock
 from argosy.operations.cluster_lock import ClusterLock, held
 from argosy.operations.discovery import keys
-from argosy.operations.journal import Journal
 from argosy.operations.service.updating.seams import Routers
 from argosy.scheduled_record import PREFIX
 from argosy.scheduled_state import UPDATES, Fleet, fleet_of
@@ -63,19 +62,6 @@ def changing(work: Work, task: str) -> Iterator[Work]:
         yield replace(work, lock=lock)
 
 
-@contextmanager
-def audited(work: Work, what: str) -> Iterator[None]:
+def audited(work: Work, what: str) -> AbstractContextManager[None]:
     """Note in the cluster's audit trail how `what` ended: `done`, or why not."""
-    outcome = "interrupted"
-    try:
-        yield
-        outcome = "done"
-    except ArgosyError as error:
-        outcome = str(error)
-        raise
-    finally:
-        try:
-            Journal(work.store, work.holding).note(work.clock.now(), what, outcome)
-        except (LockLost, EtcdError) as error:
-            # What was done is done: that the trail does not know it is told, and must not hide how it ended.
-            work.report("history", f"{what} ({outcome}) could not be noted: {error}")
+    return noted(work.store, work.holding, work.report, what, work.clock)

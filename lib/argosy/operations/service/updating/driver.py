@@ -12,6 +12,7 @@ from argosy import update_events as told
 from argosy.agent.labels import ATTRIBUTES
 from argosy.errors import ArgosyError, EtcdError, Interrupted, LockLost, Unhealthy
 from argosy.etcd import Delete, Put
+from argosy.events import Said, StepFailed
 from argosy.operations.journal import Records, of_updates
 from argosy.operations.service.updating.seams import Operator
 from argosy.operations.service.updating.steps import Steps
@@ -92,7 +93,7 @@ class Driver:
             reason = self._reason(error)
             turns = may_turn(self.update)
             self._record(Failed(reason))
-            self._tell(told.StepFailed(at=self._now(), service=name, step=step, reason=reason))
+            self._tell(StepFailed(at=self._now(), service=name, step=step, reason=reason))
             if turns:
                 self._tell(told.GoingBack(at=self._now(), service=name, reason=self.update.reason))
             return
@@ -138,7 +139,7 @@ class Driver:
                 self._conclude()
         except (LockLost, EtcdError) as error:
             message = f"that it was interrupted could not be recorded: {error}"
-            self._tell(told.Said(at=self._now(), service=self.update.name, message=message))
+            self._tell(Said(at=self._now(), service=self.update.name, message=message))
 
     def _stop(self) -> None:
         self._conclude()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 from argosy import update_gates
 from argosy.errors import DeadlineExceeded, Unhealthy
+from argosy.events import Checked
 from argosy.operations.service.updating.seams import Operator
 from argosy.scheduled_record import Generation
 from argosy.service_update import is_routed
-from argosy.update_events import Checked
 from argosy.update_gates import Gates, Instance, Known
 
 POLL_SECONDS = 0.2

@@ -10,6 +10,7 @@ from argosy.config import ScheduledSettings, Settings
 from argosy.console import Report
 from argosy.discovery_report import applied_revisions
 from argosy.errors import ConfigError, nearest
+from argosy.events import Said
 from argosy.model import Step
 from argosy.operations.clock import SystemClock
 from argosy.operations.cluster_lock import Who
@@ -22,7 +23,6 @@ from argosy.operations.service.updating.engine import SwarmEngine
 from argosy.operations.service.updating.routers import RemoteRouters
 from argosy.operations.service.updating.seams import Events, Limits, Operator, Routers, Routing
 from argosy.operations.service.work import Work, changing
-from argosy.rollout_events import Said
 from argosy.scheduled_record import Generation, ScheduledRecord
 from argosy.scheduled_rules import kept_apart
 from argosy.scheduling import refuse_unplaceable, refuse_unready_conflicts

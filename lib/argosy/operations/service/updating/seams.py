@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from argosy.events import Event
 from argosy.operations import cluster_lock, journal
 from argosy.operations.clock import Clock
 from argosy.operations.cluster_lock import ClusterLock
-from argosy.rollout_events import Event
 from argosy.scheduled_record import Generation
 from argosy.schema.values import DEFAULT_WEIGHT
 from argosy.update_gates import Instance

@@ -8,12 +8,12 @@ from datetime import datetime
 from argosy.agent.labels import ATTRIBUTES
 from argosy.errors import DeadlineExceeded, OutOfSequence, Unhealthy
 from argosy.etcd import Delete, Put
+from argosy.events import Said
 from argosy.operations.service.updating.looking import NOTHING, POLL_SECONDS, QUIET_SECONDS, Looking, shown
 from argosy.operations.service.updating.seams import Operator
 from argosy.scheduled_record import Generation
 from argosy.schema import generation_key, service_key, weight_key
 from argosy.service_update import is_routed
-from argosy.update_events import Said
 from argosy.update_plan import share_weights
 from argosy.update_record import Step, Update
 
