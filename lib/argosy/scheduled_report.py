@@ -20,6 +20,7 @@ ENDED_COLUMNS = ["ended", "machine", "state", "at", "error"]
 EVERYWHERE = "every machine"
 SHOWN_ENDED = 5
 UP = "up"
+LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class ServicesReport:
               "instances": [INSTANCE]}]
 
         INSTANCE: {"id": "MACHINE:CONTAINER", "slot", "machine", "container", "generation", "state", "since",
-        "endpoint": "" when it is not registered, "weight", "error", "health": {"air-01": "up"}}.
+        "endpoint": "" when it is not registered, "weight", "error", "health": {"air-01": "up"}}. Its state is Swarm's
+        word for it, or "lost" when its machine is down.
         """
         return [self._json(name) for name in names or self.names]
 
@@ -168,7 +170,7 @@ class ServicesReport:
             "machine": it.machine,
             "container": it.container,
             "generation": it.generation,
-            "state": it.task.state,
+            "state": LOST if it.lost else it.task.state,
             "since": it.task.updated,
             "endpoint": it.endpoint,
             "weight": it.weight if it.registered else 0,
@@ -199,6 +201,8 @@ def tables(report: ServicesReport, name: str) -> list[tuple[list[str], Rows]]:
 def state_of(instance: Instance) -> str:
     """Return how one instance is, in words."""
     task = instance.task
+    if instance.lost:
+        return f"{LOST}: its machine is down"
     if task.runs:
         return "running"
     error = f": {plain(task.error)}" if task.error else ""

@@ -19,7 +19,7 @@ from argosy.schema import (
     service_key,
     weight_key,
 )
-from argosy.swarm_model import ACTIVE, READY, RUNNING, Node, SwarmService, Task
+from argosy.swarm_model import ACTIVE, DOWN, READY, RUNNING, Node, SwarmService, Task
 from argosy.swarm_spec import MACHINE_LABEL
 
 UPDATES = "/cluster/updates/"
@@ -31,13 +31,15 @@ FAILED = frozenset({"failed", "rejected"})
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One try to run an instance, as Swarm tells it. `endpoint`: where it is registered, empty when it is not;
-    `weight`: what it gets of the requests there; `revision`: the newest of these keys in etcd."""
+    """One try to run an instance, as Swarm tells it. `lost`: its machine is down, and with it any news of it;
+    `endpoint`: where it is registered, empty when it is not; `weight`: what it gets of the requests there; `revision`:
+    the newest of these keys in etcd."""
 
     task: Task
     machine: str
     container: str
     generation: int
+    lost: bool = False
     endpoint: str = ""
     weight: int = 0
     revision: int = 0
@@ -146,7 +148,7 @@ def fleet_of(
     tasks_of: dict[str, list[Task]] = {}
     for task in tasks:
         tasks_of.setdefault(task.service_id, []).append(task)
-    machines = {node.id: machine_of(node) for node in known}
+    machines = {node.id: node for node in known}
     running: dict[str, dict[int, Running]] = {}
     for service in services:
         name, number = service.labels.get(SCHEDULED, ""), service.labels.get(GENERATION, "")
@@ -192,7 +194,7 @@ class _Reading:
         name: str,
         number: int,
         service: SwarmService,
-        machines: Mapping[str, str],
+        machines: Mapping[str, Node],
         registered: Service | None,
         found: Mapping[str, KeyValue],
     ) -> None:
@@ -209,8 +211,9 @@ class _Reading:
         return Running(self.number, self.service, tuple(live), tuple(it for it in every if it.task.over))
 
     def instance(self, task: Task) -> Instance:
-        machine, container = self.machines.get(task.node_id, ""), task.container_name(self.service.name)
-        found = Instance(task, machine, container, self.number)
+        node, container = self.machines.get(task.node_id), task.container_name(self.service.name)
+        lost = node is not None and node.state == DOWN and not task.over
+        found = Instance(task, machine_of(node) if node else "", container, self.number, lost)
         host = self.registered.get(found.id)
         if host is None:
             return found

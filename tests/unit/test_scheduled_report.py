@@ -61,6 +61,16 @@ def test_a_global_service_counts_the_machines_that_take_instances() -> None:
     assert state(found) == "1 too many"
 
 
+def test_an_instance_whose_machine_is_down_is_lost_whatever_swarm_heard_of_it_last() -> None:
+    found = cluster(record()).runs()
+    found.nodes[1] = replace(found.nodes[1], state="down")
+    (told,) = report(found).to_json()
+    assert {it["machine"]: it["state"] for it in told["instances"]} == {"air-01": "running", "air-02": "lost"}
+    assert [row[3] for row in report(found).instance_rows("web")] == ["running", "lost: its machine is down"]
+    found.nodes[1] = replace(found.nodes[1], state="unknown")
+    assert [row[3] for row in report(found).instance_rows("web")] == ["running", "running"]
+
+
 def test_what_is_wrong_is_said() -> None:
     assert state(cluster(record())) == "Swarm has lost it: inv service.revive web"
     assert state(cluster(record(stopped=True))) == "stopped"
