@@ -164,6 +164,24 @@ def test_nobody_listens(server: SshServer) -> None:
     )
 
 
+def test_who_could_not_be_reached_a_moment_ago_is_tried_once_more(server: SshServer) -> None:
+    with server.host(port=free_port(), connect_attempts=2) as host:
+        with pytest.raises(HostUnreachable, match="after 2 attempts: Connection refused"):
+            host.run(["true"])
+        with pytest.raises(HostUnreachable, match=f"to 127.0.0.1:{host.ssh.port}: Connection refused"):
+            host.run(["true"])
+
+
+def test_a_timeout_is_not_waited_for_again(server: SshServer) -> None:
+    # Whose queue is full answers nobody, as a machine without power.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as waiting:
+        port = full.getsockname()[1]
+        waiting.enter_context(socket.create_connection(("127.0.0.1", port)))
+        settings = {"port": port, "connect_attempts": 5, "connect_timeout_seconds": 0.5}
+        with server.host(**settings) as host, pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}: timed out"):
+            host.run(["true"])
+
+
 def test_somebody_listens_and_says_nothing(server: SshServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         settings = {"port": mute.getsockname()[1], "connect_attempts": 1, "connect_timeout_seconds": 0.5}

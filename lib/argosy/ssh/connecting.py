@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KEEPALIVE_SECONDS = 10
 # A peer that acknowledges nothing for so long is gone (a power cut sends no goodbye).
 DEAD_PEER_MILLISECONDS = 30_000
+LATELY_SECONDS = 60.0
+"""A machine that could not be reached so lately is tried just once more, not `ssh.connect_attempts` times."""
 
 Make = Callable[[str, str, int, Mapping[str, Any]], Any]
 """Makes a connection that is not open yet, of (address, user, port, what paramiko's `connect` is given)."""
@@ -56,6 +58,7 @@ class Connector:
             except Exception as error:
                 self._failure = (time.monotonic(), error)
                 raise
+            self._failure = None
             return _transport(self._connection)
 
     def wait_for_login(self, deadline_seconds: float) -> None:
@@ -78,15 +81,17 @@ class Connector:
             connection.close()
 
     def _connect_retrying(self) -> Any:
-        attempts = self._host.ssh.connect_attempts
+        lately = self._failure is not None and time.monotonic() - self._failure[0] < LATELY_SECONDS
+        attempts = 0
         try:
             for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception(lambda error: not isinstance(error, ArgosyError)),
+                retry=tenacity.retry_if_exception(_may_pass),
                 wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
-                stop=tenacity.stop_after_attempt(attempts),
+                stop=tenacity.stop_after_attempt(1 if lately else self._host.ssh.connect_attempts),
                 reraise=True,
             ):
                 with attempt:
+                    attempts += 1
                     return self._connect_once()
         except paramiko.AuthenticationException:
             raise self._login_refused() from None
@@ -143,6 +148,11 @@ def scan(host: Host) -> list[known_hosts.HostKey]:
         raise HostUnreachable(
             host.name, f"no ssh server answers at {host.where}: {_reason(error)}; is it up, and the address right?"
         ) from None
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Return whether another attempt may do better. After a timeout the kernel has tried several times itself."""
+    return not isinstance(error, (ArgosyError, TimeoutError))
 
 
 def _transport(connection: Any) -> paramiko.Transport:
