@@ -28,6 +28,7 @@ AS_JSON = "print JSON: each event on a line as it comes, or the plan"
         "image": "a version of its image (0.1.3), or another image's full reference",
         "release": "the image that this release pins, instead of the newest in the registry",
         "file": "a YAML file of the shape scheduled: {NAME: {...}} that defines it",
+        "renew": "replace the instances also when nothing differs, for a secret that was rotated",
         "canary": "the share of requests that the new instances get at first, such as 10% (update.canary)",
         "soak": "seconds that they get no more than that (update.soak_seconds)",
         "yes": YES,
@@ -42,6 +43,7 @@ def update(
     image: str = "",
     release: str = "",
     file: str = "",
+    renew: bool = False,
     canary: str = "",
     soak: float = -1.0,
     yes: bool = False,
@@ -57,6 +59,7 @@ def update(
     Examples:
         inv service.update web
         inv service.update web --image 0.1.3 --canary 10% --soak 60
+        inv service.update web --renew
         inv service.update web --dry-run
     """
     from argosy.operations.service import definitions
@@ -64,7 +67,8 @@ def update(
 
     settings = settings_of(c, cluster)
     found = definitions.read(settings, (), file=file, everything=True)
-    flags = running.Flags(name, found.every, image, release, canary or None, None if soak < 0 else soak, bool(file))
+    held = None if soak < 0 else soak
+    flags = running.Flags(name, found.every, image, release, canary or None, held, bool(file), renew)
     _update(settings, lambda work: running.wish_of(work, flags), yes, dry_run, json)
 
 

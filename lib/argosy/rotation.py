@@ -84,6 +84,16 @@ class Wish:
     authority: bool = False
 
 
+def readers(uses: Mapping[str, Collection[str]], wish: Wish) -> list[str]:
+    """Return whose running instances have old secrets after a rotation. `uses`: each scheduled service's secrets.
+
+    An instance has the files that lay there when it began, and nobody but an update may end it.
+    """
+    if wish.only:
+        return [name for name, secrets in uses.items() if set(secrets) & set(wish.only)]
+    return [] if wish.certificates or wish.authority else [name for name, secrets in uses.items() if secrets]
+
+
 def begin(wish: Wish, present: Record | None, id: str, started: str) -> Record:
     """Return the record to go on with: that of the present rotation, or a new one.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -96,10 +95,16 @@ class TestToAGoodVersion:
         assert read_history(first.work.store)[0].what == "update of web: generation 1 -> 2"
 
     def test_a_second_time_there_is_nothing_to_do(self, first: UpdateLab) -> None:
-        started = time.monotonic()
         assert first.update(web=version(1)) is None
-        assert time.monotonic() - started < 1.5
         assert first.lines == ["web: generation 1 (lab) is just that: nothing to do"]
+
+    def test_unless_it_is_to_be_renewed(self, first: UpdateLab) -> None:
+        with first.load() as load:
+            done = first.update(web=version(1), renew=True)
+        assert load.failures == []
+        assert done is not None
+        assert (done.state, done.new.number) == (State.DONE, 2)
+        check_whole(first, "1")
 
     def test_and_back(self, first: UpdateLab) -> None:
         first.update(web=version(2))

@@ -296,8 +296,8 @@ class UpdateLab:
     def update(
         self, events: Callable[[Event], None] = lambda _: None, named: bool = True, **definitions: Any
     ) -> Update | None:
-        """Update the one service of `definitions`; `canary` and `soak_seconds` are of the update."""
-        options = {key: definitions.pop(key) for key in ("canary", "soak_seconds") if key in definitions}
+        """Update the one service of `definitions`; `canary`, `soak_seconds` and `renew` are of the update."""
+        options = {key: definitions.pop(key) for key in ("canary", "soak_seconds", "renew") if key in definitions}
         found = parsed(definitions)
         flags = running.Flags(next(iter(found)), found, named=named, **options)
         return self.run(running.wish_of(self.work, flags), events)

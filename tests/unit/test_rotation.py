@@ -20,6 +20,7 @@ from argosy.rotation import (
     begin,
     next_action,
     parse_record,
+    readers,
     work,
 )
 
@@ -133,3 +134,10 @@ class TestRecord:
             "restart web",
         ]
         assert {it.act for it in work(Phase.TRUST, seen, "new", USES)} == set(Act)
+
+
+def test_scheduled_services_that_read_what_was_rotated_are_named() -> None:
+    secrets = {"web": ["password", "token"], "jobs": ["token"], "static": []}
+    assert readers(secrets, Wish(only=("password",))) == ["web"]
+    assert readers(secrets, Wish()) == ["web", "jobs"]
+    assert readers(secrets, Wish(certificates=True)) == readers(secrets, Wish(authority=True)) == []

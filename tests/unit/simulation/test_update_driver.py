@@ -143,6 +143,13 @@ def test_with_nothing_to_do_it_says_so(simulation: Simulation) -> None:
     assert simulation.states() == []
 
 
+def test_what_is_that_already_is_renewed_when_asked_to_be(simulation: Simulation) -> None:
+    assert simulation.update(version=1, renew=True).error is None
+    assert simulation.lines()[0].endswith("begins: generation 1 -> 2: the same again")
+    assert simulation.states() == [State.DONE]
+    simulation.world.check_end("web:1")
+
+
 @pytest.mark.parametrize("bad", ["sick", "crash"])
 def test_a_bad_version_is_taken_back(bad: str) -> None:
     simulation = Simulation(bad)

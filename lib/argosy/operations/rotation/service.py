@@ -21,7 +21,20 @@ from argosy.operations.journal import Journal, new_id
 from argosy.operations.rotation import here
 from argosy.operations.rotation.driver import Lock, Machines, run_phase
 from argosy.operations.rotation.machines import RemoteMachines, look_at_uses, uses
-from argosy.rotation import AUTHORITY_FILE, MEANING, NEXT, Enter, Finish, Phase, Record, Seen, Wish, begin, work
+from argosy.rotation import (
+    AUTHORITY_FILE,
+    MEANING,
+    NEXT,
+    Enter,
+    Finish,
+    Phase,
+    Record,
+    Seen,
+    Wish,
+    begin,
+    readers,
+    work,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,8 @@ def rotate(settings: Settings, wish: Wish, report: Report) -> None:
                     _preflight(settings, hosts, store, machines, record)
                 action = _phase(settings, hosts, store, lock, record, report)
             first = False
+    for name in readers({name: it.secrets for name, it in settings.scheduled.items()}, wish):
+        report(here.HERE, f"instances of {name} have read the old secrets: inv service.update {name} --renew")
 
 
 def go_through(

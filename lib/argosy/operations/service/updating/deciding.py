@@ -21,11 +21,13 @@ from argosy.update_record import Options, State, Update
 class Wish:
     """What is asked for. `target`: finds out what the service shall be, given what is wanted of it now (the number of
     the generation does not count); `named`: the command line says it, else an update that has not ended goes on,
-    whatever it is. `rollback`: back to what it was before. `canary`, `soak_seconds`: None as the definition says."""
+    whatever it is. `renew`: also when nothing differs. `rollback`: back to what it was before. `canary` and
+    `soak_seconds`: None as the definition says."""
 
     name: str
     target: Callable[[ScheduledRecord], Generation] | None = None
     named: bool = False
+    renew: bool = False
     rollback: bool = False
     canary: str | None = None
     soak_seconds: float | None = None
@@ -49,7 +51,7 @@ def decide(wish: Wish, store: Store, by: str, now: datetime) -> Decision:
     target = _target(wish, record)
     if target is None:
         raise Refused(f"no update of {wish.name} is in progress")
-    if not changes(record.current, target):
+    if not changes(record.current, target) and not wish.renew:
         return Decision(record)
     used = [it.new.number for it in of_updates(wish.name).past(store)]
     used += [record.previous.number] if record.previous else []

@@ -47,6 +47,7 @@ class Flags:
     canary: str | None = None
     soak_seconds: float | None = None
     named: bool = False
+    renew: bool = False
 
 
 def wish_of(work: Work, flags: Flags) -> Wish:
@@ -56,6 +57,7 @@ def wish_of(work: Work, flags: Flags) -> Wish:
         flags.name,
         lambda record: _target(work, flags, record),
         named=named,
+        renew=flags.renew,
         canary=flags.canary,
         soak_seconds=flags.soak_seconds,
     )
