@@ -24,6 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--story", type=int, help="the seed of a single story of the crash simulator, told again")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In a run of everything (`inv test`) what would be skipped for want of a program fails: nothing hides there."""

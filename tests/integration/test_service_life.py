@@ -24,7 +24,7 @@ from argosy.scheduled_actions import Action
 from argosy.service_unit import DOCKER
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
 
 
 GOLDEN = sorted((Path(__file__).parents[1] / "unit" / "golden" / "swarm").glob("*.json"))

@@ -25,7 +25,7 @@ from argosy.operations.service.work import Work
 from argosy.tasks import service
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from haproxy_server import requires_haproxy
 from service_traffic import in_own_network
 from swarm_lab import requires_swarm_lab
 
-pytestmark = [pytest.mark.integration, requires_swarm_lab, requires_haproxy, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab, requires_haproxy, pytest.mark.timeout(300)]
 
 
 def test_requests_to_scheduled_services() -> None:

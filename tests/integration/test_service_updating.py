@@ -28,7 +28,7 @@ from argosy.update_events import StepBegan
 from argosy.update_record import State, Step
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, requires_swarm_lab, requires_haproxy]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab, requires_haproxy]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from argosy.swarm import Swarm
 from argosy.swarm_drain import moving
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from argosy.errors import HostUnreachable, Refused
 from argosy.host import Hosts
 from argosy.operations.swarm.managing import managing
 
-pytestmark = [pytest.mark.integration, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from argosy.operations import cluster_lock
 from argosy.operations.journal import of_updates
 from argosy.operations.service.updating.deciding import Wish
 
-pytestmark = [pytest.mark.integration, requires_swarm_lab, requires_haproxy]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab, requires_haproxy]
 
 
 @pytest.fixture(scope="module")
