@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -94,6 +95,16 @@ def test_all_machines_share_one_way_through_the_entry_node(settings: Settings, s
         joined(hosts.each(lambda host: host.run(["true"])))
         after = (server.folder / "log").read_text().count("Accepted publickey")
     assert after - before == len(MACHINES) + 1
+
+
+def test_connections_whose_entry_node_is_gone_are_closed_all_the_same(settings: Settings, server: SshServer) -> None:
+    ssh = settings.ssh.model_copy(update={"entry_node": f"{ADDRESSES[0]}:{server.port}"})
+    with Hosts(settings.model_copy(update={"ssh": ssh}), MACHINES) as hosts:
+        joined(hosts.each(lambda host: host.run(["true"])))
+        gateway = next(iter(hosts)).gateway
+        assert gateway is not None
+        gateway.connect().sock.shutdown(socket.SHUT_RDWR)
+    assert not any(host.is_connected for host in hosts)
 
 
 def test_the_key_is_the_configured_one_else_the_clusters_own(settings: Settings, server: SshServer) -> None:
