@@ -49,7 +49,7 @@ def submit(
 ) -> None:
     """Let services run for the first time, and wait until their instances serve. The same again changes nothing.
 
-    What runs with another definition is refused: that is an update.
+    What runs with another definition is refused: that is an update. What runs is scaled to --replicas.
 
     Examples:
         inv service.submit web --replicas 4

@@ -59,7 +59,7 @@ class Wanted:
 
 
 def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts: Conflicts = lambda _: ()) -> Plan:
-    """Return what submits a service, or completes what was submitted so before.
+    """Return what submits a service, or completes what was submitted so before, with the number that is asked for.
 
     Raises Refused for one that runs with another definition: that is an update. And for a port or a TLS name that
     another service has, as `conflicts` tells.
@@ -89,6 +89,9 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts:
     if record.image != wanted.image:
         there, here = wanted.image.version or wanted.image.reference, record.image.version or record.image.reference
         said.append(f"version {here} is what is wanted; inv service.update {name} brings {there}")
+    if wanted.replicas is not None and wanted.replicas != record.replicas:
+        scaled = plan_scale(fleet, name, wanted.replicas)
+        return replace(scaled, said=(*said, *scaled.said))
     if record.stopped:
         return Plan(name, (), (*said, f"it is stopped: inv service.start {name}"))
     return Plan(name, _running(seen, record), tuple(said))
@@ -113,11 +116,8 @@ def difference(record: ScheduledRecord, wanted: Wanted) -> str:
     name, before, after = record.name, definition_json(record.definition), definition_json(wanted.definition)
     before.pop("replicas", None), after.pop("replicas", None)
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-    if keys:
-        return f"it was submitted with another {', '.join(keys)}: inv service.update {name} brings this definition"
-    if wanted.replicas is not None and wanted.replicas != record.replicas:
-        return f"it has {instances(record.replicas)}: inv service.scale {name} {wanted.replicas}"
-    return ""
+    what = f"it was submitted with another {', '.join(keys)}: inv service.update {name} brings this definition"
+    return what if keys else ""
 
 
 def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, count: int | None) -> None:

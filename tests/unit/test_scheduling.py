@@ -70,9 +70,10 @@ class TestSubmit:
         with pytest.raises(Refused, match=r"another env, memory_megabytes: inv service.update web"):
             submitted(cluster(record()).runs().fleet(), wanted(env={"A": "b"}, memory_megabytes=64))
 
-    def test_another_number_is_for_scale(self) -> None:
-        with pytest.raises(Refused, match=r"web: it has 2 instances: inv service.scale web 5"):
-            submitted(cluster(record()).runs().fleet(), wanted(count=5))
+    def test_another_number_is_scaled_to_when_the_command_says_it(self) -> None:
+        plan = submitted(cluster(record()).runs().fleet(), wanted(count=5))
+        assert plan == plan_scale(cluster(record()).runs().fleet(), "web", 5)
+        assert plan.changes
         assert not submitted(cluster(record()).runs().fleet(), wanted(replicas=5)).changes
 
     def test_a_newer_version_is_told_and_not_taken(self) -> None:
