@@ -14,7 +14,7 @@ import argosy
 from argosy.tasking import task
 
 ROOT = Path(__file__).resolve().parent
-SIDE_BY_SIDE = "-n 4 --dist loadfile --no-loadscope-reorder"
+SIDE_BY_SIDE = "-n 3 --dist loadfile --no-loadscope-reorder"
 CODE = "lib fabfile installer example bench tests tasks.py"
 
 
@@ -47,7 +47,7 @@ def test(c: Context, only: str = "", k: str = "") -> None:
         lint(c)
     with c.cd(str(ROOT)):
         if not only and not k:
-            # Mostly they wait, so four at a time fit into two cores; e2e tests share the host's machines.
+            # Mostly they wait, so three at a time fit into two cores; e2e tests share the host's machines.
             _python(
                 c, f"pytest tests/integration tests/unit {SIDE_BY_SIDE} --cov --cov-report=", ARGOSY_SKIP_NOTHING="1"
             )
