@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import tasks as bench
+from invoke.collection import Collection
 from pydantic import BaseModel
 
 from argosy import ns
@@ -96,7 +98,7 @@ def test_what_changes_something_has_a_dry_run_and_what_reads_has_json() -> None:
 
 def test_every_command_that_a_message_or_a_page_names_exists() -> None:
     known = {f"{name}.{space.transform(task)}" for name, space in ns.collections.items() for task in space.tasks}
-    known |= {f"bench.{name}" for name in ("fanout", "local", "propagation", "rollout", "service")}
+    known |= {f"bench.{task}" for task in Collection.from_module(bench).tasks}
     sources = [*PAGES, *ROOT.glob("lib/argosy/**/*.py"), *ROOT.glob("fabfile/*.py"), *ROOT.glob("scripts/**/*.sh")]
     named = {
         (str(path.relative_to(ROOT)), command)
