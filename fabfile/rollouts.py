@@ -176,7 +176,7 @@ def unlock(c: Context, yes: bool = False, cluster: str = "", dry_run: bool = Fal
 
 @task(help={"lines": "how many, the newest", "cluster": CLUSTER, "json": AS_JSON})
 def history(c: Context, lines: int = 30, cluster: str = "", json: bool = False) -> None:
-    """Show who changed what in the cluster, when, and how it ended.
+    """Show who changed what in the cluster, when, and how it ended; with --json in all its words.
 
     Examples:
         inv cluster.history

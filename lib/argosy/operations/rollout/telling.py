@@ -21,6 +21,7 @@ from argosy.rollout_record import Progress, Rollout, Step
 ROLLOUT_COLUMNS = ["rollout", "release", "state", "machines", "began", "by", "reason"]
 MACHINE_COLUMNS = ["machine", "step", "since", "release before", "reason"]
 HISTORY_COLUMNS = ["at", "who", "host", "task", "what", "outcome"]
+MOST_CHARACTERS = 120
 
 
 def rollouts(settings: Settings) -> tuple[Rollout | None, list[Rollout]]:
@@ -79,8 +80,12 @@ def history(settings: Settings, lines: int) -> list[HistoryEntry]:
 
 
 def history_rows(entries: Iterable[HistoryEntry]) -> list[list[object]]:
-    """Return the rows under HISTORY_COLUMNS."""
-    return [[it.at, it.who, it.host, it.task, it.what, it.outcome] for it in entries]
+    """Return the rows under HISTORY_COLUMNS, with the beginning of what is long."""
+    return [[it.at, it.who, it.host, it.task, _begun(it.what), _begun(it.outcome)] for it in entries]
+
+
+def _begun(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 def _count(rollout: Rollout) -> str:
