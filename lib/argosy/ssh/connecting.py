@@ -79,9 +79,7 @@ class Connector:
         with self._connecting:
             connection, self._connection = self._connection, None
         if connection is not None:
-            # Its goodbye goes through the entry node; without the way there it is closed just as well.
-            with suppress(EOFError, OSError):
-                connection.close()
+            connection.close()
 
     def _connect_retrying(self) -> Any:
         lately = self._failure is not None and time.monotonic() - self._failure[0] < LATELY_SECONDS
@@ -113,7 +111,7 @@ class Connector:
         pinned = known_hosts.read(host.known_hosts).get(known_hosts.entry_name(address, port), ())
         timeouts = {"timeout": timeout, "banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
         with login(host.key) as arguments:
-            sock = host.gateway.dial(address, port) if host.gateway else _direct(address, port, timeout)
+            sock = _Through(host.gateway.dial(address, port)) if host.gateway else _direct(address, port, timeout)
             options = {"sock": sock, "transport_factory": transport, **timeouts, **arguments}
             connection = self._make(address, host.ssh.user, port, options)
             pin_client(connection.client, pinned, address, port)
@@ -138,6 +136,24 @@ class Connector:
             f"{self._host.where} did not let {user} in with {with_what}; "
             f"is its public half in ~{user}/.ssh/authorized_keys?",
         )
+
+
+class _Through:
+    """A channel through the entry node, as a socket that can be closed whatever became of the entry node.
+
+    Closing a channel says goodbye through the connection that it is in, and paramiko lets the EOFError of a dead one
+    out, of its own threads too.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        with suppress(EOFError, OSError):
+            self._channel.close()
 
 
 def scan(host: Host) -> list[known_hosts.HostKey]:
