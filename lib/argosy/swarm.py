@@ -19,6 +19,7 @@ from typing import IO, Any
 from argosy.engine_api import EngineApi, Query, at_socket, over_ssh
 from argosy.errors import DeadlineExceeded, EngineError, EngineRefused, OutOfSequence
 from argosy.swarm_model import (
+    NANOSECONDS,
     LogLine,
     Node,
     PublishedPort,
@@ -46,7 +47,6 @@ __all__ = [
     "over_ssh",
 ]
 
-NANOSECONDS = 1_000_000_000
 # The engine itself gives up on joining after 20 s and goes on in the background.
 JOIN_SECONDS = 60.0
 POLL_SECONDS = 0.2

@@ -23,6 +23,7 @@ DOWN = "down"
 # A task past these runs no more. In the order of swarmkit's states.
 ENDED_STATES = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
 RUNNING = "running"
+NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,16 @@ class SwarmService:
         """How many are wanted; None of a global service."""
         mode = self.spec.get("Mode") or {}
         return int((mode["Replicated"] or {}).get("Replicas", 1)) if "Replicated" in mode else None
+
+    @property
+    def image(self) -> str:
+        """The reference that its instances run."""
+        return str(self.spec["TaskTemplate"]["ContainerSpec"]["Image"])
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long its instances may take to end."""
+        return int(self.spec["TaskTemplate"]["ContainerSpec"].get("StopGracePeriod", 0)) / NANOSECONDS
 
 
 @dataclass(frozen=True, slots=True)

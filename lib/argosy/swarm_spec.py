@@ -18,8 +18,8 @@ from argosy.scheduled_record import Generation
 from argosy.scheduled_rules import reserved_ports
 from argosy.scheduled_settings import MACHINE, Constraint
 from argosy.service_unit import discovery_labels, http_check
+from argosy.swarm_model import NANOSECONDS
 
-NANOSECONDS = 1_000_000_000
 MEGABYTE = 1024 * 1024
 MACHINE_LABEL = "argosy.machine"
 """A node's label: the machine's name. The machine's metadata are labels under their own names."""

@@ -19,7 +19,8 @@ from argosy.agent.labels import parse_labels
 from argosy.config import ScheduledSettings, Settings, load
 from argosy.scheduled_record import Generation, ServiceImage
 from argosy.scheduled_rules import kept_apart, reserved_ports
-from argosy.swarm_spec import NANOSECONDS, instance_labels, render_spec, service_labels, with_replicas
+from argosy.swarm_model import NANOSECONDS
+from argosy.swarm_spec import instance_labels, render_spec, service_labels, with_replicas
 
 GOLDEN = Path(__file__).parent / "golden" / "swarm"
 IMAGE = ServiceImage("10.0.0.5:5000/air/web@sha256:" + "1" * 64, "0.1.3")

@@ -103,7 +103,7 @@ def scale(work: Work, name: str, number: int, replicas: int) -> None:
     """Let Swarm run another number of instances of a generation."""
     service = required(work, name, number)
     if service.replicas != replicas:
-        work.swarm.update_service(service, with_replicas(service.spec, replicas), _auth(work, service))
+        work.swarm.update_service(service, with_replicas(service.spec, replicas), auth_for(work, service))
 
 
 def withdraw(work: Work, name: str, ids: Sequence[str]) -> None:
@@ -159,8 +159,7 @@ def remove(work: Work, name: str, number: int) -> None:
     if running is None:
         return
     work.swarm.remove_service(running.service.id)
-    grace = running.service.spec["TaskTemplate"]["ContainerSpec"].get("StopGracePeriod", 0) / 1e9
-    wait_until_gone(work, name, number, running.service.id, grace + REMOVAL_MARGIN_SECONDS)
+    wait_until_gone(work, name, number, running.service.id, running.service.grace_seconds + REMOVAL_MARGIN_SECONDS)
 
 
 def revive(work: Work, name: str, number: int) -> None:
@@ -172,7 +171,7 @@ def revive(work: Work, name: str, number: int) -> None:
     """
     service = required(work, name, number)
     labels = {**service.spec["Labels"], REVIVED: work.clock.now().isoformat(timespec="milliseconds")}
-    work.swarm.update_service(service, {**service.spec, "Labels": labels}, _auth(work, service))
+    work.swarm.update_service(service, {**service.spec, "Labels": labels}, auth_for(work, service))
     if _until(work, lambda: not _given_up(work, name), LOOK_AGAIN_SECONDS):
         return
     work.report(name, "Swarm's restart policy allows no more: starting every instance anew, one after the other")
@@ -189,7 +188,7 @@ def revive(work: Work, name: str, number: int) -> None:
             "Order": "start-first" if beside else "stop-first",
         },
     }
-    work.swarm.update_service(service, anew, _auth(work, service))
+    work.swarm.update_service(service, anew, auth_for(work, service))
     _until(work, lambda: not _given_up(work, name), LOOK_AGAIN_SECONDS)
 
 
@@ -209,9 +208,9 @@ def _until(work: Work, done: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _auth(work: Work, service: SwarmService) -> str:
+def auth_for(work: Work, service: SwarmService) -> str:
     """Return the login for the image that a service of Swarm runs: the password may be another by now."""
-    return registry_auth(work.settings, ServiceImage(service.spec["TaskTemplate"]["ContainerSpec"]["Image"]))
+    return registry_auth(work.settings, ServiceImage(service.image))
 
 
 def required(work: Work, name: str, number: int) -> SwarmService:

@@ -34,7 +34,6 @@ from argosy.operations.swarm.numbers import (
     SHUTDOWN_SECONDS,
     change_moves,
     even_out,
-    grace_seconds,
     wait_for,
 )
 from argosy.scheduled_state import Fleet, Running, machine_of
@@ -112,7 +111,7 @@ class Moving:
                 SHUTDOWN_SECONDS,
             )
             self._give_back(work, host.name)
-            grace = max((grace_seconds(it) for it in _every(work.look())), default=0.0)
+            grace = max((it.service.grace_seconds for it in _every(work.look())), default=0.0)
             wait_for(
                 work,
                 f"{host.name}: the instances of scheduled services there have not ended",

@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 
 from argosy.errors import DeadlineExceeded, OutOfSequence
 from argosy.etcd import Delete
-from argosy.operations.service.applying import withdraw
-from argosy.operations.service.imaging import registry_auth
+from argosy.operations.service.applying import auth_for, withdraw
 from argosy.operations.service.work import Work
-from argosy.scheduled_record import ServiceImage
 from argosy.scheduled_state import Running
 from argosy.scheduled_victims import victims
 from argosy.schema import drain_key
@@ -30,7 +28,6 @@ RESTART_SECONDS = 3.0
 TRIES = 10
 """Of a change of a service that others change, too."""
 NUDGED = "argosy.nudged"
-NANOSECONDS = 1e9
 
 
 def change_moves(work: Work, name: str, number: int, change: Callable[[Moves], Moves]) -> None:
@@ -46,7 +43,7 @@ def change_moves(work: Work, name: str, number: int, change: Callable[[Moves], M
         if going:
             withdraw(work, name, going)
         try:
-            work.swarm.update_service(running.service, spec, _auth(work, running))
+            work.swarm.update_service(running.service, spec, auth_for(work, running.service))
         except OutOfSequence:
             if attempt == TRIES:
                 raise
@@ -64,10 +61,12 @@ def even_out(work: Work, changed: bool = False) -> None:
         work.holding.pause(RESTART_SECONDS)
     fleet = work.look()
     before, more = waiting(fleet), uneven(fleet)
-    if not before and not more:
-        return
-    work.holding.pause(PLACING_SECONDS)
-    fleet = work.look()
+    deadline = time.monotonic() + PLACING_SECONDS
+    while waiting(fleet) or uneven(fleet):
+        if time.monotonic() >= deadline:
+            break
+        work.holding.pause(POLL_SECONDS)
+        fleet = work.look()
     for key, count in uneven(fleet).items():
         if key in more:
             work.report(key[0], f"Swarm runs {count} more than it shall: told again")
@@ -86,7 +85,7 @@ def _nudge(work: Work, name: str, number: int) -> None:
     if going:
         withdraw(work, name, going)
     labels = {**service.labels, NUDGED: work.clock.now().isoformat(timespec="milliseconds")}
-    work.swarm.update_service(service, {**service.spec, "Labels": labels}, _auth(work, running))
+    work.swarm.update_service(service, {**service.spec, "Labels": labels}, auth_for(work, running.service))
     _forget_withdrawn(work, name, running, going)
 
 
@@ -97,7 +96,7 @@ def _start_anew(work: Work, name: str, number: int, count: int) -> None:
     for wanted_now in (replicas - count, replicas):
         service = work.swarm.service(running.service.id)
         if service is not None:
-            work.swarm.update_service(service, with_replicas(service.spec, wanted_now), _auth(work, running))
+            work.swarm.update_service(service, with_replicas(service.spec, wanted_now), auth_for(work, running.service))
 
 
 def _forget_withdrawn(work: Work, name: str, running: Running, going: Sequence[str]) -> None:
@@ -110,14 +109,9 @@ def _forget_withdrawn(work: Work, name: str, running: Running, going: Sequence[s
         work,
         f"{name}: {', '.join(going)} have not ended",
         lambda: all(it.over for it in work.swarm.tasks(running.service.id) if it.id in ending),
-        grace_seconds(running) + SHUTDOWN_SECONDS,
+        running.service.grace_seconds + SHUTDOWN_SECONDS,
     )
     work.holding.write([Delete(drain_key(name, it)) for it in going])
-
-
-def _auth(work: Work, running: Running) -> str:
-    image = running.service.spec["TaskTemplate"]["ContainerSpec"]["Image"]
-    return registry_auth(work.settings, ServiceImage(image))
 
 
 def wait_for(work: Work, what: str, done: Callable[[], bool], seconds: float) -> None:
@@ -127,9 +121,3 @@ def wait_for(work: Work, what: str, done: Callable[[], bool], seconds: float) ->
         if time.monotonic() >= deadline:
             raise DeadlineExceeded(f"{what} after {seconds:g} s; the same again waits for it")
         work.holding.pause(POLL_SECONDS)
-
-
-def grace_seconds(running: Running) -> float:
-    """Return how long its instances may take to end."""
-    grace: int = running.service.spec["TaskTemplate"]["ContainerSpec"].get("StopGracePeriod", 0)
-    return grace / NANOSECONDS
