@@ -2,8 +2,10 @@
 # where it asks for no password.
 
 MACHINES ?= 3
+# Debian's suite of the images, which INVOKE_BUILD_SUITE tells Argosy: bookworm, trixie or forky. This host's when empty.
+SUITE ?=
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n -H)
-INV := $(strip $(SUDO) .venv/bin/inv)
+INV := $(strip $(SUDO) $(if $(SUITE),env INVOKE_BUILD_SUITE=$(SUITE)) .venv/bin/inv)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-down test
@@ -12,9 +14,9 @@ help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## Packages, Docker engine, base image, virtual environment
-	@scripts/bootstrap all
+	@SUITE=$(SUITE) scripts/bootstrap all
 
-demo: setup ## A healthy cluster of three machines on this host (MACHINES=1 to 5)
+demo: setup ## A healthy cluster of three machines on this host (MACHINES=1 to 5, SUITE=trixie)
 	@$(INV) local.start $(MACHINES)
 	@printf '%s\n' '' 'Try next:' \
 	    '  $(INV) cluster.status' \
@@ -28,6 +30,6 @@ demo-down: ## Remove every trace of the demo (installed packages stay)
 	    echo 'local.stop failed: what it could not say goodbye to is removed all the same' >&2; fi
 	@scripts/bootstrap down
 
-test: setup ## Lint, types, unit, integration and e2e tests
+test: setup ## Lint, types, unit, simulation, integration and e2e tests
 	@scripts/bootstrap test-packages
 	@$(INV) test

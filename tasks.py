@@ -9,13 +9,15 @@ from pathlib import Path
 from bench import tasks as bench
 from invoke.collection import Collection
 from invoke.context import Context
+from scripts import structure
 
 import argosy
 from argosy.tasking import task
 
 ROOT = Path(__file__).resolve().parent
-SIDE_BY_SIDE = "-n 3 --dist loadfile --no-loadscope-reorder"
-CODE = "lib fabfile installer example bench tests tasks.py"
+TESTS = ("unit", "simulation", "integration", "e2e")
+SIDE_BY_SIDE = "--dist loadfile --no-loadscope-reorder"
+CODE = "lib fabfile installer example bench scripts tests tasks.py"
 
 
 def _python(c: Context, command: str, **environment: str) -> None:
@@ -35,38 +37,50 @@ def lint(c: Context) -> None:
         c.run("shellcheck -x scripts/bootstrap")
 
 
-@task(help={"only": "unit, integration or e2e; all of them when left out", "k": "pytest's -k"})
-def test(c: Context, only: str = "", k: str = "") -> None:
-    """Lint, types, then unit, integration and e2e tests, none of them skipped.
+@task(
+    help={
+        "only": "unit, simulation, integration or e2e; all of them when left out",
+        "k": "pytest's -k",
+        "coverage": "report the coverage; more than doubles the time",
+    }
+)
+def test(c: Context, only: str = "", k: str = "", coverage: bool = False) -> None:
+    """Lint, types, then unit, simulation, integration and e2e tests, none of them skipped.
 
     Examples:
         inv test
+        inv test --coverage
         inv test --only unit -k routing
     """
-    if not only:
+    if not only and not k:
         lint(c)
+        _test_everything(c, coverage)
+        return
+    folders = " ".join(f"tests/{name}" for name in ([only] if only else TESTS))
     with c.cd(str(ROOT)):
-        if not only and not k:
-            # Mostly they wait, so three at a time fit into two cores; e2e tests share the host's machines.
-            _python(
-                c, f"pytest tests/integration tests/unit {SIDE_BY_SIDE} --cov --cov-report=", ARGOSY_SKIP_NOTHING="1"
-            )
-            _python(c, "pytest tests/e2e --cov --cov-append --cov-report=term:skip-covered", ARGOSY_SKIP_NOTHING="1")
-            return
-        folders = " ".join(f"tests/{name}" for name in ([only] if only else ["unit", "integration", "e2e"]))
-        wanted = f" -k {shlex.quote(k)}" if k else ""
-        _python(c, f"pytest {folders}{wanted}")
+        _python(c, f"pytest {folders}" + (f" -k {shlex.quote(k)}" if k else "") + (" --cov" if coverage else ""))
+
+
+def _test_everything(c: Context, coverage: bool) -> None:
+    """Run what needs no machines in four processes, since much of it waits; then what does, which computes, in two."""
+    with c.cd(str(ROOT)):
+        cover = " --cov --cov-report=term:skip-covered" if coverage else ""
+        folders = "tests/integration tests/simulation tests/unit"
+        _python(c, f"pytest {folders} -n 4 {SIDE_BY_SIDE}{cover}", ARGOSY_SKIP_NOTHING="1")
+        _python(c, f"pytest tests/e2e -n 2 {SIDE_BY_SIDE}", ARGOSY_SKIP_NOTHING="1")
 
 
 @task
 def docs(_c: Context) -> None:
-    """Write docs/tasks.md anew from the tasks.
+    """Write anew what is made from the code: docs/tasks.md, and the picture in docs/architecture.md.
 
     Example: inv docs
     """
-    from argosy.task_reference import render_reference
+    from argosy.reference import render_reference
 
     (ROOT / "docs" / "tasks.md").write_text(render_reference(argosy.ns))
+    page = ROOT / "docs" / "architecture.md"
+    page.write_text(structure.with_picture(page.read_text()))
 
 
 # Invoke takes a module's `ns` before its `namespace`, so `argosy.ns` is not imported by that name.

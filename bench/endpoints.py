@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from getpass import getuser
 from pathlib import Path
@@ -23,6 +23,7 @@ PARALLEL = 32
 # What every endpoint has to answer.
 WORD = "argosy"
 STATE_CLUSTER = "bench"
+OWN_OPT = 'mount --bind "$0" /opt && exec "$@"'
 
 OPTIONS = """\
 HostKey {folder}/host_key
@@ -77,12 +78,16 @@ class Endpoints:
 
 
 @contextlib.contextmanager
-def endpoints(count: int, folder: Path) -> Iterator[Endpoints]:
-    """Start `count` endpoints; raises SystemExit with one line where that can't be done."""
+def endpoints(count: int, folder: Path, first: Sequence[str] = (), opt: Path | None = None) -> Iterator[Endpoints]:
+    """Start `count` endpoints; raises SystemExit with one line where that can't be done.
+
+    `first`: the addresses of the first ones; `opt`: what stands at /opt for those who come in, which takes root.
+    """
     sshd = shutil.which("sshd", path=f"/usr/sbin:/usr/local/sbin:{os.environ.get('PATH', '')}")
     if sshd is None:
         raise SystemExit("bench.fanout needs an sshd here: apt-get install openssh-server")
-    addresses = [f"127.77.{number // 250}.{number % 250 + 1}" for number in range(count)]
+    more = (f"127.77.{number // 250}.{number % 250 + 1}" for number in range(count))
+    addresses = [*first, *more][:count]
     port = _port_free_on(addresses[0])
     for name in ("host_key", "id_ed25519"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -93,8 +98,8 @@ def endpoints(count: int, folder: Path) -> Iterator[Endpoints]:
     known_hosts.write_text("".join(f"[{address}]:{port} {host_key}\n" for address in addresses))
     started: list[subprocess.Popen[bytes]] = []
     try:
-        for first in range(0, count, ADDRESSES_OF_ONE_SSHD):
-            started.append(_start(sshd, folder, addresses[first : first + ADDRESSES_OF_ONE_SSHD], port))
+        for at in range(0, count, ADDRESSES_OF_ONE_SSHD):
+            started.append(_start(sshd, folder, addresses[at : at + ADDRESSES_OF_ONE_SSHD], port, opt))
         _wait_for_all(addresses, port, started, folder / "log")
         yield Endpoints(str(folder), addresses, port, getuser(), str(folder / "id_ed25519"), str(known_hosts))
     finally:
@@ -102,7 +107,7 @@ def endpoints(count: int, folder: Path) -> Iterator[Endpoints]:
             _stop(process)
 
 
-def _start(sshd: str, folder: Path, addresses: list[str], port: int) -> subprocess.Popen[bytes]:
+def _start(sshd: str, folder: Path, addresses: list[str], port: int, opt: Path | None) -> subprocess.Popen[bytes]:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     config = folder / f"sshd-{addresses[0]}"
@@ -110,6 +115,8 @@ def _start(sshd: str, folder: Path, addresses: list[str], port: int) -> subproce
     config.write_text(listen + OPTIONS.format(folder=folder))
     # Should we be killed, they end as well.
     guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    if opt:
+        guard = ["unshare", "--mount", "sh", "-c", OWN_OPT, str(opt), *guard]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             [*guard, sshd, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -17,9 +17,9 @@ from swarm_lab import IMAGE, SwarmLab, swarm_lab
 from waiting import until
 
 from argosy import console
-from argosy.config import load
-from argosy.swarm import Swarm
-from argosy.swarm_model import READY, RUNNING, WORKER
+from argosy.config.loading import load
+from argosy.engine.swarm import Swarm
+from argosy.engine.swarm_model import READY, RUNNING, WORKER
 
 MACHINES = 4
 GOAL_SECONDS = 30
@@ -69,7 +69,7 @@ def loss(lab: SwarmLab, tuning: Tuning, lost: str) -> Loss:
     """Let an instance run on each machine, power one off, and wait until the others have its instance."""
     everywhere = set(lab.nodes)
     nodes = manager(lab).nodes()
-    name = next(it.hostname for it in nodes if (it.leader if lost == "leader" else it.role == WORKER))
+    name = next(node.hostname for node in nodes if (node.leader if lost == "leader" else node.role == WORKER))
     service = manager(lab).create_service(SERVICE)
     until(lambda: set(places(lab, service)) == everywhere, SETTLED_SECONDS, every=0.1)
     lab.power_off(name)
@@ -78,7 +78,7 @@ def loss(lab: SwarmLab, tuning: Tuning, lost: str) -> Loss:
     seconds = time.monotonic() - began
     manager(lab).remove_service(service)
     lab.start(name)
-    until(lambda: {it.state for it in manager(lab).nodes()} == {READY}, SETTLED_SECONDS, every=0.1)
+    until(lambda: {node.state for node in manager(lab).nodes()} == {READY}, SETTLED_SECONDS, every=0.1)
     return Loss(tuning.who, lost, seconds)
 
 
@@ -98,20 +98,20 @@ def manager(lab: SwarmLab) -> Swarm:
 
 
 def places(lab: SwarmLab, service: str) -> list[str]:
-    """Return the machines that instances shall run and do run on, one for each."""
+    """Return the machines that instances must run and do run on, one for each."""
     swarm = manager(lab)
-    names = {it.id: it.hostname for it in swarm.nodes()}
-    return [names[it.node_id] for it in swarm.tasks(service) if it.runs and it.desired == RUNNING]
+    names = {node.id: node.hostname for node in swarm.nodes()}
+    return [names[task.node_id] for task in swarm.tasks(service) if task.runs and task.desired == RUNNING]
 
 
 def show(found: list[Loss]) -> None:
     rows = []
-    for who in dict.fromkeys(it.who for it in found):
+    for who in dict.fromkeys(loss.who for loss in found):
         for lost in ("worker", "leader"):
-            seconds = [it.seconds for it in found if (it.who, it.lost) == (who, lost)]
+            seconds = [loss.seconds for loss in found if (loss.who, loss.lost) == (who, lost)]
             rows.append([who, lost, f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}"])
     console.table(["settings", "lost", "elsewhere after, s (median)", "at most"], rows)
-    worst = max(it.seconds for it in found if it.who == "argosy")
+    worst = max(loss.seconds for loss in found if loss.who == "argosy")
     met = "met" if worst <= GOAL_SECONDS else "missed"
     console.say(f"goal: instances of a lost machine run elsewhere within {GOAL_SECONDS} s: {met}")
 
@@ -119,6 +119,6 @@ def show(found: list[Loss]) -> None:
 def main(rounds: int = 3, as_json: bool = False) -> None:
     found = [loss for tuning in tunings() for loss in losses(tuning, rounds)]
     if as_json:
-        console.print_json([asdict(it) for it in found])
+        console.print_json([asdict(loss) for loss in found])
     else:
         show(found)

@@ -91,8 +91,8 @@ def show(medians: dict[str, Timing], endpoints: int, repeats: int) -> None:
         return f"{seconds:.2f} s  {seconds / base:.2f}x"
 
     rows = [
-        [name, cell(it.cold, ours.cold), cell(it.warm, ours.warm), cell(it.process, ours.process)]
-        for name, it in medians.items()
+        [name, cell(median.cold, ours.cold), cell(median.warm, ours.warm), cell(median.process, ours.process)]
+        for name, median in medians.items()
     ]
     console.say(f"One command on {endpoints} endpoints, median of {repeats}; x: times ours")
     console.table(["", "connect and run, cold", "run, warm", "whole process, cold"], rows)

@@ -21,9 +21,10 @@ Fan = Callable[[], list[str]]
 @contextlib.contextmanager
 def ours(places: Endpoints) -> Iterator[Fan]:
     """Ours, over every host key verified."""
-    from argosy.config import load
-    from argosy.host import Hosts, joined
+    from argosy.config.loading import load
+    from argosy.fanout import joined
     from argosy.model import Machine
+    from argosy.ssh.host import Hosts
 
     ssh = {"user": places.user, "port": places.port, "key": places.key, "max_parallel": PARALLEL}
     settings = load({"state_dir": places.folder, "clusters": {STATE_CLUSTER: {"ssh": ssh}}})

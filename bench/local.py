@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from argosy import console
-from argosy.config import Settings, load
-from argosy.local_settings import localized
-from argosy.operations.local.start import Started, start
-from argosy.operations.local.stop import stop
+from argosy.config.loading import Settings, load
+from argosy.local.settings import localized
+from argosy.local.start import Started, start
+from argosy.local.stop import stop
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = "bench"
@@ -64,9 +64,9 @@ def show(found: list[Started], machines: int) -> None:
     rows = []
     for timings in zip(*(started.timings for started in found), strict=True):
         seconds = [timing.seconds for timing in timings]
-        rows.append([timings[0].title, *(f"{it:.1f}" for it in [*seconds, statistics.median(seconds)])])
+        rows.append([timings[0].title, *(f"{second:.1f}" for second in [*seconds, statistics.median(seconds)])])
     totals = [started.seconds for started in found]
-    rows.append(["total", *(f"{it:.1f}" for it in [*totals, statistics.median(totals)])])
+    rows.append(["total", *(f"{total:.1f}" for total in [*totals, statistics.median(totals)])])
     console.table(columns, rows)
     met = "met" if statistics.median(totals) < GOAL_SECONDS else "missed"
     console.say(f"{machines} machines from built and pushed images, seconds; goal: under {GOAL_SECONDS}: {met}")

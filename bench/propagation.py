@@ -23,8 +23,9 @@ from bench.propagation_place import PEER_ADDRESS, Peer, Place, ask, place, scrat
 
 from argosy import console
 from argosy.etcd import Etcd, Put
-from argosy.routing import RouterOptions, plan_routing
-from argosy.routing_changes import parse_servers_state
+from argosy.routing.changes import parse_servers_state
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import RouterOptions
 from argosy.schema import CONFIG, SERVICES, instance_key, parse_directory, service_key, weight_key
 
 INSTANCE_GOAL_MS = 100
@@ -243,7 +244,10 @@ def _put_services(here: Place, sizes: Sizes) -> None:
             for name in names[start : start + 20]
             for put in (
                 Put(service_key(name, "scheme"), "http"),
-                *(Put(instance_key(name, str(it)), str(here.instances[it])) for it in range(sizes.instances)),
+                *(
+                    Put(instance_key(name, str(number)), str(here.instances[number]))
+                    for number in range(sizes.instances)
+                ),
             )
         ]
         here.store.transact([], puts)

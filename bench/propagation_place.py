@@ -22,10 +22,11 @@ from etcd_cluster import EtcdCluster, binaries
 from haproxy_server import HAPROXY, free_ports, router_options
 
 from argosy import atomic, etcd
-from argosy.agent.haproxy import check
+from argosy.agent.router.haproxy import check
 from argosy.etcd import Etcd
 from argosy.model import Endpoint
-from argosy.routing import RouterOptions, plan_routing
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import RouterOptions
 from argosy.schema import CONFIG, SERVICES, parse_directory
 
 INSTANCES = [f"127.21.0.{number}" for number in range(1, 21)]

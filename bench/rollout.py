@@ -17,22 +17,29 @@ from pathlib import Path
 
 from bench.local import settings_in
 
-from argosy import console, rollout_view
-from argosy.config import Settings
-from argosy.operations.local import upgrading
-from argosy.operations.local.start import start
-from argosy.operations.local.stop import stop
-from argosy.operations.rollout.running import Flags
-from argosy.rollout import Action, Began, Begin, Ended, Facts, Finish, Finished, Soak, Survey, Wait, advance, next_step
-from argosy.rollout_plan import Found, begin_rollout, plan_lines
-from argosy.rollout_record import Options, Release, Rollout, Step
+from argosy import console
+from argosy.cluster.change import Finish, Finished
+from argosy.cluster.release import Release
+from argosy.config.loading import Settings
+from argosy.local import upgrading
+from argosy.local.start import start
+from argosy.local.stop import stop
+from argosy.rollouts import view
+from argosy.rollouts.plan import Findings, Found, begin_rollout, plan_lines
+from argosy.rollouts.record import Options, Rollout, RolloutStep
+from argosy.rollouts.run import Flags
+from argosy.rollouts.transitions import Action, Began, Begin, Ended, Facts, Soak, Survey, Wait, advance, next_step
 
 PLANNER_GOAL_SECONDS = 1.0
 GOAL_RATIO = 1.25
 """Of a rolling upgrade to the sum of its parts that can't be avoided."""
-PARTS = {"pull": (Step.PREPARING,), "stop and start": (Step.INSTALLING,), "check": (Step.CHECKING,)}
+PARTS = {
+    "pull": (RolloutStep.PREPARING,),
+    "stop and start": (RolloutStep.INSTALLING,),
+    "check": (RolloutStep.CHECKING,),
+}
 """What can't be avoided, by the steps that do it."""
-OVERHEAD = {"drain": (Step.DRAINING,), "back into service": (Step.UNDRAINING,)}
+OVERHEAD = {"drain": (RolloutStep.DRAINING,), "back into service": (RolloutStep.UNDRAINING,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,12 @@ class Measured:
 
 def measure(rollout: Rollout, whole_seconds: float) -> Measured:
     """Return what a finished rollout took, from its record (/cluster/rollouts/ID)."""
-    ended = max((it.since for it in rollout.machines.values()), default=rollout.started)
+    ended = max((machine.since for machine in rollout.machines.values()), default=rollout.started)
     parts = {
-        name: sum(it.seconds.get(step, 0.0) for it in rollout.machines.values() for step in steps)
+        name: sum(machine.seconds.get(step, 0.0) for machine in rollout.machines.values() for step in steps)
         for name, steps in (PARTS | OVERHEAD).items()
     }
-    pulls = [it.seconds.get(Step.PREPARING, 0.0) for it in rollout.machines.values()]
+    pulls = [machine.seconds.get(RolloutStep.PREPARING, 0.0) for machine in rollout.machines.values()]
     seconds = (ended - rollout.started).total_seconds()
     return Measured(len(rollout.machines), seconds, whole_seconds, parts, max(pulls, default=0.0))
 
@@ -87,19 +94,19 @@ def measure(rollout: Rollout, whole_seconds: float) -> Measured:
 def plan_and_decide(machines: int, batch: str) -> Planned:
     """Plan a rollout and decide every step of it, each of which succeeds."""
     names = [f"air-{number:04}" for number in range(1, machines + 1)]
-    found = [Found(name, Release("0.1.2", "registry:5000/air/installer@sha256:old")) for name in names]
+    old = Release("0.1.2", "registry:5000/air/installer/bench@sha256:old")
+    found = tuple(Found(name, old) for name in names)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     began = time.process_time()
     rollout = begin_rollout(
         "bench",
-        Release("0.1.3", "registry:5000/air/installer@sha256:new"),
-        found,
+        Release("0.1.3", "registry:5000/air/installer/bench@sha256:new"),
+        Findings(found, tuple(names[:5]), away=2),
         Options(batch, canary=True, soak_seconds=30),
         by="bench",
         now=now,
         total=machines,
-        members=names[:5],
-        away=2,
+        whole=True,
     )
     plan_lines(rollout)
     planned = time.process_time()
@@ -132,18 +139,18 @@ def show_planned(planned: Iterable[Planned]) -> None:
     columns = ["machines", "batch", "batches", "plan, s", "all decisions, s", "decisions", "record, kB"]
     rows = [
         [
-            it.machines,
-            it.batch,
-            it.batches,
-            f"{it.plan_seconds:.3f}",
-            f"{it.seconds:.2f}",
-            it.decisions,
-            f"{it.record_bytes / 1000:.0f}",
+            plan.machines,
+            plan.batch,
+            plan.batches,
+            f"{plan.plan_seconds:.3f}",
+            f"{plan.seconds:.2f}",
+            plan.decisions,
+            f"{plan.record_bytes / 1000:.0f}",
         ]
-        for it in planned
+        for plan in planned
     ]
     console.table(columns, rows)
-    slowest = max(it.seconds for it in planned)
+    slowest = max(plan.seconds for plan in planned)
     met = "met" if slowest < PLANNER_GOAL_SECONDS else "missed"
     console.say(f"goal: a rollout planned and decided in under {PLANNER_GOAL_SECONDS:g} s of processor time: {met}")
 
@@ -162,17 +169,17 @@ def show_measured(measured: Iterable[Measured]) -> None:
     columns += ["whole, s", "goal"]
     rows = [
         [
-            it.machines,
-            *(f"{it.parts[name]:.1f}" for name in PARTS | OVERHEAD),
-            f"{it.seconds:.1f}",
-            f"{it.sum_seconds:.1f}",
-            f"{it.seconds / it.sum_seconds:.2f}",
-            f"{it.path_seconds:.1f}",
-            f"{it.seconds / it.path_seconds:.2f}",
-            f"{it.whole_seconds:.1f}",
-            f"sum at most {GOAL_RATIO}: {'met' if it.seconds <= GOAL_RATIO * it.sum_seconds else 'missed'}",
+            run.machines,
+            *(f"{run.parts[name]:.1f}" for name in PARTS | OVERHEAD),
+            f"{run.seconds:.1f}",
+            f"{run.sum_seconds:.1f}",
+            f"{run.seconds / run.sum_seconds:.2f}",
+            f"{run.path_seconds:.1f}",
+            f"{run.seconds / run.path_seconds:.2f}",
+            f"{run.whole_seconds:.1f}",
+            f"sum at most {GOAL_RATIO}: {'met' if run.seconds <= GOAL_RATIO * run.sum_seconds else 'missed'}",
         ]
-        for it in measured
+        for run in measured
     ]
     console.table(columns, rows)
     console.say(
@@ -197,7 +204,7 @@ def _upgrade(settings: Settings) -> tuple[Rollout, float]:
     """Upgrade to what is built and pushed before the clock runs; return the record, and the seconds."""
     with (
         upgrading.prepared(settings, Flags(), "local.rolling-upgrade", console.report) as upgrade,
-        rollout_view.shown() as events,
+        view.shown() as events,
     ):
         began = time.monotonic()
         return upgrade.run(events), time.monotonic() - began

@@ -26,10 +26,10 @@ from update_lab import UpdateLab, parsed, update_lab, version
 from waiting import until
 
 from argosy import console, etcd
-from argosy.container_labels import GENERATION
 from argosy.errors import Refused
-from argosy.scheduled_record import Generation, ServiceImage
-from argosy.swarm_spec import render_spec
+from argosy.schema.labels import GENERATION
+from argosy.services.record import Generation, ServiceImage
+from argosy.services.spec import render_spec
 
 OURS, PEER = "web", "peer"
 SERVER = (
@@ -115,7 +115,7 @@ def update_peer(lab: UpdateLab, number: int, parallelism: int) -> None:
     service = lab.work.swarm.service(PEER)
     assert service is not None
     wanted = service.replicas
-    until(lambda: sum(not it.over for it in lab.work.swarm.tasks(service.id)) == wanted, 120)
+    until(lambda: sum(not task.over for task in lab.work.swarm.tasks(service.id)) == wanted, 120)
 
 
 def runs(lab: UpdateLab, instances: int, rate: float, rounds: int) -> list[Run]:
@@ -141,16 +141,16 @@ def show(found: Iterable[Run]) -> None:
     by: dict[str, list[Run]] = {}
     for run in found:
         by.setdefault(run.who, []).append(run)
-    ours = statistics.median(it.seconds for it in by["argosy"])
+    ours = statistics.median(run.seconds for run in by["argosy"])
     rows = []
     for who, every in by.items():
-        seconds = statistics.median(it.seconds for it in every)
-        failures, requests = sum(it.failures for it in every), sum(it.requests for it in every)
-        reasons = sorted({reason for it in every for reason in it.reasons})
+        seconds = statistics.median(run.seconds for run in every)
+        failures, requests = sum(run.failures for run in every), sum(run.requests for run in every)
+        reasons = sorted({reason for run in every for reason in run.reasons})
         rows.append([who, f"{seconds:.1f}", f"{seconds / ours:.2f}", f"{failures} of {requests}", "; ".join(reasons)])
     console.table(["update by", "took, s", "ratio", "failed requests", ""], rows)
-    lost = sum(it.failures for it in by["argosy"])
-    peer = statistics.median(it.seconds for who, every in by.items() if who.endswith("1 at a time") for it in every)
+    lost = sum(run.failures for run in by["argosy"])
+    peer = statistics.median(run.seconds for who, every in by.items() if who.endswith("1 at a time") for run in every)
     console.say(f"goal: no request of ours fails: {'met' if not lost else 'missed'}")
     met = "met" if ours <= GOAL_RATIO * peer else "missed"
     console.say(f"goal: no slower than docker service update as it is (1 at a time): {met}")

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 
 def _with_lab() -> None:
-    """Let what the integration tests stand on be imported."""
+    """Let what the integration tests stand on be imported, and the installer's code by the agents that are started."""
+    import os
     import sys
     from pathlib import Path
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "integration"))
+    root = Path(__file__).resolve().parents[1]
+    sys.path.insert(0, str(root / "tests" / "support"))
+    os.environ["PYTHONPATH"] = f"{root / 'installer'}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
 
 
 @task(
@@ -149,3 +152,28 @@ def failover(c: Context, rounds: int = 3, json: bool = False) -> None:  # noqa: 
     from bench.failover import main
 
     main(rounds, as_json=json)
+
+
+@task(
+    help={
+        "runs": "how often each task has its turn",
+        "endpoints": "how many machines are simulated; 0 leaves that out",
+        "cluster": "the cluster's section under clusters: (or INVOKE_CLUSTER)",
+        "json": "print JSON, every single run included",
+    }
+)
+def status(c: Context, runs: int = 5, endpoints: int = 50, cluster: str = "", json: bool = False) -> None:
+    """Time `cluster.status` beside `cluster.run true`: on the chosen cluster, if it has any, and on simulated ones.
+
+    Those are sshds on loopback, ended with it; they take root.
+
+    Examples:
+        inv bench.status
+        inv bench.status --runs 10 --endpoints 0
+    """
+    _with_lab()
+    from bench.status import main
+
+    from argosy.tasking import settings_of
+
+    main(settings_of(c, cluster), runs, endpoints, as_json=json)

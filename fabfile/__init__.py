@@ -6,7 +6,7 @@ from types import ModuleType
 
 from invoke.collection import Collection
 
-from argosy.defaults import DEFAULTS
+from argosy.config.defaults import DEFAULTS
 
 
 def root_collection() -> Collection:
@@ -19,7 +19,9 @@ def root_collection() -> Collection:
         gce,
         local,
         membership,
+        operator,
         registry,
+        release,
         rollouts,
         secrets,
         service,
@@ -30,8 +32,10 @@ def root_collection() -> Collection:
     namespace = Collection(
         build,
         registry,
+        release,
         _with_tasks_of(cluster, membership, rollouts, swarm),
         secrets,
+        operator,
         discovery,
         _with_tasks_of(service, service_updates, fleet),
         local,

@@ -11,11 +11,8 @@ from argosy.tasking import settings_of, task
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from argosy.operations.build import Built
+    from argosy.builds.versioning import Built
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
 IN_USE = "releases that machines run, by commas, or `none`; asked of the cluster when left out"
 
 
@@ -23,9 +20,6 @@ IN_USE = "releases that machines run, by commas, or `none`; asked of the cluster
     help={
         "only": "names of images, by commas; all under images: when left out",
         "no_cache": "run every step again, whatever the builder remembers",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
     }
 )
 def images(
@@ -42,19 +36,19 @@ def images(
         inv build.images --dry-run
     """
     from argosy import console
-    from argosy.operations import build
+    from argosy.builds import images as image_builds
 
     settings = settings_of(c, cluster)
     names = [name for name in only.split(",") if name]
     if dry_run:
-        console.print_steps(build.plan_images(settings, names), json)
+        console.print_steps(image_builds.plan_images(settings, names), json)
         return
     with _log_shown():
-        built = build.build_images(settings, console.report, names, no_cache)
+        built = image_builds.build_images(settings, console.report, names, no_cache)
     _print_built(built, json)
 
 
-@task(help={"cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task
 def installer(c: Context, cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Build the installer image: the release, with every unit rendered and every image pinned by digest.
 
@@ -64,18 +58,18 @@ def installer(c: Context, cluster: str = "", dry_run: bool = False, json: bool =
         inv build.installer registry.push
     """
     from argosy import console
-    from argosy.operations import build
+    from argosy.builds import installer as installer_build
 
     settings = settings_of(c, cluster)
     if dry_run:
-        console.print_steps(build.plan_installer(settings), json)
+        console.print_steps(installer_build.plan_installer(settings), json)
         return
     with _log_shown():
-        built = build.build_installer(settings, console.report)
+        built = installer_build.build_installer(settings, console.report)
     _print_built([built], json)
 
 
-@task(name="all", help={"cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(name="all")
 def build_all(c: Context, cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Build every image, then the installer.
 
@@ -83,18 +77,19 @@ def build_all(c: Context, cluster: str = "", dry_run: bool = False, json: bool =
         inv build.all registry.push
     """
     from argosy import console
-    from argosy.operations import build
+    from argosy.builds import images as image_builds
+    from argosy.builds import installer as installer_build
 
     settings = settings_of(c, cluster)
     if dry_run:
-        console.print_steps([*build.plan_images(settings), *build.plan_installer(settings)], json)
+        console.print_steps([*image_builds.plan_images(settings), *installer_build.plan_installer(settings)], json)
         return
     with _log_shown():
-        built = build.build_all(settings, console.report)
+        built = installer_build.build_all(settings, console.report)
     _print_built(built, json)
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def versions(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show the newest version of each image on this host, and the older ones that are kept.
 
@@ -103,9 +98,9 @@ def versions(c: Context, cluster: str = "", json: bool = False) -> None:
         inv build.versions --json
     """
     from argosy import console
-    from argosy.operations import build
+    from argosy.builds import stored as stored_module
 
-    found = build.versions(settings_of(c, cluster))
+    found = stored_module.versions(settings_of(c, cluster))
     if json:
         console.print_json({name: [str(item.version) for item in stored] for name, stored in found.items()})
         return
@@ -114,12 +109,12 @@ def versions(c: Context, cluster: str = "", json: bool = False) -> None:
         newest, older = stored[:1], stored[1:]
         size = f"{newest[0].size_bytes / 1e6:.0f} MB" if newest else ""
         rows.append(
-            [name, newest[0].version if newest else "none yet", size, " ".join(str(it.version) for it in older)]
+            [name, newest[0].version if newest else "none yet", size, " ".join(str(stored.version) for stored in older)]
         )
     console.table(["IMAGE", "NEWEST", "SIZE", "OLDER"], rows)
 
 
-@task(help={"in_use": IN_USE, "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(help={"in_use": IN_USE})
 def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Drop all but the last five versions (build.keep_versions) of each image from this host.
 
@@ -130,14 +125,15 @@ def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False
         inv build.prune --in-use 0.1.3
     """
     from argosy import console
-    from argosy.operations import build, registry
+    from argosy.builds import stored as stored_module
+    from argosy.services import in_use as in_use_module
 
     settings = settings_of(c, cluster)
-    known = registry.releases_in_use([settings], in_use)
+    known = in_use_module.releases_in_use([settings], in_use)
     if dry_run:
-        console.print_steps(build.plan_prune(settings, known), json)
+        console.print_steps(stored_module.plan(settings, known), json)
         return
-    gone = build.prune(settings, console.report, known)
+    gone = stored_module.prune(settings, console.report, known)
     if json:
         console.print_json([{"image": item.name, "version": str(item.version)} for item in gone])
 
@@ -165,5 +161,7 @@ def _print_built(built: list[Built], json: bool) -> None:
     if json:
         console.print_json([asdict(item) for item in built])
         return
-    rows = [[it.name, it.version, "new" if it.is_new else "unchanged", f"{it.seconds:.1f} s"] for it in built]
+    rows = [
+        [image.name, image.version, "new" if image.is_new else "unchanged", f"{image.seconds:.1f} s"] for image in built
+    ]
     console.table(["IMAGE", "VERSION", "", "TOOK"], rows)

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from argosy.tasking import settings_of, task
+from argosy import console
+from argosy.errors import ConfigError, Unhealthy
+from argosy.tasking import hosts_of, machines_of, settings_of, task
+from argosy.tasks.secrets import agreeing
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
 MACHINES = "addresses, or names of known machines (NAME=ADDRESS gives one its name)"
 KNOWN = "names or addresses of the cluster's machines; all of them when left out"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
 
 
 @task(
     words="machines",
-    help={
-        "machines": MACHINES,
-        "format": "cloud-init, coreos or ignition; by each machine's OS when left out",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
-    },
+    help={"machines": MACHINES, "format": "cloud-init, coreos or ignition; by each machine's OS when left out"},
 )
 def cloud_config(
     c: Context, machines: list[str], format: str = "", cluster: str = "", dry_run: bool = False, json: bool = False
@@ -35,52 +29,60 @@ def cloud_config(
         inv cluster.cloud-config 10.0.0.1 10.0.0.2 10.0.0.3
         inv cluster.cloud-config web=10.0.0.1 --format ignition --dry-run
     """
-    from argosy import console, inventory
-    from argosy.errors import ConfigError
-    from argosy.operations import cloudconfig
+    from argosy import inventory
+    from argosy.cloudconfig import writing
 
     settings = settings_of(c, cluster)
     found = inventory.resolve(settings, machines)
     if not found:
         raise ConfigError("give the address of each machine of the new cluster", "machines")
     if dry_run:
-        for step in cloudconfig.plan(settings, found, format):
-            console.say(str(step))
+        console.print_steps(writing.plan(settings, found, format), json)
         return
-    paths = cloudconfig.write(settings, found, console.report, format)
+    paths = writing.write(settings, found, console.report, format)
     inventory.remember(settings, found)
-    if json:
-        console.print_json({name: str(path) for name, path in paths.items()})
-    else:
-        for path in paths.values():
-            console.say(str(path))
+    console.answer(json, {name: str(path) for name, path in paths.items()}, "\n".join(map(str, paths.values())))
 
 
-@task(words="machines", help={"machines": KNOWN, "cluster": CLUSTER, "dry_run": DRY_RUN})
-def upload_secrets(c: Context, machines: list[str], cluster: str = "", dry_run: bool = False) -> None:
+@task(words="machines", help={"machines": KNOWN})
+def upload_secrets(
+    c: Context,
+    machines: list[str],
+    cluster: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+    yes: bool = False,
+) -> None:
     """Copy the cluster's secrets and each machine's certificates to the machines, which then install themselves.
 
-    What is there already is left alone; the marker that starts the install is written last.
+    What is there already is left alone; the marker that starts the install is written last. What would replace or
+    remove a secret is listed and asked for; it is refused from a checkout whose secrets are not the cluster's newest.
 
     Examples:
         inv cluster.upload-secrets
         inv cluster.upload-secrets 10.0.0.3 --dry-run
+        inv cluster.upload-secrets --yes --json
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations import secrets
+    from argosy.cluster.opening import OpenCluster
+    from argosy.secrets import syncing
 
     settings = settings_of(c, cluster)
-    chosen = inventory.select(settings, machines)
-    with Hosts(settings, chosen) as hosts:
-        if dry_run:
-            for step in secrets.plan(hosts, settings, chosen):
-                console.say(str(step))
+    chosen = machines_of(settings, machines)
+    with OpenCluster(settings, console.report) as opened:
+        if not dry_run:
+            uploaded = syncing.upload(opened, chosen, agreeing(yes))
+            if json:
+                console.print_json(uploaded.to_json())
             return
-        secrets.upload(hosts, settings, chosen, console.report)
+        seen, steps = syncing.plan(opened, chosen)
+    if json:
+        console.print_json(seen.to_json())
+    else:
+        console.print_steps(steps)
+    seen.refuse()
 
 
-@task(words="machines", help={"machines": KNOWN, "cluster": CLUSTER, "deadline_seconds": "how long to wait at most"})
+@task(words="machines", help={"machines": KNOWN, "deadline_seconds": "how long to wait at most"})
 def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_seconds: float = 0) -> None:
     """Show the machines' installs as they go, and end with their result; then see that they are in the Swarm.
 
@@ -88,45 +90,64 @@ def follow_install(c: Context, machines: list[str], cluster: str = "", deadline_
         inv cluster.follow-install
         inv cluster.follow-install air-02 --deadline-seconds 120
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations import install
-    from argosy.operations.swarm import commands
+    from argosy.cluster.opening import OpenCluster
+    from argosy.machine import install
+    from argosy.membership import swarm_task
+    from argosy.secrets import syncing
 
     settings = settings_of(c, cluster)
-    chosen = inventory.select(settings, machines)
-    with Hosts(settings, chosen) as hosts:
-        install.follow_install(
-            hosts, settings, chosen, console.report, deadline_seconds or settings.install.deadline_seconds
-        )
-    commands.follow(settings, console.report)
+    seconds = deadline_seconds or settings.install.deadline_seconds
+    with hosts_of(settings, machines) as hosts:
+        install.follow_install(hosts, settings, hosts.machines, console.report, seconds)
+        with OpenCluster(settings, console.report) as opened:
+            syncing.settle(opened, hosts.machines)
+    swarm_task.follow(settings, console.report)
 
 
-@task(words="machines", help={"machines": MACHINES, "cluster": CLUSTER, "dry_run": DRY_RUN})
-def setup(c: Context, machines: list[str], cluster: str = "", dry_run: bool = False) -> None:
-    """Make a new cluster of machines that are up and reachable by ssh: configuration, secrets, installs.
+@task(words="machines", help={"machines": MACHINES})
+def setup(
+    c: Context,
+    machines: list[str],
+    cluster: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+    yes: bool = False,
+) -> None:
+    """Make a new cluster of servers that are up and reachable by ssh: packages, configuration, secrets, installs.
 
-    Trust their host keys first: inv cluster.trust ADDRESS.
+    A server needs sshd, sudo and systemd. All are looked at first, and what they lack or what stands against them is
+    told; on Debian and Ubuntu what lacks (Docker's engine, curl) is shown, asked for and installed. After an install
+    that failed, the same command tries again, with the newest release. Trust the host keys first: inv cluster.trust
+    ADDRESS... What machines hold of secrets already is replaced only as by cluster.upload-secrets.
 
     Examples:
         inv cluster.setup 10.0.0.1 10.0.0.2 10.0.0.3 --cluster production
+        inv cluster.setup air-01=10.0.0.1 --dry-run
     """
-    from argosy import console, inventory
-    from argosy.errors import ConfigError
-    from argosy.operations import bare_metal
+    from argosy import inventory
+    from argosy.membership import bare_metal
 
     settings = settings_of(c, cluster)
     found = inventory.resolve(settings, machines)
     if not found:
         raise ConfigError("give the address of each machine of the new cluster", "machines")
+
+    def agree(planned: bare_metal.Setup) -> None:
+        names = ", ".join(step.subject for step in planned.installs)
+        console.confirm(f"Install that on {names}?", yes)
+
     if dry_run:
-        for step in bare_metal.plan(settings, found):
-            console.say(str(step))
-        return
-    bare_metal.setup(settings, found, console.report)
+        done = bare_metal.plan(settings, found)
+        if not json and (done.steps or done.installs):
+            console.print_steps(done.steps or done.installs)
+    else:
+        done = bare_metal.setup(settings, found, console.report, agree, agreeing(yes))
+    if json:
+        console.print_json(done.to_json())
+    done.refuse()
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def status(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show the machines, their etcd members and their services; exit with 32 unless all is well.
 
@@ -134,26 +155,17 @@ def status(c: Context, cluster: str = "", json: bool = False) -> None:
         inv cluster.status
         inv cluster.status --json --cluster production
     """
-    from argosy import console, inventory
-    from argosy.errors import Unhealthy
-    from argosy.host import Hosts
-    from argosy.operations import status as operation
+    from argosy.status import observing as operation
 
     settings = settings_of(c, cluster)
-    machines = inventory.select(settings)
-    with Hosts(settings, machines) as hosts:
+    with hosts_of(settings) as hosts:
         observed = operation.observe(settings, hosts)
-    if json:
-        console.print_json(observed.to_json())
-    else:
-        for columns, rows in observed.tables():
-            console.table(columns, rows)
-            console.say("")
+    console.show_all(json, observed.to_json(), observed.tables())
     if not observed.healthy:
         raise Unhealthy("; ".join(observed.problems()))
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def verify(c: Context, cluster: str = "", json: bool = False) -> None:
     """Prove, hop by hop, that machines run and reach what the release and etcd say; exit with 32 unless all agrees.
 
@@ -164,37 +176,27 @@ def verify(c: Context, cluster: str = "", json: bool = False) -> None:
         inv cluster.verify
         inv cluster.verify --json --cluster production
     """
-    from argosy import console, inventory
-    from argosy.errors import Unhealthy
-    from argosy.host import Hosts
-    from argosy.operations import verify as operation
+    from argosy.status import verifying as operation
 
     settings = settings_of(c, cluster)
-    with Hosts(settings, inventory.select(settings)) as hosts:
+    with hosts_of(settings) as hosts:
         found = operation.observe(settings, hosts, console.report)
-    if json:
-        console.print_json(found.to_json())
-    else:
-        console.table(*found.table())
+    console.show(json, found.to_json(), *found.table())
     if found.differing:
         raise Unhealthy("; ".join(map(str, found.differing)))
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def members(c: Context, cluster: str = "", json: bool = False) -> None:
     """List the members of the cluster's etcd: id, leader, learner, health.
 
     Example: inv cluster.members
     """
-    from argosy import console, inventory
-    from argosy.operations import members as operation
+    from argosy.status import members as operation
 
     settings = settings_of(c, cluster)
-    found = operation.observe(settings, inventory.select(settings))
-    if json:
-        console.print_json(operation.to_json(found))
-    else:
-        console.table(operation.COLUMNS, operation.rows(found))
+    found = operation.observe(settings, machines_of(settings))
+    console.show(json, operation.to_json(found), operation.COLUMNS, operation.rows(found))
 
 
 @task(
@@ -202,11 +204,9 @@ def members(c: Context, cluster: str = "", json: bool = False) -> None:
     help={
         "services": "only these services; all units of the system when left out",
         "machine": "only this machine (may be given several times)",
-        "follow": "go on showing new lines until Ctrl-C",
+        "follow": "show new lines as they come, until Ctrl-C",
         "lines": "how many past lines of each machine",
-        "cluster": CLUSTER,
     },
-    iterable=["machine"],
 )
 def logs(
     c: Context, services: list[str], machine: list[str], follow: bool = False, lines: int = 20, cluster: str = ""
@@ -217,29 +217,23 @@ def logs(
         inv cluster.logs backend -f
         inv cluster.logs --machine air-02 --lines 100
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations import reach
+    from argosy.machine import reach
 
     settings = settings_of(c, cluster)
     units = reach.units(settings, services)
-    with Hosts(settings, inventory.select(settings, machine)) as hosts:
+    with hosts_of(settings, machine) as hosts:
         reach.follow_journals(hosts, units, console.prefixed, lines=lines, follow=follow)
 
 
-@task(help={"machine": "its name or address", "cluster": CLUSTER})
+@task(help={"machine": "its name or address"})
 def ssh(c: Context, machine: str, cluster: str = "") -> None:
     """Log in on a machine.
 
     Example: inv cluster.ssh air-02
     """
-    from argosy import inventory
-    from argosy.host import Hosts
 
-    settings = settings_of(c, cluster)
-    (chosen,) = inventory.select(settings, [machine])
-    with Hosts(settings, [chosen]) as hosts:
-        hosts[chosen.name].interactive()
+    with hosts_of(settings_of(c, cluster), [machine]) as hosts:
+        next(iter(hosts)).interactive()
 
 
 @task(
@@ -247,10 +241,7 @@ def ssh(c: Context, machine: str, cluster: str = "") -> None:
         "command": "a shell command line",
         "machine": "only this machine (may be given several times)",
         "sudo": "run it as root",
-        "cluster": CLUSTER,
-        "json": AS_JSON,
     },
-    iterable=["machine"],
 )
 def run(
     c: Context, command: str, machine: list[str], sudo: bool = False, cluster: str = "", json: bool = False
@@ -261,12 +252,9 @@ def run(
         inv cluster.run 'uptime'
         inv cluster.run 'docker ps' --sudo --machine air-01
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations import reach
+    from argosy.machine import reach
 
-    settings = settings_of(c, cluster)
-    with Hosts(settings, inventory.select(settings, machine)) as hosts:
+    with hosts_of(settings_of(c, cluster), machine) as hosts:
         outcomes = reach.run(hosts, command, sudo=sudo)
     if json:
         console.print_json({name: reach.outcome_json(outcome) for name, outcome in outcomes.items()})
@@ -282,21 +270,16 @@ def run(
         "remote": "where it goes on each machine",
         "machine": "only this machine (may be given several times)",
         "sudo": "write as root",
-        "cluster": CLUSTER,
     },
-    iterable=["machine"],
 )
 def put(c: Context, local: str, remote: str, machine: list[str], sudo: bool = False, cluster: str = "") -> None:
     """Copy a file or a folder to the machines.
 
     Example: inv cluster.put ./motd /etc/motd --sudo
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations import reach
+    from argosy.machine import reach
 
-    settings = settings_of(c, cluster)
-    with Hosts(settings, inventory.select(settings, machine)) as hosts:
+    with hosts_of(settings_of(c, cluster), machine) as hosts:
         reach.put(hosts, local, remote, console.report, sudo=sudo)
 
 
@@ -306,9 +289,7 @@ def put(c: Context, local: str, remote: str, machine: list[str], sudo: bool = Fa
         "local": "a folder here; with several machines each has a folder of its name in it",
         "machine": "only this machine (may be given several times)",
         "sudo": "read as root",
-        "cluster": CLUSTER,
     },
-    iterable=["machine"],
 )
 def get(c: Context, remote: str, local: str, machine: list[str], sudo: bool = False, cluster: str = "") -> None:
     """Copy a file or a folder from the machines.
@@ -317,16 +298,13 @@ def get(c: Context, remote: str, local: str, machine: list[str], sudo: bool = Fa
         inv cluster.get /var/log/cloud-init.log ./logs
         inv cluster.get /etc/air/settings.json . --machine air-01
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations import reach
+    from argosy.machine import reach
 
-    settings = settings_of(c, cluster)
-    with Hosts(settings, inventory.select(settings, machine)) as hosts:
+    with hosts_of(settings_of(c, cluster), machine) as hosts:
         reach.get(hosts, remote, local, console.report, sudo=sudo)
 
 
-@task(words="machine", words_max=1, help={"service": "its name", "machine": "by default the first", "cluster": CLUSTER})
+@task(words="machine", words_max=1, help={"service": "its name", "machine": "by default the first that runs it"})
 def shell(c: Context, service: str, machine: list[str], cluster: str = "") -> None:
     """Open a shell inside a service's container.
 
@@ -339,7 +317,7 @@ def shell(c: Context, service: str, machine: list[str], cluster: str = "") -> No
     name="console",
     words="machine",
     words_max=1,
-    help={"service": "its name", "machine": "by default the first", "cluster": CLUSTER},
+    help={"service": "its name", "machine": "by default the first that runs it"},
 )
 def console_(c: Context, service: str, machine: list[str], cluster: str = "") -> None:
     """Open a service's own console (its `console:` command) inside its container.
@@ -350,42 +328,54 @@ def console_(c: Context, service: str, machine: list[str], cluster: str = "") ->
 
 
 def _inside(c: Context, what: str, service: str, machine: list[str], cluster: str) -> None:
-    from argosy import inventory
-    from argosy.host import Hosts
-    from argosy.operations import reach
+    from argosy.machine import reach
 
     settings = settings_of(c, cluster)
-    chosen = inventory.select(settings, machine)[0]
-    with Hosts(settings, [chosen]) as hosts:
-        reach.enter(hosts[chosen.name], settings, what, service)
+    with hosts_of(settings, machine or reach.machines_with(settings, service)[:1]) as hosts:
+        reach.enter(next(iter(hosts)), settings, what, service)
 
 
 @task(
+    words="machines",
     help={
-        "address": "a machine's address or name, or the entry node's",
-        "port": "its ssh port",
-        "fingerprint": "trust only the key with this fingerprint (SHA256:...), asking nothing",
-        "yes": "trust what it shows without being asked",
-        "cluster": CLUSTER,
-    }
+        "machines": "addresses or names of machines, or the entry node",
+        "port": "their ssh port, when it is not the configured one",
+        "fingerprint": "trust only the key with this fingerprint (SHA256:...), asking nothing; one for each machine, "
+        "in their order",
+        "yes": "trust what they show without being asked",
+    },
 )
-def trust(c: Context, address: str, fingerprint: str = "", port: int = 0, yes: bool = False, cluster: str = "") -> None:
-    """Pin a machine's ssh host key, after you have compared its fingerprint.
+def trust(
+    c: Context,
+    machines: list[str],
+    fingerprint: list[str],
+    port: int = 0,
+    cluster: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+    yes: bool = False,
+) -> None:
+    """Pin the ssh host keys of machines, after you have compared each one's fingerprint.
 
-    On the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
+    On the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. Nothing is pinned until all have answered and you
+    have agreed to each that is not known by these very keys.
 
     Examples:
-        inv cluster.trust 10.0.0.1
+        inv cluster.trust 10.0.0.1 10.0.0.2 10.0.0.3
         inv cluster.trust 10.0.0.1 --fingerprint SHA256:5CTmXvqvNkJGM0jG...
     """
-    from argosy import console
-    from argosy.operations import trust as operation
+    from argosy.machine import trust as operation
 
     settings = settings_of(c, cluster)
-    offered = operation.scan(settings, address, port)
-    chosen = operation.choose(offered, fingerprint, address)
-    for key in chosen:
-        console.say(f"{address} {key.type} {key.fingerprint}")
-    if not fingerprint:
-        console.confirm(f"Is this {address}'s key, as the machine itself shows it?", yes)
-    operation.pin(settings, address, port, chosen)
+    offers = operation.offers(settings, machines, port, fingerprint)
+    if json:
+        console.print_json([offer.to_json() for offer in offers])
+    for offer in offers:
+        if not json:
+            for line in [*offer.lines, *([f"{offer.word} is known by this already"] if offer.trusted else [])]:
+                console.say(line)
+        if not (offer.trusted or fingerprint or dry_run):
+            console.confirm(f"Is this {offer.word}'s key, as the machine itself shows it?", yes)
+    if not dry_run:
+        for offer in offers:
+            operation.pin(settings, offer)

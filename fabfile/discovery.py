@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from argosy import console
 from argosy.tasking import settings_of, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from argosy.config import Settings
+    from argosy.cluster.opening import OpenCluster
+    from argosy.config.loading import Settings
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
 NAMES = "only these services; all when left out"
 TARGET = "SERVICE/ID (an instance, as discovery.list shows it) or a machine's name"
 DEADLINE = "how long to wait for the routers; twice discovery.ttl_seconds when left out"
@@ -22,12 +22,7 @@ DEADLINE = "how long to wait for the routers; twice discovery.ttl_seconds when l
 @task(
     name="list",
     words="names",
-    help={
-        "names": NAMES,
-        "health": "ask each machine's router which instances are up",
-        "cluster": CLUSTER,
-        "json": AS_JSON,
-    },
+    help={"names": NAMES, "health": "ask each machine's router which instances are up"},
 )
 def list_(c: Context, names: list[str], health: bool = False, cluster: str = "", json: bool = False) -> None:
     """Show services and their instances, who registered them, what is wrong, and what each router has applied.
@@ -36,25 +31,11 @@ def list_(c: Context, names: list[str], health: bool = False, cluster: str = "",
         inv discovery.list --health
         inv discovery.list frontend backend --json
     """
-    from argosy import console, inventory
-    from argosy.host import Hosts
-    from argosy.operations.discovery import keys, listing
+    from argosy.discovery import observing
 
-    settings = settings_of(c, cluster)
-    with keys.connected(settings) as store:
-        report = listing.observe(settings, store, names)
-    if health:
-        with Hosts(settings, inventory.select(settings)) as hosts:
-            report, silent = listing.with_health(settings, hosts, report)
-        for machine, reason in silent.items():
-            console.report(machine, f"its router was not asked: {reason}")
-    if json:
-        console.print_json(report.to_json())
-        return
-    for number, (columns, rows) in enumerate(report.tables()):
-        if number:
-            console.say("")
-        console.table(columns, rows)
+    with _opened(settings_of(c, cluster)) as opened:
+        report = observing.observe(opened, names, health=health)
+    console.show_all(json, report.to_json(), report.tables())
 
 
 @task(
@@ -68,8 +49,6 @@ def list_(c: Context, names: list[str], health: bool = False, cluster: str = "",
         "sni": "TLS server names on the shared port, by commas (scheme tcp)",
         "weight": "of this instance, 0 to 256; 100 when there is none",
         "check": "how routers check instances: tcp, none, 'http /path' or 'http /path 200,204'",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
     }
 )
 def register(
@@ -94,18 +73,17 @@ def register(
         inv discovery.register database 10.0.0.5:5432 --scheme tcp --host-port 5432
         inv discovery.register legacy 10.0.0.9:8080 --id old-host --scheme http --check 'http /health' --weight 10
     """
-    from argosy import console
-    from argosy.discovery_changes import Registration
-    from argosy.operations.discovery import keys, registering
+    from argosy.discovery import keys
+    from argosy.discovery.changes import Registration
 
     settings = settings_of(c, cluster)
     wanted = Registration(name, endpoint, id, scheme, host_port, private, sni, weight, check)
     wanted.keys()
-    with keys.connected(settings) as store:
+    with _opened(settings) as opened:
         if dry_run:
-            console.print_steps(registering.plan(settings, store, wanted).steps())
+            console.print_steps(keys.plan_registration(settings, opened.store, wanted).steps())
             return
-        done = registering.register(settings, store, wanted)
+        done = keys.register(settings, opened.store, wanted)
     for warning in done.change.warnings:
         console.report(name, warning)
     console.say(f"{name}: {f'registered at revision {done.revision}' if done.revision else 'already so'}")
@@ -118,8 +96,6 @@ def register(
         "ids": "IDs of instances; the whole service, with all its keys, when left out",
         "force": "also an instance whose agent will register it again",
         "yes": "don't ask before deleting a whole service",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
     },
 )
 def deregister(
@@ -137,18 +113,16 @@ def deregister(
         inv discovery.deregister database 10.0.0.5:5432
         inv discovery.deregister legacy --yes
     """
-    from argosy import console
-    from argosy.operations.discovery import keys, registering
+    from argosy.discovery import keys
 
-    settings = settings_of(c, cluster)
-    with keys.connected(settings) as store:
-        planned = registering.plan_removal(store, name, ids, force=force)
+    with _opened(settings_of(c, cluster)) as opened:
+        planned = keys.plan_removal(opened.store, name, ids, force=force)
         if dry_run:
             console.print_steps(planned.steps())
             return
         if not ids and not planned.nothing:
             console.confirm(f"Delete service {name}, all {len(planned.delete)} keys of it?", yes)
-        done = registering.deregister(store, name, ids, force=force)
+        done = keys.deregister(opened.store, name, ids, force=force)
     for warning in done.change.warnings:
         console.report(name, warning)
     what = (
@@ -157,7 +131,7 @@ def deregister(
     console.say(f"{name}: {what}")
 
 
-@task(words="names", help={"names": NAMES, "cluster": CLUSTER, "json": "print each change as a line of JSON"})
+@task(words="names", help={"names": NAMES, "json": "print each change as a line of JSON"})
 def watch(c: Context, names: list[str], cluster: str = "", json: bool = False) -> None:
     """Show what becomes of services, a line for each change, until Ctrl-C.
 
@@ -167,16 +141,14 @@ def watch(c: Context, names: list[str], cluster: str = "", json: bool = False) -
     """
     from json import dumps
 
-    from argosy import console
-    from argosy.operations.discovery import keys, watching
-    from argosy.service_changes import ServiceChange
+    from argosy.discovery import observing
+    from argosy.discovery.differences import ServiceChange
 
     def show(revision: int, change: ServiceChange) -> None:
         console.say(dumps(change.to_json(revision)) if json else f"{revision} {change}")
 
-    settings = settings_of(c, cluster)
-    with keys.connected(settings) as store:
-        watching.follow(store, names, show, console.report)
+    with _opened(settings_of(c, cluster)) as opened:
+        observing.follow(opened, names, show)
 
 
 @task(
@@ -184,8 +156,6 @@ def watch(c: Context, names: list[str], cluster: str = "", json: bool = False) -
         "machine": "whose router; the first by name when left out",
         "file": "a JSON object of keys and values, instead of the cluster's etcd",
         "out": "write haproxy.cfg and its maps into this folder",
-        "cluster": CLUSTER,
-        "json": AS_JSON,
     }
 )
 def render(c: Context, machine: str = "", file: str = "", out: str = "", cluster: str = "", json: bool = False) -> None:
@@ -197,34 +167,32 @@ def render(c: Context, machine: str = "", file: str = "", out: str = "", cluster
     """
     from pathlib import Path
 
-    from argosy import console
-    from argosy.discovery_report import problem_json
-    from argosy.operations.discovery import keys, rendering
+    from argosy.discovery import keys, rendering
     from argosy.schema import FOLLOWED
-    from argosy.service_changes import plain
+    from argosy.text import printable
 
     settings = settings_of(c, cluster)
     if file:
         entries = rendering.read_keys(Path(file))
     else:
-        with keys.connected(settings) as store:
-            entries = keys.read(store, FOLLOWED)
+        with _opened(settings) as opened:
+            entries = keys.read(opened.store, FOLLOWED)
     files, problems = rendering.render(settings, entries, machine)
     written = rendering.write_files(Path(out), files) if out else []
     if json:
-        console.print_json({"files": files, "problems": [problem_json(it) for it in problems]})
+        console.print_json({"files": files, "problems": [asdict(problem) for problem in problems]})
         return
     for problem in problems:
-        console.report(plain(problem.service) or "-", plain(str(problem)))
+        console.report(printable(problem.service) or "-", printable(str(problem)))
     for line in [str(path) for path in written] or [files["haproxy.cfg"].rstrip("\n")]:
         console.say(line)
 
 
-@task(help={"target": TARGET, "deadline_seconds": DEADLINE, "cluster": CLUSTER, "dry_run": DRY_RUN})
+@task(help={"target": TARGET, "deadline_seconds": DEADLINE})
 def drain(c: Context, target: str, deadline_seconds: float = 0.0, cluster: str = "", dry_run: bool = False) -> None:
     """Send no new connections to an instance, or to a machine, and wait until every live router does so.
 
-    Open connections go on. Idempotent.
+    Open connections continue. Idempotent.
 
     Examples:
         inv discovery.drain backend/air-02:air-backend
@@ -233,7 +201,7 @@ def drain(c: Context, target: str, deadline_seconds: float = 0.0, cluster: str =
     _set_draining(settings_of(c, cluster), target, drain=True, deadline_seconds=deadline_seconds, dry_run=dry_run)
 
 
-@task(help={"target": TARGET, "deadline_seconds": DEADLINE, "cluster": CLUSTER, "dry_run": DRY_RUN})
+@task(help={"target": TARGET, "deadline_seconds": DEADLINE})
 def undrain(c: Context, target: str, deadline_seconds: float = 0.0, cluster: str = "", dry_run: bool = False) -> None:
     """End the draining of an instance or a machine, and wait until every live router knows.
 
@@ -245,17 +213,22 @@ def undrain(c: Context, target: str, deadline_seconds: float = 0.0, cluster: str
 
 
 def _set_draining(settings: Settings, word: str, *, drain: bool, deadline_seconds: float, dry_run: bool) -> None:
-    from argosy import console
-    from argosy.discovery_changes import parse_target
-    from argosy.operations.discovery import draining, keys
+    from argosy.discovery import draining
+    from argosy.discovery.changes import parse_target
 
     target = parse_target(word)
     seconds = deadline_seconds or draining.default_deadline_seconds(settings)
-    with keys.connected(settings) as store:
+    with _opened(settings) as opened:
         if dry_run:
-            console.print_steps(draining.plan(store, target, drain=drain).steps())
+            console.print_steps(draining.plan(opened.store, target, drain=drain).steps())
             return
-        done = draining.set_draining(store, target, drain=drain, deadline_seconds=seconds)
-    what = ("already " if done.already else "") + ("draining" if drain else "takes connections")
-    for line in done.applied.lines():
+        already, applied = draining.set_draining(opened.store, target, drain=drain, deadline_seconds=seconds)
+    what = ("already " if already else "") + ("draining" if drain else "takes connections")
+    for line in applied.lines():
         console.say(f"{target}: {what}, {line}")
+
+
+def _opened(settings: Settings) -> OpenCluster:
+    from argosy.cluster.opening import OpenCluster
+
+    return OpenCluster(settings, console.report)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from argosy import console
 from argosy.tasking import settings_of, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
-
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
 
 
 @task(
@@ -20,9 +18,6 @@ AS_JSON = "print JSON"
         "files": "unit files: templates, instances and sidekicks together",
         "output": "the YAML file to write; without it the definitions are printed",
         "force": "write over a file that is there",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
     },
 )
 def import_unit(
@@ -43,18 +38,17 @@ def import_unit(
         inv service.import-unit web@.service web@1.service web@2.service web-discovery@.service --output services.yaml
         inv service.import-unit units/*.service > services.yaml
     """
-    from pathlib import Path
 
-    from argosy import console
+    from argosy.fleet import files as fleet_units
     from argosy.fleet import report
-    from argosy.operations import fleet_units
 
     target = Path(output) if output else None
     if target:
         fleet_units.check_output(target, force)
     imported = fleet_units.import_files(settings_of(c, cluster), files)
     if target and dry_run:
-        console.print_steps(fleet_units.plan(imported, target))
+        if not json:
+            console.print_steps(fleet_units.plan(imported, target))
     elif target:
         fleet_units.write(imported, target)
     if json:

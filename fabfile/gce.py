@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from argosy import console
+from argosy.errors import ConfigError
+from argosy.model import Step
 from argosy.tasking import settings_of, task
+from argosy.tasks.secrets import agreeing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from invoke.context import Context
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
+    from argosy.gce.listing import Listed
+
 SERVER = "only this server (may be given several times)"
 NAMES = "names of servers"
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def auth(c: Context, cluster: str = "", json: bool = False) -> None:
     """Check that Google lets us in, that project, zone and API are there, and that our rights suffice.
 
@@ -29,16 +33,11 @@ def auth(c: Context, cluster: str = "", json: bool = False) -> None:
         inv gce.auth
         inv gce.auth --json --cluster production
     """
-    from dataclasses import asdict
 
-    from argosy import console
-    from argosy.operations.gce import checking
+    from argosy.gce import checking
 
     checks = checking.check(settings_of(c, cluster))
-    if json:
-        console.print_json([asdict(check) for check in checks])
-    else:
-        console.table(["CHECK", "", ""], [check.row() for check in checks])
+    console.show(json, [asdict(check) for check in checks], ["CHECK", "", ""], [check.row() for check in checks])
     checking.refuse_failing(checks)
 
 
@@ -47,10 +46,7 @@ def auth(c: Context, cluster: str = "", json: bool = False) -> None:
     help={
         "type": "core, container, registry, db, jenkins, or one of your own under gce.types",
         "names": NAMES,
-        "install": "core: go on with secrets and install to the end",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
+        "install": "core: secrets and install too, to the end",
     },
 )
 def create(
@@ -61,31 +57,28 @@ def create(
     cluster: str = "",
     dry_run: bool = False,
     json: bool = False,
+    yes: bool = False,
 ) -> None:
     """Make servers of a type, several at once; what is there already is brought to what its type says.
 
     The first core machines found the cluster together, later ones join it. Broken off anywhere, the same command
-    completes what it has begun.
+    completes what it has begun. It asks before it replaces secrets that servers hold.
 
     Examples:
         inv gce.create core core1 core2 core3 --install
         inv gce.create db users --dry-run
     """
-    from argosy import console
-    from argosy.operations.gce import creating, installing
+    from argosy.gce import creating, installing
 
     settings = settings_of(c, cluster)
     if dry_run:
         console.print_steps([action.step() for action in creating.plan(settings, type, names)], json)
         return
-    made = creating.create(settings, type, names, console.report)
+    made = creating.create(settings, type, names, console.report, agree=agreeing(yes))
     if install:
         # Anew: the entry node may have been chosen just now.
-        installing.install(settings_of(c, cluster), made, console.report)
-    if json:
-        console.print_json([server.to_json() for server in made])
-    else:
-        _table(server.row() for server in made)
+        installing.install(settings_of(c, cluster), made, console.report, agreeing(yes))
+    _print_servers(made, json)
 
 
 @task(
@@ -94,10 +87,7 @@ def create(
         "names": NAMES,
         "with_disks": "their data disks too, with all that is on them",
         "left": "core machines that this host does not know have left their cluster already",
-        "yes": "don't ask",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
+        "lose_volumes": "lose what services have in volumes there; scheduled ones begin anew elsewhere",
     },
 )
 def destroy(
@@ -105,6 +95,7 @@ def destroy(
     names: list[str],
     with_disks: bool = False,
     left: bool = False,
+    lose_volumes: bool = False,
     yes: bool = False,
     cluster: str = "",
     dry_run: bool = False,
@@ -118,9 +109,7 @@ def destroy(
         inv gce.destroy core2
         inv gce.destroy users --with-disks --yes
     """
-    from argosy import console
-    from argosy.errors import ConfigError
-    from argosy.operations.gce import destroying
+    from argosy.gce import destroying
 
     settings = settings_of(c, cluster)
     if not names:
@@ -130,18 +119,18 @@ def destroy(
         console.print_steps(steps, json)
         return
     if steps:
-        if not yes:
+        if not (yes or json):
             console.print_steps(steps)
         disks = " with their data" if with_disks else ""
         console.confirm(f"Destroy {', '.join(names)}{disks}?", yes)
-    done = destroying.destroy(settings, names, console.report, with_disks=with_disks, left=left)
-    if json:
-        console.print_json({"names": names, "destroyed": done})
-    else:
-        console.say(f"{', '.join(names)}: {'destroyed' if done else 'nothing to do'}")
+    done = destroying.destroy(
+        settings, names, console.report, with_disks=with_disks, left=left, lose_volumes=lose_volumes
+    )
+    message = f"{', '.join(names)}: {'destroyed' if done else 'nothing to do'}"
+    console.answer(json, {"names": names, "destroyed": done}, message)
 
 
-@task(name="list", help={"no_ask": "don't ask core machines for their release", "cluster": CLUSTER, "json": AS_JSON})
+@task(name="list", help={"no_ask": "don't ask core machines for their release"})
 def list_servers(c: Context, no_ask: bool = False, cluster: str = "", json: bool = False) -> None:
     """Show our servers: type, state, addresses, and the release of core machines.
 
@@ -151,24 +140,18 @@ def list_servers(c: Context, no_ask: bool = False, cluster: str = "", json: bool
         inv gce.list
         inv gce.list --json --no-ask
     """
-    from argosy import console
-    from argosy.operations.gce import listing
+    from argosy.gce import listing
 
-    found = listing.list_servers(settings_of(c, cluster), ask=not no_ask)
-    if json:
-        console.print_json([server.to_json() for server in found])
-    else:
-        _table(server.row() for server in found)
+    _print_servers(listing.list_servers(settings_of(c, cluster), ask=not no_ask), json)
 
 
-@task(help={"name": "the server", "cluster": CLUSTER})
+@task(help={"name": "the server"})
 def ssh(c: Context, name: str, cluster: str = "") -> None:
     """Log in on a server, whatever its type; its host key is the one that it told the API.
 
     Example: inv gce.ssh users
     """
-    from argosy import console
-    from argosy.operations.gce import reaching
+    from argosy.gce import reaching
 
     settings = settings_of(c, cluster)
     with reaching.reached(settings, reaching.find(settings, [name], console.report)) as hosts:
@@ -181,10 +164,7 @@ def ssh(c: Context, name: str, cluster: str = "") -> None:
         "remote": "where it goes on each server",
         "server": SERVER,
         "sudo": "write as root",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
     },
-    iterable=["server"],
 )
 def put(
     c: Context,
@@ -199,15 +179,13 @@ def put(
 
     Example: inv gce.put ./dump.sql /tmp/ --server users
     """
-    from argosy import console
-    from argosy.model import Step
-    from argosy.operations import reach
-    from argosy.operations.gce import reaching
+    from argosy.gce import reaching
+    from argosy.machine import reach
 
     settings = settings_of(c, cluster)
     chosen = reaching.find(settings, server, console.report)
     if dry_run:
-        console.print_steps([Step(it.name, f"copy {local} to {remote}") for it in chosen])
+        console.print_steps([Step(listed.name, f"copy {local} to {remote}") for listed in chosen])
         return
     with reaching.reached(settings, chosen) as hosts:
         reach.put(hosts, local, remote, console.report, sudo=sudo)
@@ -219,18 +197,15 @@ def put(
         "local": "a folder here; with several servers each has a folder of its name in it",
         "server": SERVER,
         "sudo": "read as root",
-        "cluster": CLUSTER,
     },
-    iterable=["server"],
 )
 def get(c: Context, remote: str, local: str, server: list[str], sudo: bool = False, cluster: str = "") -> None:
     """Copy a file or a folder from servers; from all that run when none is named.
 
     Example: inv gce.get /var/log/messages ./logs --server users
     """
-    from argosy import console
-    from argosy.operations import reach
-    from argosy.operations.gce import reaching
+    from argosy.gce import reaching
+    from argosy.machine import reach
 
     settings = settings_of(c, cluster)
     with reaching.reached(settings, reaching.find(settings, server, console.report)) as hosts:
@@ -240,12 +215,7 @@ def get(c: Context, remote: str, local: str, server: list[str], sudo: bool = Fal
 @task(
     words="name",
     words_max=1,
-    help={
-        "name": "make it this one; kept, or chosen, when left out",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
-    },
+    help={"name": "make it this one; kept, or chosen, when left out"},
 )
 def entry_node(c: Context, name: list[str], cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Show the machine that cluster tasks enter through; one that is gone is replaced.
@@ -254,18 +224,14 @@ def entry_node(c: Context, name: list[str], cluster: str = "", dry_run: bool = F
         inv gce.entry-node
         inv gce.entry-node core2
     """
-    from argosy import console
-    from argosy.operations.gce import entry
+    from argosy.gce import entry
 
     wanted = name[0] if name else ""
     chosen = entry.entry_node(settings_of(c, cluster), console.report, wanted, dry_run=dry_run)
-    if json:
-        console.print_json(chosen.to_json())
-    else:
-        console.say(f"{chosen.name} {chosen.external}")
+    console.answer(json, chosen.to_json(), f"{chosen.name} {chosen.external}")
 
 
-@task(words="type", words_max=1, help={"type": "of servers; core when left out", "cluster": CLUSTER, "json": AS_JSON})
+@task(words="type", words_max=1, help={"type": "of servers; core when left out"})
 def newest_image(c: Context, type: list[str], cluster: str = "", json: bool = False) -> None:
     """Show the image that a new server of a type would boot.
 
@@ -273,26 +239,14 @@ def newest_image(c: Context, type: list[str], cluster: str = "", json: bool = Fa
         inv gce.newest-image
         inv gce.newest-image db --json
     """
-    from argosy import console
-    from argosy.operations.gce import checking
+    from argosy.gce import checking
 
     name = type[0] if type else "core"
     image = checking.newest_image(settings_of(c, cluster), name)
-    if json:
-        console.print_json({"type": name, "image": image})
-    else:
-        console.say(image)
+    console.answer(json, {"type": name, "image": image}, image)
 
 
-@task(
-    help={
-        "remove": "take it away; the machines stay",
-        "yes": "don't ask before removing",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
-    }
-)
+@task(help={"remove": "take it away; the machines stay", "yes": "don't ask before removing"})
 def balancer(
     c: Context,
     remove: bool = False,
@@ -309,8 +263,7 @@ def balancer(
         inv gce.balancer
         inv gce.balancer --remove --yes
     """
-    from argosy import console
-    from argosy.operations.gce import balancing
+    from argosy.gce import balancing
 
     settings = settings_of(c, cluster)
     if dry_run:
@@ -329,7 +282,7 @@ def balancer(
         console.table(["MACHINE", "HEALTH"], sorted(made.health.items()))
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def plan(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show what differs between the configuration and the project, changing nothing.
 
@@ -339,8 +292,7 @@ def plan(c: Context, cluster: str = "", json: bool = False) -> None:
         inv gce.plan
         inv gce.plan --json
     """
-    from argosy import console
-    from argosy.operations.gce import planning
+    from argosy.gce import planning
 
     actions = planning.plan(settings_of(c, cluster))
     if json:
@@ -349,8 +301,7 @@ def plan(c: Context, cluster: str = "", json: bool = False) -> None:
         console.print_steps([action.step() for action in actions])
 
 
-def _table(rows: Iterable[Sequence[object]]) -> None:
-    from argosy import console
-    from argosy.operations.gce.listing import COLUMNS
+def _print_servers(servers: Sequence[Listed], json: bool) -> None:
+    from argosy.gce.listing import COLUMNS
 
-    console.table(COLUMNS, rows)
+    console.show(json, [server.to_json() for server in servers], COLUMNS, [server.row() for server in servers])

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from argosy import console
 from argosy.tasking import settings_of, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from argosy.operations.membership.actions import Planned
+    from argosy.membership.actions import Planned
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
 EXISTING = "name or address of any machine of the cluster"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
+VOLUMES = "lose what services have in volumes on the machine that goes; scheduled ones begin anew elsewhere"
 
 
 @task(
@@ -22,12 +21,10 @@ AS_JSON = "print JSON"
         "existing": EXISTING,
         "new": "the newcomer: its address, or NAME=ADDRESS",
         "replace": "name or address of a machine that goes for it, in the order that is safe",
-        "install": "go on until it is installed and has its vote; it has to be up, or to come up",
+        "install": "continue until it is installed and has its vote; it has to be up, or to come up",
         "force": "do what risks etcd's quorum all the same, and say what was risked",
+        "lose_volumes": VOLUMES,
         "format": "of its cloud-config: cloud-init, coreos or ignition; by its OS when left out",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
     }
 )
 def add_machine(
@@ -37,6 +34,7 @@ def add_machine(
     replace: str = "",
     install: bool = False,
     force: bool = False,
+    lose_volumes: bool = False,
     format: str = "",
     cluster: str = "",
     dry_run: bool = False,
@@ -45,18 +43,17 @@ def add_machine(
     """Let a machine join: tell etcd, write its cloud-config, and install it with --install.
 
     Its etcd begins as a learner, without a vote, and is promoted by the machine itself when it has caught up; beyond
-    etcd.max_members it becomes a client. The same command again goes on from wherever the last one ended.
+    etcd.max_members it becomes a client. The same command again resumes wherever the last one ended.
 
     Examples:
         inv cluster.add-machine 10.0.0.1 10.0.0.4
         inv cluster.add-machine air-01 air-04=10.0.0.4 --install
         inv cluster.add-machine air-01 10.0.0.5 --replace air-02 --install --dry-run
     """
-    from argosy import console
-    from argosy.operations.membership import adding
+    from argosy.membership import adding
 
     settings = settings_of(c, cluster)
-    options = adding.Options(replace=replace, install=install, force=force, format=format)
+    options = adding.Options(replace=replace, install=install, force=force, lose_volumes=lose_volumes, format=format)
     operation = adding.plan if dry_run else adding.add
     added = operation(settings, existing, new, console.report, options)
     if json:
@@ -71,11 +68,10 @@ def add_machine(
 @task(
     help={
         "existing": EXISTING,
-        "machine": "name or address of the one that shall go",
+        "machine": "name or address of the one that leaves",
         "force": "do what risks etcd's quorum, or can't be said to the machine, all the same, and say what was risked",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
+        "yes": "don't ask on a terminal",
+        "lose_volumes": VOLUMES,
     }
 )
 def remove_machine(
@@ -83,25 +79,35 @@ def remove_machine(
     existing: str,
     machine: str,
     force: bool = False,
+    yes: bool = False,
+    lose_volumes: bool = False,
     cluster: str = "",
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
     """Take a machine out: drain it, stop its services, remove it from etcd, and forget it.
 
-    A machine that is dead goes the same way, without its goodbye; one that never came is taken back. Refused when it is
-    the last, or when etcd could not survive a loss that it could survive before.
+    It is left as it was before: no unit, program or file of ours, Docker's settings as they were; packages stay. One
+    that is dead is removed without draining; one that never came is taken back. Refused when it is the last, when etcd
+    could not survive a loss that it could survive before, or when volumes of scheduled services are on it.
 
     Examples:
         inv cluster.remove-machine 10.0.0.1 10.0.0.3
         inv cluster.remove-machine air-01 air-03 --dry-run
     """
-    from argosy import console
-    from argosy.operations.membership import removing
+    from argosy.membership import removing
+    from argosy.report import silent
 
     settings = settings_of(c, cluster)
+    risks = {"force": force, "lose_volumes": lose_volumes}
+    if not dry_run and console.will_ask(yes):
+        wanted = removing.plan(settings, existing, machine, silent, **risks)
+        if not json:
+            _show(wanted, dry_run=True)
+        if wanted.steps:
+            console.confirm(f"Remove {machine} from cluster {settings.cluster}?", yes)
     operation = removing.plan if dry_run else removing.remove
-    planned = operation(settings, existing, machine, console.report, force=force)
+    planned = operation(settings, existing, machine, console.report, **risks)
     if json:
         console.print_json(planned.to_json())
         return
@@ -110,15 +116,7 @@ def remove_machine(
         console.say(f"{machine}: {'removed' if planned.steps else 'nothing to do'}")
 
 
-@task(
-    help={
-        "file": "where to save it on this host",
-        "force": "replace a file that is there",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
-    }
-)
+@task(help={"file": "where to save it on this host", "force": "replace a file that is there"})
 def backup(
     c: Context, file: str, force: bool = False, cluster: str = "", dry_run: bool = False, json: bool = False
 ) -> None:
@@ -130,17 +128,16 @@ def backup(
     """
     from pathlib import Path
 
-    from argosy import console
-    from argosy.operations.membership import backup as operation
+    from argosy.membership import backups
 
     settings = settings_of(c, cluster)
     path = Path(file).expanduser()
     if dry_run:
-        console.print_steps(operation.plan(settings, path, force=force), as_json=json)
+        console.print_steps(backups.plan_backup(settings, path, force=force), as_json=json)
         return
-    made = operation.backup(settings, path, force=force)
+    made = backups.backup(settings, path, force=force)
     if json:
-        console.print_json(operation.to_json(made))
+        console.print_json(backups.backup_json(made))
     else:
         console.say(f"{made.path}: {made.size_bytes} bytes of {made.member}, revision {made.revision}")
 
@@ -149,12 +146,8 @@ def backup(
     words="machines",
     help={
         "file": "a backup of cluster.backup (or etcdctl snapshot save)",
-        "machines": "addresses or names of the machines that shall run etcd then",
+        "machines": "addresses or names of the machines that will run etcd",
         "force": "restore although etcd works: all that was written after the backup is lost",
-        "yes": "don't ask",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
     },
 )
 def restore(
@@ -177,17 +170,16 @@ def restore(
     """
     from pathlib import Path
 
-    from argosy import console
-    from argosy.operations.membership import restoring
+    from argosy.membership import backups
 
     settings = settings_of(c, cluster)
-    wanted = restoring.plan(settings, Path(file).expanduser(), machines, force=force)
+    wanted = backups.plan_restore(settings, Path(file).expanduser(), machines, force=force)
     if dry_run:
         console.print_steps(wanted.steps, as_json=json)
         return
     names = ", ".join(machine.name for machine in wanted.members)
     console.confirm(f"Replace what the etcd of {names} holds by {file}?", yes)
-    restoring.restore(settings, wanted, console.report)
+    backups.restore(settings, wanted, console.report)
     if json:
         console.print_json({"members": [machine.name for machine in wanted.members], "sha256": wanted.snapshot.sha256})
     else:
@@ -196,7 +188,6 @@ def restore(
 
 def _show(planned: Planned, dry_run: bool) -> None:
     """Print a plan that is not done, or why there was nothing to do."""
-    from argosy import console
 
     if dry_run:
         console.print_steps(planned.steps)

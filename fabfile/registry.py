@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from argosy.model import Step
 from argosy.tasking import settings_of, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from argosy.config import Settings
+    from argosy.config.loading import Settings
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
 IN_USE = "releases that machines run, by commas, or `none`; asked of the clusters when left out"
 
 
-@task(help={"cluster": CLUSTER, "dry_run": DRY_RUN})
+@task
 def start(c: Context, cluster: str = "", dry_run: bool = False) -> None:
     """Run the registry as a container on this host, with TLS and a password, and wait until it answers.
 
-    It listens on loopback and on the host of registry.address; its data is on a volume. Running already, it is left
-    alone, unless its settings, certificate or password have changed.
+    It listens on loopback and on the host of registry.address; its data is on a volume. Its image is built when none is
+    here. Running already, it is left alone, unless its settings, certificate or password have changed.
 
     Examples:
-        inv build.images --only registry registry.start
+        inv registry.start
+        inv registry.start build.all registry.push
         inv registry.start --dry-run
     """
     from argosy import console
-    from argosy.operations import registry
+    from argosy.builds.images import build_images, plan_images
+    from argosy.registry import container
 
     settings = settings_of(c, cluster)
+    container.bind_addresses(settings)  # Refused before an image is built for it.
+    if not container.is_built(settings):
+        image = [settings.local.registry_image]
+        if dry_run:
+            console.print_steps([*plan_images(settings, image), Step("registry", "run it")])
+            return
+        build_images(settings, console.report, image)
     if dry_run:
-        console.print_steps(registry.plan_start(settings))
+        console.print_steps(container.plan_start(settings))
         return
-    registry.start(settings, console.report)
+    container.start(settings, console.report)
 
 
-@task(
-    help={
-        "wipe": "remove its volume too: every image in it is lost",
-        "yes": "don't ask before wiping",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-    }
-)
+@task(help={"wipe": "remove its volume too: every image in it is lost", "yes": "don't ask before wiping"})
 def stop(c: Context, wipe: bool = False, yes: bool = False, cluster: str = "", dry_run: bool = False) -> None:
     """Stop the registry; its data stays, unless --wipe.
 
@@ -54,18 +54,18 @@ def stop(c: Context, wipe: bool = False, yes: bool = False, cluster: str = "", d
         inv registry.stop --wipe --yes
     """
     from argosy import console
-    from argosy.operations import registry
+    from argosy.registry import container
 
     settings = settings_of(c, cluster)
     if dry_run:
-        console.print_steps(registry.plan_stop(settings, remove_data=wipe))
+        console.print_steps(container.plan_stop(settings, remove_data=wipe))
         return
     if wipe:
         console.confirm("Remove every image in the registry?", yes)
-    registry.stop(settings, console.report, remove_data=wipe)
+    container.stop(settings, console.report, remove_data=wipe)
 
 
-@task(help={"cluster": CLUSTER, "json": AS_JSON})
+@task
 def status(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show where the registry is, whether it runs here, and whether it takes our password.
 
@@ -76,9 +76,9 @@ def status(c: Context, cluster: str = "", json: bool = False) -> None:
     from dataclasses import asdict
 
     from argosy import console
-    from argosy.operations import registry
+    from argosy.registry import container
 
-    seen = registry.status(settings_of(c, cluster))
+    seen = container.status(settings_of(c, cluster))
     if json:
         console.print_json(asdict(seen))
         return
@@ -86,16 +86,9 @@ def status(c: Context, cluster: str = "", json: bool = False) -> None:
     console.table(["ADDRESS", "CONTAINER", "IMAGE", "ANSWERS"], [[seen.address, seen.container, seen.image, answer]])
 
 
-@task(
-    help={
-        "only": "names of images, by commas; all that machines need when left out",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
-    }
-)
+@task(help={"only": "names of images, by commas; all that machines need when left out"})
 def push(c: Context, only: str = "", cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
-    """Upload the versions that the registry lacks; with nothing new, nothing is sent.
+    """Upload the versions that the registry lacks; with nothing new, nothing is sent. Of releases, only this cluster's.
 
     Examples:
         inv build.all registry.push
@@ -104,21 +97,23 @@ def push(c: Context, only: str = "", cluster: str = "", dry_run: bool = False, j
     from dataclasses import asdict
 
     from argosy import console
-    from argosy.operations import registry
+    from argosy.registry import push as pushing
 
     settings = settings_of(c, cluster)
     names = [name for name in only.split(",") if name]
     if dry_run:
-        console.print_steps(registry.plan_push(settings, names), json)
+        console.print_steps(pushing.plan_push(settings, names), json)
         return
-    pushed = registry.push(settings, console.report, names)
+    pushed = pushing.push(settings, console.report, names)
     if json:
         console.print_json([asdict(image) for image in pushed])
     elif pushed:
-        console.table(["IMAGE", "VERSION", "DIGEST"], [[it.name, it.version, it.digest[:19]] for it in pushed])
+        console.table(
+            ["IMAGE", "VERSION", "DIGEST"], [[image.name, image.version, image.digest[:19]] for image in pushed]
+        )
 
 
-@task(name="list", help={"cluster": CLUSTER, "json": AS_JSON})
+@task(name="list")
 def list_images(c: Context, cluster: str = "", json: bool = False) -> None:
     """Show every version in the registry: digest, compressed size, and the releases that pin it.
 
@@ -129,19 +124,20 @@ def list_images(c: Context, cluster: str = "", json: bool = False) -> None:
     from dataclasses import asdict
 
     from argosy import console
-    from argosy.operations import registry
+    from argosy.registry import contents
 
-    found = registry.list_images(settings_of(c, cluster))
+    found = contents.list_images(settings_of(c, cluster))
     if json:
         console.print_json([asdict(row) for row in found])
         return
     rows = [
-        [it.name, it.version, it.digest[:19], f"{it.size_bytes / 1e6:.1f} MB", " ".join(it.releases)] for it in found
+        [row.name, row.version, row.cluster, row.digest[:19], f"{row.size_bytes / 1e6:.1f} MB", " ".join(row.releases)]
+        for row in found
     ]
-    console.table(["IMAGE", "VERSION", "DIGEST", "SIZE", "RELEASES"], rows)
+    console.table(["IMAGE", "VERSION", "CLUSTER", "DIGEST", "SIZE", "RELEASES"], rows)
 
 
-@task(help={"in_use": IN_USE, "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(help={"in_use": IN_USE})
 def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Delete the versions that no release in use, and no rollback, needs; then free their space.
 
@@ -154,21 +150,25 @@ def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False
         inv registry.prune --in-use 0.1.3,0.1.4
     """
     from argosy import console
-    from argosy.operations import registry
+    from argosy.registry import contents
+    from argosy.services import in_use as in_use_module
 
     settings = settings_of(c, cluster)
     sharing = _sharing_registry(c, settings)
-    known = registry.releases_in_use(sharing, in_use)
-    running = registry.digests_in_use(sharing, console.report, in_use)
+    known = in_use_module.releases_in_use(sharing, in_use, wherever=True)
+    running = in_use_module.digests_in_use(sharing, console.report, in_use)
     if dry_run:
-        console.print_steps(registry.plan_prune(settings, known, running), json)
+        console.print_steps(contents.plan(settings, known, running), json)
         return
-    gone = registry.prune(settings, console.report, known, running)
+    gone = contents.prune(settings, console.report, known, running)
     if json:
         console.print_json([{"image": item.name, "version": str(item.version)} for item in gone])
 
 
 def _sharing_registry(c: Context, settings: Settings) -> list[Settings]:
-    """Return the settings of every cluster that pulls from the same registry."""
+    """Return the settings of every cluster that pulls the same images: from the same repositories of one registry."""
+    from argosy.images.repositories import registry_prefix
+
     clusters = (settings_of(c, str(name)) for name in c.config["clusters"])
-    return [other for other in clusters if other.registry.address == settings.registry.address]
+    place = settings.registry.address, registry_prefix(settings)
+    return [other for other in clusters if (other.registry.address, registry_prefix(other)) == place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from argosy import console
 from argosy.tasking import settings_of, task
 
 if TYPE_CHECKING:
@@ -11,13 +12,10 @@ if TYPE_CHECKING:
 
     from invoke.context import Context
 
-    from argosy.config import Settings
-    from argosy.operations.service.changing import Change
-    from argosy.operations.service.work import Work
+    from argosy.config.loading import Settings
+    from argosy.services.changing import Change
+    from argosy.services.work import ServicesCluster
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
 NAMES = "scheduled services, as under scheduled: in the configuration"
 NAME = "the scheduled service"
 INSTANCE = "its number, machine or container, as service.show tells; the first that runs when left out"
@@ -31,9 +29,6 @@ INSTANCE = "its number, machine or container, as service.show tells; the first t
         "file": "a YAML file of the shape scheduled: {NAME: {...}}; without names all of it",
         "replicas": "other than the definition says",
         "release": "the image that this release pins, instead of the newest in the registry",
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
-        "json": AS_JSON,
     },
 )
 def submit(
@@ -56,37 +51,41 @@ def submit(
         inv service.submit --all
         inv service.submit --file services.yaml --dry-run
     """
-    from argosy.operations.service import changing, definitions
+    from argosy.services import changing, definitions
 
     settings = settings_of(c, cluster)
     found = definitions.read(settings, names, file=file, everything=all)
     count = None if replicas < 0 else replicas
-    _change(settings, lambda work: changing.submit(work, found.every, found.names, count, release), dry_run, json)
+
+    def wanted(work: ServicesCluster) -> Change:
+        return changing.submit(work, changing.wanted(work, found.every, found.names, count, release))
+
+    _change(settings, wanted, dry_run, json)
 
 
-@task(words="names", help={"names": NAMES, "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(words="names", help={"names": NAMES})
 def start(c: Context, names: list[str], cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Let stopped services run again, and wait until their instances serve.
 
     Example: inv service.start web
     """
-    from argosy.operations.service import changing
+    from argosy.services import changing
 
     _change(settings_of(c, cluster), lambda work: changing.start(changing.known(work, names)), dry_run, json)
 
 
-@task(words="names", help={"names": NAMES, "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(words="names", help={"names": NAMES})
 def stop(c: Context, names: list[str], cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Stop all instances, out of every router first; the definition is kept.
 
     Example: inv service.stop web
     """
-    from argosy.operations.service import changing
+    from argosy.services import changing
 
     _change(settings_of(c, cluster), lambda work: changing.stop(changing.known(work, names)), dry_run, json)
 
 
-@task(help={"name": NAME, "count": "how many instances", "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(help={"name": NAME, "count": "how many instances"})
 def scale(c: Context, name: str, count: str, cluster: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Change how many instances there are, and wait until they serve, or have ended.
 
@@ -94,14 +93,16 @@ def scale(c: Context, name: str, count: str, cluster: str = "", dry_run: bool = 
         inv service.scale web 8
         inv service.scale web 2 --dry-run
     """
-    from argosy.operations.service import changing
+    from argosy.services import changing
 
-    _change(settings_of(c, cluster), lambda _: changing.scale(name, changing.number(count)), dry_run, json)
+    settings = settings_of(c, cluster)
+    wanted = changing.scale(changing.scheduled(settings, name), changing.number(count))
+    _change(settings, lambda _: wanted, dry_run, json)
 
 
 @task(
     words="names",
-    help={"names": NAMES, "yes": "don't ask", "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON},
+    help={"names": NAMES},
 )
 def destroy(
     c: Context, names: list[str], yes: bool = False, cluster: str = "", dry_run: bool = False, json: bool = False
@@ -110,8 +111,7 @@ def destroy(
 
     Example: inv service.destroy web
     """
-    from argosy import console
-    from argosy.operations.service import changing
+    from argosy.services import changing
 
     settings = settings_of(c, cluster)
     wanted = changing.destroy(changing.named(names))
@@ -122,7 +122,7 @@ def destroy(
 
 @task(
     words="names",
-    help={"names": NAMES, "all": "all that were submitted", "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON},
+    help={"names": NAMES, "all": "all that were submitted"},
 )
 def revive(
     c: Context, names: list[str], all: bool = False, cluster: str = "", dry_run: bool = False, json: bool = False
@@ -133,7 +133,7 @@ def revive(
         inv service.revive web
         inv service.revive --all
     """
-    from argosy.operations.service import changing
+    from argosy.services import changing
 
     settings = settings_of(c, cluster)
     _change(settings, lambda work: changing.revive(changing.known(work, names, everything=all)), dry_run, json)
@@ -142,7 +142,7 @@ def revive(
 @task(
     name="list",
     words="names",
-    help={"names": "only these; all when left out", "health": "ask the routers", "cluster": CLUSTER, "json": AS_JSON},
+    help={"names": "only these; all when left out", "health": "ask the routers"},
 )
 def list_(c: Context, names: list[str], health: bool = False, cluster: str = "", json: bool = False) -> None:
     """Show services: wanted, running, registered, version, where, and what is wrong.
@@ -151,19 +151,18 @@ def list_(c: Context, names: list[str], health: bool = False, cluster: str = "",
         inv service.list
         inv service.list web --health --json
     """
-    from argosy import console, scheduled_report
-    from argosy.operations.service import listing, opening
+    from argosy.services import listing, plan
+    from argosy.services import report as scheduled_report
+    from argosy.services.work import opened
 
-    with opening.opened(settings_of(c, cluster), console.report) as work:
+    settings = settings_of(c, cluster)
+    with opened(settings, console.report) as work:
         found = listing.observe(work, health=health)
-    chosen = [listing.required(found, name) for name in names]
-    if json:
-        console.print_json(found.to_json(chosen))
-    else:
-        console.table(scheduled_report.LIST_COLUMNS, found.rows(chosen))
+    chosen = plan.chosen(names, dict.fromkeys(found.names), False, settings.services) if names else []
+    console.show(json, found.to_json(chosen), scheduled_report.LIST_COLUMNS, found.rows(chosen))
 
 
-@task(help={"name": NAME, "health": "ask the routers", "cluster": CLUSTER, "json": AS_JSON})
+@task(help={"name": NAME, "health": "ask the routers"})
 def show(c: Context, name: str, health: bool = False, cluster: str = "", json: bool = False) -> None:
     """Show one service: its instances, where each is registered, what failed lately, its definition.
 
@@ -171,27 +170,22 @@ def show(c: Context, name: str, health: bool = False, cluster: str = "", json: b
         inv service.show web
         inv service.show web --health --json
     """
-    from argosy import console, scheduled_report
-    from argosy.operations.service import listing, opening
+    from argosy.services import listing, plan
+    from argosy.services import report as scheduled_report
+    from argosy.services.work import opened
 
-    with opening.opened(settings_of(c, cluster), console.report) as work:
+    settings = settings_of(c, cluster)
+    with opened(settings, console.report) as work:
         found = listing.observe(work, health=health)
-    listing.required(found, name)
-    if json:
-        console.print_json(found.shown(name))
-        return
-    for number, (columns, rows) in enumerate(scheduled_report.tables(found, name)):
-        if number:
-            console.say("")
-        console.table(columns, rows)
+    plan.chosen([name], dict.fromkeys(found.names), False, settings.services)
+    console.show_all(json, found.shown(name), scheduled_report.tables(found, name))
 
 
 @task(
     help={
         "name": NAME,
-        "follow": "go on showing new lines until Ctrl-C",
+        "follow": "show new lines as they come, until Ctrl-C",
         "lines": "how many past lines of each instance",
-        "cluster": CLUSTER,
     }
 )
 def journal(c: Context, name: str, follow: bool = False, lines: int = 20, cluster: str = "") -> None:
@@ -201,14 +195,14 @@ def journal(c: Context, name: str, follow: bool = False, lines: int = 20, cluste
         inv service.journal web -f
         inv service.journal web --lines 200
     """
-    from argosy import console
-    from argosy.operations.service import opening, reaching
+    from argosy.services import reaching
+    from argosy.services.work import opened
 
-    with opening.opened(settings_of(c, cluster), console.report) as work:
+    with opened(settings_of(c, cluster), console.report) as work:
         reaching.journal(work, name, console.prefixed, lines=lines, follow=follow)
 
 
-@task(words="instance", words_max=1, help={"name": NAME, "instance": INSTANCE, "cluster": CLUSTER})
+@task(words="instance", words_max=1, help={"name": NAME, "instance": INSTANCE})
 def shell(c: Context, name: str, instance: list[str], cluster: str = "") -> None:
     """Open a shell inside an instance's container.
 
@@ -219,7 +213,7 @@ def shell(c: Context, name: str, instance: list[str], cluster: str = "") -> None
     _inside(settings_of(c, cluster), "shell", name, instance)
 
 
-@task(name="console", words="instance", words_max=1, help={"name": NAME, "instance": INSTANCE, "cluster": CLUSTER})
+@task(name="console", words="instance", words_max=1, help={"name": NAME, "instance": INSTANCE})
 def console_(c: Context, name: str, instance: list[str], cluster: str = "") -> None:
     """Open a service's own console (its `console:` command) inside an instance's container.
 
@@ -228,12 +222,12 @@ def console_(c: Context, name: str, instance: list[str], cluster: str = "") -> N
     _inside(settings_of(c, cluster), "console", name, instance)
 
 
-def _change(settings: Settings, wanted: Callable[[Work], Change], dry_run: bool, json: bool) -> None:
+def _change(settings: Settings, wanted: Callable[[ServicesCluster], Change], dry_run: bool, json: bool) -> None:
     """Make a change, or print what it would do."""
-    from argosy import console
-    from argosy.operations.service import changing, listing, opening
+    from argosy.services import changing, listing
+    from argosy.services.work import opened
 
-    with opening.opened(settings, console.report) as work:
+    with opened(settings, console.report) as work:
         change = wanted(work)
         plans = changing.plans(work, change) if dry_run else changing.make(work, change)
         found = listing.observe(work) if json and not dry_run else None
@@ -248,8 +242,8 @@ def _change(settings: Settings, wanted: Callable[[Work], Change], dry_run: bool,
 
 
 def _inside(settings: Settings, what: str, name: str, instance: list[str]) -> None:
-    from argosy import console
-    from argosy.operations.service import opening, reaching
+    from argosy.services import reaching
+    from argosy.services.work import opened
 
-    with opening.opened(settings, console.report) as work:
+    with opened(settings, console.report) as work:
         reaching.enter(work, what, name, "".join(instance))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from argosy import console
 from argosy.tasking import settings_of, task
 
 if TYPE_CHECKING:
@@ -11,14 +12,12 @@ if TYPE_CHECKING:
 
     from invoke.context import Context
 
-    from argosy.config import Settings
-    from argosy.operations.service.updating.deciding import Wish
-    from argosy.operations.service.work import Work
+    from argosy.config.loading import Settings
+    from argosy.services.updates.begin import UpdateRequest
+    from argosy.services.work import ServicesCluster
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
 NAME = "the scheduled service"
 YES = "don't ask on a terminal"
-DRY_RUN = "print the plan, change nothing"
 AS_JSON = "print JSON: each event on a line as it comes, or the plan"
 
 
@@ -32,8 +31,6 @@ AS_JSON = "print JSON: each event on a line as it comes, or the plan"
         "canary": "the share of requests that the new instances get at first, such as 10% (update.canary)",
         "soak": "seconds that they get no more than that (update.soak_seconds)",
         "yes": YES,
-        "cluster": CLUSTER,
-        "dry_run": DRY_RUN,
         "json": AS_JSON,
     }
 )
@@ -54,7 +51,8 @@ def update(
     """Bring a new version, or a changed definition, into service without losing a request.
 
     The new instances start beside the old, get requests when all of them are well, and the old ones go. When they don't
-    get well, or on Ctrl-C, the old ones serve on and the new are removed. The same again goes on after a crash.
+    get well, or on Ctrl-C, the old ones continue to serve and the new are removed. The same command resumes after a
+    crash.
 
     Examples:
         inv service.update web
@@ -62,17 +60,28 @@ def update(
         inv service.update web --renew
         inv service.update web --dry-run
     """
-    from argosy.operations.service import definitions
-    from argosy.operations.service.updating import running
+    from argosy.services import changing, definitions
+    from argosy.services.updates import run as running
+    from argosy.services.updates.begin import UpdateRequest
 
     settings = settings_of(c, cluster)
+    changing.scheduled(settings, name)
     found = definitions.read(settings, (), file=file, everything=True)
-    held = None if soak < 0 else soak
-    flags = running.Flags(name, found.every, image, release, canary or None, held, bool(file), renew)
-    _update(settings, lambda work: running.wish_of(work, flags), yes, dry_run, json)
+
+    def request_of(work: ServicesCluster) -> UpdateRequest:
+        return UpdateRequest(
+            name,
+            running.target(work, name, found.every, image=image, release=release),
+            named=bool(file or image or release),
+            renew=renew,
+            canary=canary or None,
+            soak_seconds=None if soak < 0 else soak,
+        )
+
+    _update(settings, request_of, yes, dry_run, json)
 
 
-@task(help={"name": NAME, "yes": YES, "cluster": CLUSTER, "dry_run": DRY_RUN, "json": AS_JSON})
+@task(help={"name": NAME, "yes": YES, "json": AS_JSON})
 def rollback(
     c: Context, name: str, yes: bool = False, cluster: str = "", dry_run: bool = False, json: bool = False
 ) -> None:
@@ -82,23 +91,25 @@ def rollback(
         inv service.rollback web
         inv service.rollback web --dry-run
     """
-    from argosy.operations.service.updating.deciding import Wish
+    from argosy.services import changing
+    from argosy.services.updates.begin import UpdateRequest
 
-    _update(settings_of(c, cluster), lambda _: Wish(name, rollback=True), yes, dry_run, json)
+    settings = settings_of(c, cluster)
+    changing.scheduled(settings, name)
+    _update(settings, lambda _: UpdateRequest(name, rollback=True), yes, dry_run, json)
 
 
-def _update(settings: Settings, wished: Callable[[Work], Wish], yes: bool, dry_run: bool, json: bool) -> None:
-    from argosy import console, rollout_view
-    from argosy.operations.service import opening
-    from argosy.operations.service.updating import running
+def _update(
+    settings: Settings, request_of: Callable[[ServicesCluster], UpdateRequest], yes: bool, dry_run: bool, json: bool
+) -> None:
+    from argosy.clock import SystemClock
+    from argosy.cluster.events import reporting
+    from argosy.rollouts import view
+    from argosy.services.updates import run as running
+    from argosy.services.work import opened
 
-    with rollout_view.lines(json) as events, opening.opened(settings, running.reporting(events)) as work:
-        wish = wished(work)
-        if dry_run or console.will_ask(yes):
-            steps = running.plan(work, wish)
-            console.print_steps(steps, json and dry_run)
-            if dry_run:
-                return
-            if steps:
-                console.confirm("Go ahead?", yes)
-        running.update(work, wish, events)
+    events = view.lines(json)
+    with opened(settings, reporting(events, SystemClock())) as work:
+        request = request_of(work)
+        if console.agreed(lambda: running.plan(work, request), yes, dry_run, json and dry_run):
+            running.update(work, request, events)

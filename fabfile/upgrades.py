@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from argosy.model import Step
-    from argosy.operations.rollout.running import Flags
-    from argosy.operations.rollout.seams import Events
+from argosy import console
 
-CLUSTER = "the cluster's section under clusters: (or INVOKE_CLUSTER)"
-DRY_RUN = "print the plan, change nothing"
-AS_JSON = "print JSON"
+if TYPE_CHECKING:
+    from argosy.cluster.events import Events
+    from argosy.model import Step
+    from argosy.rollouts.run import Flags
+
 
 UPGRADE = {
-    "rollback": "put the machines of a stopped rollout back; with a new one, put all back as soon as a machine fails",
+    "rollback": "put the machines of a stopped rollout back (of one that has ended: --release OLD); with a new one, "
+    "put all back as soon as a machine fails",
     "yes": "don't ask on a terminal",
-    "cluster": CLUSTER,
-    "dry_run": DRY_RUN,
     "json": "print JSON: each event on a line as it comes, or the plan",
 }
 """The help of what each upgrade has; its `release` means another thing where images are built."""
@@ -31,28 +29,19 @@ ROLLING = {
 }
 
 
-def single(release: str, rollback: bool) -> Flags:
-    """Return what the flags of an upgrade of one machine say."""
-    from argosy.operations.rollout.running import Flags
-
-    return Flags(release=release, batch="1", rollback=rollback)
-
-
-def rolling(release: str, batch: str, canary: bool, soak: float, rollback: bool) -> Flags:
-    """Return what the flags of a rolling upgrade say. `soak`: less than nothing when it was left out."""
-    from argosy.operations.rollout.running import Flags
+def flags_of(release: str, rollback: bool, batch: str = "1", canary: bool = False, soak: float = -1.0) -> Flags:
+    """Return what the flags of an upgrade say, as they are for one machine. `soak`: less than nothing when it was left
+    out."""
+    from argosy.rollouts.run import Flags
 
     return Flags(release, batch, canary, None if soak < 0 else soak, rollback)
 
 
-def print_plan(plan: Callable[[Events], list[Step]], json: bool) -> list[Step]:
-    """Print what an upgrade would do, and return it."""
-    from argosy import console, rollout_view
+def steps_of(plan: Callable[[Events], list[Step]]) -> list[Step]:
+    """Return what an upgrade would do; what is found meanwhile is told, a line each: nothing is changed yet."""
+    from argosy.rollouts import view
 
-    with rollout_view.shown() as events:
-        steps = plan(events)
-    console.print_steps(steps, json)
-    return steps
+    return plan(view.lines())
 
 
 def run(
@@ -62,16 +51,12 @@ def run(
     yes: bool,
     json: bool,
     dry_run: bool = False,
+    pinned: bool = False,
 ) -> None:
     """Upgrade and show it as it goes. On a terminal print the plan and ask first, unless `yes`; in a dry run only print
-    it."""
-    from argosy import console, rollout_view
+    it. `pinned`: some services run on some machines only, so that nobody else serves while they are replaced."""
+    from argosy.rollouts import view
 
-    if dry_run or console.will_ask(yes):
-        steps = print_plan(plan, json)
-        if dry_run:
-            return
-        if steps:
-            console.confirm("Go ahead?", yes)
-    with rollout_view.shown(json) as events:
-        upgrade(events)
+    if console.agreed(lambda: steps_of(plan), yes, dry_run, json, may_be_down=pinned):
+        with view.shown(json) as events:
+            upgrade(events)

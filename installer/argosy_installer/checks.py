@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 
-from argosy_installer.docker import Docker, Json
+from argosy.engine.api import Json
+from argosy_installer.docker import Docker
 from argosy_installer.errors import TryAgain
 from argosy_installer.release import Check
 
@@ -16,19 +16,11 @@ SETTLED_SECONDS = 2.0
 SHOWN_OUTPUT = 200
 
 
-@dataclass(frozen=True)
-class Answer:
-    """`reason`: why not, one line; empty when it passes."""
+def ask(check: Check, container: Json, docker: Docker, now: datetime) -> str:
+    """Make the check once, against the running `container` (what Docker says of it).
 
-    passing: bool
-    reason: str = ""
-
-
-PASSING = Answer(True)
-
-
-def ask(check: Check, container: Json, docker: Docker, now: datetime) -> Answer:
-    """Make the check once, against the running `container` (what Docker says of it)."""
+    Return in one line why it does not pass; empty when it does.
+    """
     if check.kind == "http":
         return _http(check, _address(check, container))
     if check.kind == "tcp":
@@ -45,47 +37,48 @@ def _address(check: Check, container: Json) -> str:
     return next((network["IPAddress"] for network in networks if network["IPAddress"]), "127.0.0.1")
 
 
-def _http(check: Check, address: str) -> Answer:
+def _http(check: Check, address: str) -> str:
     connection = HTTPConnection(address, check.port, timeout=check.timeout_seconds)
     where = f"http://{address}:{check.port}{check.path}"
     try:
         connection.request("GET", check.path, headers={"Connection": "close", "User-Agent": "argosy-check"})
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        return Answer(False, f"{where}: {error or type(error).__name__}")
+        return f"{where}: {error or type(error).__name__}"
     finally:
         connection.close()
     if status in check.status:
-        return PASSING
-    return Answer(False, f"{where} answers {status}, not {' or '.join(map(str, check.status))}")
+        return ""
+    return f"{where} answers {status}, not {' or '.join(map(str, check.status))}"
 
 
-def _tcp(check: Check, address: str) -> Answer:
+def _tcp(check: Check, address: str) -> str:
     try:
         socket.create_connection((address, check.port), check.timeout_seconds).close()
     except OSError as error:
-        return Answer(False, f"{address}:{check.port}: {error or type(error).__name__}")
-    return PASSING
+        return f"{address}:{check.port}: {error or type(error).__name__}"
+    return ""
 
 
-def _command(check: Check, container: str, docker: Docker) -> Answer:
+def _command(check: Check, container: str, docker: Docker) -> str:
     what = " ".join(check.command)
     try:
-        code, output = docker.execute(container, check.command, check.timeout_seconds)
-    except TimeoutError:
-        return Answer(False, f"{what}: no result in {check.timeout_seconds:g} s")
-    except (OSError, HTTPException, TryAgain) as error:
-        return Answer(False, f"{what}: {error}")
-    if code == 0:
-        return PASSING
-    return Answer(False, f"{what}: exit code {code} {' '.join(output.split())[-SHOWN_OUTPUT:]}".rstrip())
+        done = docker.run(container, check.command, check.timeout_seconds)
+    except TryAgain as error:
+        return f"{what}: {error}"
+    if done.code == 0:
+        return ""
+    if done.id:
+        return f"{what}: no result in {check.timeout_seconds:g} s"
+    code = "not run:" if done.code is None else f"exit code {done.code}"
+    return f"{what}: {code} {' '.join(done.output.split())[-SHOWN_OUTPUT:]}".rstrip()
 
 
-def _settled(container: Json, now: datetime) -> Answer:
+def _settled(container: Json, now: datetime) -> str:
     seconds = (now - started_at(container)).total_seconds()
     if seconds >= SETTLED_SECONDS:
-        return PASSING
-    return Answer(False, f"it runs for {seconds:.1f} s, {SETTLED_SECONDS:g} s count as started")
+        return ""
+    return f"it runs for {seconds:.1f} s, {SETTLED_SECONDS:g} s count as started"
 
 
 def started_at(container: Json) -> datetime:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import ParamSpec
+
+from argosy_installer.progress import say
+
+P = ParamSpec("P")
 
 EXIT_INSTALLED = 0
 EXIT_FAILED = 1
@@ -36,3 +42,20 @@ class Failed(Exception):
 
 class TryAgain(Exception):
     """Something that is not there now may be there later. The message is one line."""
+
+
+def command(run: Callable[P, int]) -> Callable[P, int]:
+    """Let a command, which returns its exit code, say why it does not succeed, and return the code for that."""
+
+    @wraps(run)
+    def ended(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return run(*args, **kwargs)
+        except Failed as failed:
+            say(f"failed: {failed}")
+            return EXIT_FAILED
+        except TryAgain as later:
+            say(f"to be tried again: {later}")
+            return EXIT_TRY_AGAIN
+
+    return ended

@@ -35,14 +35,6 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
-class OwnMember:
-    """The member that answered. `learner`: it has no vote yet."""
-
-    id: int
-    learner: bool
-
-
-@dataclass(frozen=True)
 class Value:
     """`revision`: the mod_revision of the key, for a later `put_if_unchanged`; 0 is that of a key that is not there."""
 
@@ -73,10 +65,11 @@ class Etcd:
         """Return when the cluster has a quorum: /health does a linearizable read. Raises TryAgain at the deadline."""
         self.patiently(self._health)
 
-    def own_member(self) -> OwnMember:
-        """Return which member answers; a learner does, too, and one without a quorum. Raises Unavailable."""
+    def own_member(self) -> tuple[int, bool]:
+        """Return the id of the member that answers, and whether it is a learner, which has no vote yet; it answers
+        without a quorum, too. Raises Unavailable."""
         status = self._call("/v3/maintenance/status", {})
-        return OwnMember(int(status["header"]["member_id"]), bool(status.get("isLearner", False)))
+        return int(status["header"]["member_id"]), bool(status.get("isLearner", False))
 
     def promote(self, member: int) -> None:
         """Make the learner a voting member. Raises Unavailable with etcd's words while it has not caught up.
@@ -94,14 +87,11 @@ class Etcd:
 
     def put_if_absent(self, key: str, value: str) -> bool:
         """Write `key` unless it is there, in one transaction. Returns whether it wrote."""
-        return self._put_if("CREATE", "create_revision", 0, key, value)
+        return self.put_if_unchanged(key, value, 0)
 
     def put_if_unchanged(self, key: str, value: str, revision: int) -> bool:
         """Write `key` unless somebody wrote it after `revision`, in one transaction. Returns whether it wrote."""
-        return self._put_if("MOD", "mod_revision", revision, key, value)
-
-    def _put_if(self, target: str, field: str, revision: int, key: str, value: str) -> bool:
-        compare = {"key": _encode(key), "target": target, "result": "EQUAL", field: str(revision)}
+        compare = {"key": _encode(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
         put = {"requestPut": {"key": _encode(key), "value": _encode(value)}}
         answer = self.patiently(lambda: self._call("/v3/kv/txn", {"compare": [compare], "success": [put]}))
         return bool(answer.get("succeeded", False))
@@ -137,8 +127,11 @@ class Etcd:
             try:
                 # The scheme is that of ETCD_ENDPOINTS, a file of root's.
                 with self._open(Request(endpoint + path, data), timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-                    answer: dict[str, Any] = json.load(response)
+                    answer = json.load(response)
+                # Every answer of etcd's has a header, and its health this key. Anything else has told nothing.
+                if isinstance(answer, dict) and ("health" if body is None else "header") in answer:
                     return answer
+                problem = Unavailable(f"{endpoint}: what answers there is not etcd")
             except HTTPError as error:
                 words = _words_of(error) or "it has no quorum yet"
                 problem = Unavailable(f"{endpoint} answers {error.code}, {words}")

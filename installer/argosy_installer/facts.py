@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from argosy_installer.docker import Docker, Json
-from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, TryAgain
+from argosy.engine.api import Json
+from argosy_installer.docker import Docker
+from argosy_installer.errors import EXIT_INSTALLED, command
 from argosy_installer.machine import from_environment
 from argosy_installer.progress import say
 from argosy_installer.release import load
@@ -25,21 +26,21 @@ BRIDGE = "docker0"
 SIOCGIFADDR = 0x8915
 
 
+@command
 def run(environment: Mapping[str, str], router: Path = ROUTER_SOCKET) -> int:
     """Print the facts as one line of JSON, and return 0 when they could be found out."""
-    try:
-        machine = from_environment(environment)
-        docker = Docker(machine.docker_socket)
-        facts = {
-            **observe_machine(machine, load(machine.release)),
-            "release_image": environment.get("RELEASE_IMAGE", ""),
-            "containers": [container_facts(found) for found in docker.labelled(SERVICE_LABEL)],
-            "bridge": interface_address(BRIDGE),
-            "router": ask_router(router),
-        }
-    except (Failed, TryAgain) as error:
-        say(f"no facts: {error}")
-        return EXIT_FAILED if isinstance(error, Failed) else EXIT_TRY_AGAIN
+    machine = from_environment(environment)
+    docker = Docker(machine.docker_socket)
+    release = load(machine.release, machine.name)
+    facts = {
+        **observe_machine(machine, release),
+        "cluster": release.cluster,
+        "elsewhere": release.elsewhere,
+        "release_image": environment.get("RELEASE_IMAGE", ""),
+        "containers": [container_facts(found) for found in docker.labelled(SERVICE_LABEL)],
+        "bridge": interface_address(BRIDGE),
+        "router": ask_router(router),
+    }
     say(json.dumps(facts))
     return EXIT_INSTALLED
 

@@ -1,63 +1,36 @@
-"""Files that are either as they were or as they shall be, and the lock of the one installer."""
+"""The lock of the one installer, and what it removes for good."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from argosy import atomic
 from argosy_installer.errors import TryAgain
-
-_ASIDE = ".argosy-new"
-
-
-def write(path: Path, content: str, mode: int = 0o644) -> None:
-    """Replace `path` in one step: written aside, synced, renamed. A killed writer's leftover is overwritten."""
-    aside = path.with_name(f".{path.name}{_ASIDE}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as stream:
-        os.fchmod(stream.fileno(), mode)
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
-    sync(path.parent)
-
-
-def write_if_changed(path: Path, content: str) -> bool:
-    """Do what `write` does unless `path` says so already. Returns whether it wrote."""
-    if path.is_file() and path.read_text() == content:
-        return False
-    write(path, content)
-    return True
+from argosy_installer.machine import Machine
 
 
 def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-    sync(path.parent)
+    atomic.sync_folder(path.parent)
 
 
 @contextmanager
 def single_instance(path: Path) -> Iterator[None]:
     """Hold the lock file `path`; the kernel drops it with this process. Raises TryAgain when another one has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(atomic.locked(path, wait=False))
         except BlockingIOError:
             raise TryAgain("another installer is at work on this machine") from None
         yield
-    finally:
-        os.close(descriptor)
 
 
-def sync(folder: Path) -> None:
-    """Bring what was made, renamed or removed in `folder` to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def remove_leftovers(machine: Machine) -> None:
+    """Remove what a killed installer left beside the files that it wrote."""
+    atomic.remove_leftovers(machine.units, f"{machine.system}-")
+    atomic.remove_leftovers(machine.state / "services")
+    for written in ("install.json", "release.json", "units.sha256"):
+        atomic.remove_leftovers(machine.state, written)

@@ -13,30 +13,25 @@ from contextlib import suppress
 
 from argosy_installer import files, joining, pulling, record, settings, templates, units
 from argosy_installer.docker import Docker
-from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, Failure, TryAgain
+from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, Failed, Failure, TryAgain, command
 from argosy_installer.etcd import Etcd, mutual_tls
 from argosy_installer.machine import Machine, from_environment
 from argosy_installer.progress import Say, say
-from argosy_installer.release import Release, load
+from argosy_installer.release import Release, load_own
 from argosy_installer.starting import Starter
 
 RESULT_PREFIX = "argosy-result "
 
 
+@command
 def run(environment: Mapping[str, str]) -> int:
     """Install, and return the exit code. The last line on stdout is the result, unless trying again may help."""
     began = time.monotonic()
-    try:
-        machine = from_environment(environment)
-    except Failed as failed:
-        say(f"failed: {failed}")
-        return EXIT_FAILED
+    machine = from_environment(environment)
     try:
         with files.single_instance(machine.state / "installer.lock"):
+            files.remove_leftovers(machine)
             return _run_alone(machine, began)
-    except TryAgain as later:
-        say(f"to be tried again: {later}")
-        return EXIT_TRY_AGAIN
     except OSError as error:
         return _finish(machine, began, (Failure("", _explain(error)),))
 
@@ -44,11 +39,10 @@ def run(environment: Mapping[str, str]) -> int:
 def _run_alone(machine: Machine, began: float) -> int:
     record.write_result(machine, record.result(machine, "installing"))
     try:
-        install(machine, load(machine.release), say)
+        install(machine, load_own(machine), say)
     except TryAgain as later:
-        say(f"to be tried again: {later}")
         record.write_result(machine, record.result(machine, "installing", reason=str(later)))
-        return EXIT_TRY_AGAIN
+        raise
     except Failed as failed:
         return _finish(machine, began, failed.failures)
     except Exception as error:  # noqa: BLE001 (whatever it is, the operator must get a result)
@@ -83,6 +77,7 @@ def install(machine: Machine, release: Release, say: Say) -> None:
     templates.install(machine, release, say)
     changed = units.install(machine, release, say)
     record.write_unit_digests(machine, release)
+    record.write_release(machine, release)
     record.write_service_words(machine, release)
     Starter(docker, machine, release, say).start_all(changed)
     record.register(etcd, machine)

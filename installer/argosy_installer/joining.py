@@ -20,13 +20,13 @@ def promote_own_learner(own: Etcd, others: Etcd, say: Say) -> None:
     def promote() -> bool:
         """Return whether there was anything to do. Looks each time: the answer to a promotion may have been lost."""
         nonlocal told
-        member = own.own_member()
-        if not member.learner:
+        member, learner = own.own_member()
+        if not learner:
             return told
         if not told:
             say("etcd: a learner, to be promoted when it has caught up")
             told = True
-        others.promote(member.id)
+        others.promote(member)
         return True
 
     if own.patiently(promote):

@@ -21,6 +21,7 @@ class Machine:
     """
 
     system: str
+    cluster: str
     name: str
     address: str
     role: str
@@ -51,6 +52,7 @@ def from_environment(environment: Mapping[str, str], root: Path = Path("/")) -> 
         endpoints = environment["ETCD_ENDPOINTS"].split(",")
         return Machine(
             system=system,
+            cluster=environment["CLUSTER"],
             name=environment["MACHINE_NAME"],
             address=address,
             role=environment.get("MACHINE_ROLE", "member"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from argosy.engine.api import Json
 from argosy_installer import systemd
-from argosy_installer.docker import Docker, Json
+from argosy_installer.docker import Docker
 from argosy_installer.release import Service
 
 REVISION_LABEL = "argosy.revision"
@@ -49,8 +49,3 @@ def observe(service: Service, system: str, docker: Docker, unit: systemd.UnitSta
         unit=unit or systemd.states((service.unit,))[service.unit],
         container=docker.container(f"{system}-{service.name}"),
     )
-
-
-def observe_all(services: Sequence[Service], system: str, docker: Docker) -> dict[str, Observed]:
-    units = systemd.states([service.unit for service in services])
-    return {service.name: observe(service, system, docker, units[service.unit]) for service in services}

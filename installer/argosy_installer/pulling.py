@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from argosy_installer.docker import Credentials, Docker, Json, PullFailed, credentials
-from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, TryAgain
+from argosy.engine.api import Json
+from argosy_installer.docker import Credentials, Docker, PullFailed, credentials
+from argosy_installer.errors import EXIT_INSTALLED, Failed, TryAgain, command
 from argosy_installer.machine import Machine, from_environment, read_json
 from argosy_installer.progress import Say, say
-from argosy_installer.release import Image, Release, load
+from argosy_installer.release import Image, Release, load_own
 
 PARALLEL = 3
 FIRST_DELAY_SECONDS = 1.0
@@ -142,18 +143,11 @@ def pull(docker: Docker, machine: Machine, release: Release, say: Say) -> None:
     Puller(docker, machine, release.pull_attempts, say).pull_all(release.images.items())
 
 
+@command
 def run(environment: Mapping[str, str]) -> int:
     """Pull what the release needs and is not there, and return 0 when all of it is."""
-    try:
-        machine = from_environment(environment)
-        release = load(machine.release)
-        pull(Docker(machine.docker_socket), machine, release, say)
-    except Failed as failed:
-        say(f"failed: {failed}")
-        return EXIT_FAILED
-    except TryAgain as later:
-        say(f"to be tried again: {later}")
-        return EXIT_TRY_AGAIN
+    machine = from_environment(environment)
+    pull(Docker(machine.docker_socket), machine, load_own(machine), say)
     return EXIT_INSTALLED
 
 

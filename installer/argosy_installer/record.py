@@ -1,4 +1,5 @@
-"""What stays of an installation: install.json, what the units were, words of shells and consoles, the key in etcd."""
+"""What stays of an installation: install.json, what the release and its units were, words of shells and consoles, the
+key in etcd."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from argosy import atomic
 from argosy_installer import files
 from argosy_installer.errors import Failure, TryAgain
 from argosy_installer.etcd import Etcd
@@ -33,13 +35,20 @@ def result(
 
 
 def write_result(machine: Machine, content: dict[str, Any]) -> None:
-    files.write(machine.install_record, json.dumps(content) + "\n")
+    atomic.write(machine.install_record, json.dumps(content).encode() + b"\n")
 
 
 def write_unit_digests(machine: Machine, release: Release) -> None:
     """Write units.sha256 as sha256sum(1) checks it: so it takes no container to see whether somebody has edited one."""
     lines = [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in sorted(release.units.items())]
-    files.write_if_changed(machine.state / "units.sha256", "".join(lines))
+    atomic.write_if_changed(machine.state / "units.sha256", "".join(lines).encode())
+
+
+def write_release(machine: Machine, release: Release) -> None:
+    """Write release.json: what the agent has to know of the release to tell how the machine is."""
+    document = json.loads((machine.release / "release.json").read_text())
+    content = {"version": machine.version, "release": document, "units": release.units}
+    atomic.write_if_changed(machine.state / "release.json", json.dumps(content).encode() + b"\n")
 
 
 def write_service_words(machine: Machine, release: Release) -> None:
@@ -49,7 +58,7 @@ def write_service_words(machine: Machine, release: Release) -> None:
     wanted = {f"{service.name}.shell": service.shell for service in release.services}
     wanted |= {f"{service.name}.console": service.console for service in release.services if service.console}
     for name, words in wanted.items():
-        files.write_if_changed(folder / name, "".join(f"{word}\n" for word in words))
+        atomic.write_if_changed(folder / name, "".join(f"{word}\n" for word in words).encode())
     for path in folder.iterdir():
         if path.name not in wanted:
             files.remove(path)

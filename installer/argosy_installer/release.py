@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from argosy_installer.errors import Failed
+from argosy_installer.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -50,33 +53,61 @@ class Service:
 
 @dataclass(frozen=True)
 class Release:
-    """`services`: in start order. `marker`: the first line of every unit of ours. `units`: file name -> content.
-    `keys`: what the first machine writes to etcd beside the settings. `templates`: path below templates/ -> content."""
+    """`cluster`: empty for one of before releases named theirs. `services`: in start order; `elsewhere`: the names of
+    those that only other machines run. `marker`: the first line of every unit of ours. `units`: file name -> content.
+    `keys`: what the first machine writes to etcd beside the settings. `templates`: path below templates/ -> content.
+    """
 
     system: str
+    cluster: str
     marker: str
     pull_attempts: int
     deadline_seconds: float
     keys: Mapping[str, str]
     images: Mapping[str, Image]
     services: tuple[Service, ...]
+    elsewhere: tuple[str, ...]
     units: Mapping[str, str]
     templates: Mapping[str, bytes]
 
 
-def load(folder: Path) -> Release:
-    """Return the release in `folder`."""
+def load_own(machine: Machine) -> Release:
+    """Return the release that is to be installed. Raises Failed when it is not one of the machine's own cluster."""
+    release = load(machine.release, machine.name)
+    if (release.system, release.cluster) != (machine.system, machine.cluster):
+        raise Failed.because(
+            f"release {machine.version} is of the cluster {release.cluster or 'nobody'} of {release.system}, and this "
+            f"machine of the cluster {machine.cluster} of {machine.system}: nothing was changed; see inv release.list"
+        )
+    return release
+
+
+def load(folder: Path, machine: str) -> Release:
+    """Return the release in `folder`, of it what the machine runs."""
     document = json.loads((folder / "release.json").read_text())
+    texts = {path.name: path.read_text() for path in sorted((folder / "units").glob("*.service"))}
+    return parse(document, texts, read_tree(folder / "templates"), machine)
+
+
+def parse(
+    document: Mapping[str, Any], units: Mapping[str, str], templates: Mapping[str, bytes], machine: str
+) -> Release:
+    """Return the release that release.json and the files beside it describe, of it what the machine runs."""
+    other = {entry["name"] for entry in document["services"] if machine not in entry.get("machines", (machine,))}
+    services = [_service(entry, other) for entry in document["services"] if entry["name"] not in other]
+    theirs = {entry["unit"] for entry in document["services"] if entry["name"] in other}
     return Release(
         system=document["system"],
+        cluster=document.get("cluster", ""),
         marker=document["marker"],
         pull_attempts=document["pull_attempts"],
         deadline_seconds=document["deadline_seconds"],
         keys=document["keys"],
         images={name: Image(**image) for name, image in document["images"].items()},
-        services=tuple(_service(entry) for entry in document["services"]),
-        units={path.name: path.read_text() for path in sorted((folder / "units").glob("*.service"))},
-        templates=read_tree(folder / "templates"),
+        services=tuple(services),
+        elsewhere=tuple(sorted(other)),
+        units={name: text for name, text in units.items() if name not in theirs},
+        templates=templates,
     )
 
 
@@ -86,13 +117,13 @@ def read_tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def _service(entry: Mapping[str, Any]) -> Service:
+def _service(entry: Mapping[str, Any], elsewhere: Collection[str]) -> Service:
     return Service(
         name=entry["name"],
         unit=entry["unit"],
         image=entry["image"],
         revision=entry["revision"],
-        requires=tuple(entry["requires"]),
+        requires=tuple(name for name in entry["requires"] if name not in elsewhere),
         check=_check(entry["check"]),
         grace_seconds=entry["stop"]["grace_seconds"],
         console=tuple(entry["console"]),

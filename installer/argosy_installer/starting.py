@@ -87,20 +87,20 @@ class Starter:
             seen = self._observe(service)
             if not counts and is_current(service, seen):
                 counts, deadline = True, time.monotonic() + service.check.deadline_seconds
-            answer = self._ask(service, seen)
+            reason = self._ask(service, seen)
             waited = time.monotonic() - began
-            if answer.passing:
+            if not reason:
                 self._say(f"{service.name}: passes its check{f' after {waited:.1f} s' if starts else ''}")
                 return None
             if time.monotonic() >= deadline:
-                return self._failure(service, f"does not pass its check after {waited:.0f} s: {answer.reason}")
+                return self._failure(service, f"does not pass its check after {waited:.0f} s: {reason}")
             threading.Event().wait(POLL_SECONDS)
 
-    def _ask(self, service: Service, seen: Observed) -> checks.Answer:
+    def _ask(self, service: Service, seen: Observed) -> str:
         if seen.container is None or not seen.running:
-            return checks.Answer(False, f"its container does not run, {seen.unit}")
+            return f"its container does not run, {seen.unit}"
         if not is_current(service, seen):
-            return checks.Answer(False, f"what runs is not yet of this release, {seen.unit}")
+            return f"what runs is not yet of this release, {seen.unit}"
         return checks.ask(service.check, seen.container, self._docker, datetime.now(UTC))
 
     def _failure(self, service: Service, reason: str) -> Failure:

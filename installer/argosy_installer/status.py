@@ -1,59 +1,80 @@
-"""The command `status`: what this machine runs, and whether it passes its checks now. It changes nothing."""
+"""The command `status`: what this machine runs, and whether it passes its checks now. It changes nothing.
+
+The machine's agent answers the same by this code (argosy.agent.machine_status), without a container to be started.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from argosy_installer import checks, units
+from argosy_installer import checks, systemd, units
 from argosy_installer.docker import Docker
-from argosy_installer.errors import EXIT_FAILED, EXIT_INSTALLED, EXIT_TRY_AGAIN, Failed, TryAgain
+from argosy_installer.errors import EXIT_INSTALLED, command
 from argosy_installer.machine import Machine, from_environment, read_json
-from argosy_installer.observing import Observed, observe_all
+from argosy_installer.observing import Observed, observe
 from argosy_installer.progress import say
 from argosy_installer.release import Release, Service, load
+from argosy_installer.systemd import UnitState
 
 COLUMNS = ("name", "unit", "check", "version", "since", "reason")
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a machine before its services are looked at, in the order in which the status has it."""
+
+    machine: str
+    address: str
+    state: str
+    missing_secrets: list[str]
+    release: str
+
+
+@command
 def run(environment: Mapping[str, str], as_json: bool) -> int:
     """Print the status, and return 0 when it could be found out."""
-    try:
-        machine = from_environment(environment)
-        status = observe_machine(machine, load(machine.release))
-    except (Failed, TryAgain) as error:
-        say(f"no status: {error}")
-        return EXIT_FAILED if isinstance(error, Failed) else EXIT_TRY_AGAIN
-    say(json.dumps(status)) if as_json else _print(status)
+    machine = from_environment(environment)
+    for line in lines(observe_machine(machine, load(machine.release, machine.name)), as_json):
+        say(line)
     return EXIT_INSTALLED
 
 
+def lines(status: Mapping[str, Any], as_json: bool) -> list[str]:
+    """Return the status as it is printed: one line of JSON, or a table."""
+    return [json.dumps(status)] if as_json else list(_table(status))
+
+
 def observe_machine(machine: Machine, release: Release) -> dict[str, Any]:
-    """Return the status as JSON: the machine's state, the secrets that it waits for, each service."""
-    docker = Docker(machine.docker_socket)
-    seen = observe_all(release.services, machine.system, docker)
-    with ThreadPoolExecutor(8, thread_name_prefix="check") as pool:
-        services = list(
-            pool.map(lambda service: _service(service, seen[service.name], release, docker), release.services)
-        )
+    """Return the status, by what this machine's own files, systemd and Docker say."""
     missing = missing_secrets(machine)
-    return {
-        "machine": machine.name,
-        "address": machine.address,
-        "state": state(machine, missing),
-        "missing_secrets": missing,
-        "release": machine.version,
-        "services": services,
-        "drifted": drifted(machine, release),
-    }
+    known = Known(machine.name, machine.address, state(machine, missing), missing, machine.version)
+    states = systemd.states([service.unit for service in release.services])
+    present = units.present_units(machine.units, machine.system)
+    return machine_status(known, release, states, present, Docker(machine.docker_socket))
 
 
-def drifted(machine: Machine, release: Release) -> list[str]:
+def machine_status(
+    known: Known, release: Release, states: Mapping[str, UnitState], present: Mapping[str, str], docker: Docker
+) -> dict[str, Any]:
+    """Return the status as JSON. `states`: by unit; one that is not there is inactive. `present`: the unit files."""
+
+    def one(service: Service) -> dict[str, Any]:
+        unit = states.get(service.unit, UnitState())
+        return _service(service, observe(service, release.system, docker, unit), release, docker)
+
+    with ThreadPoolExecutor(8, thread_name_prefix="check") as pool:
+        services = list(pool.map(one, release.services))
+    return {**asdict(known), "services": services, "drifted": drifted(present, release)}
+
+
+def drifted(present: Mapping[str, str], release: Release) -> list[str]:
     """Return the units that are not, or no more, what the release has: edited by hand, or left by another one."""
-    changes = units.plan(units.present_units(machine.units, machine.system), release.units, release.marker)
+    changes = units.plan(present, release.units, release.marker)
     return sorted([*changes.write, *changes.remove])
 
 
@@ -67,11 +88,15 @@ def missing_secrets(machine: Machine) -> list[str]:
 
 
 def state(machine: Machine, missing: list[str]) -> str:
-    """Return `waiting` (for secrets), else what the installer of this release has recorded, else `installing`."""
+    """Return `waiting` (for secrets), else what the installer of this release has recorded."""
     if missing or not (machine.secrets / ".complete").exists():
         return "waiting"
-    recorded = read_json(machine.install_record)
-    return str(recorded["state"]) if recorded.get("release") == machine.version else "installing"
+    return recorded_state(read_json(machine.install_record), machine.version)
+
+
+def recorded_state(recorded: Mapping[str, Any], version: str) -> str:
+    """Return the state in install.json; `installing` while that is of another release, or not there."""
+    return str(recorded["state"]) if recorded.get("release") == version else "installing"
 
 
 def _service(service: Service, seen: Observed, release: Release, docker: Docker) -> dict[str, Any]:
@@ -97,15 +122,15 @@ def _check(service: Service, seen: Observed, docker: Docker) -> tuple[str, str]:
         return "failing", f"its container does not run, {seen.unit}"
     if service.check.kind == "none":
         return "none", ""
-    answer = checks.ask(service.check, seen.container, docker, datetime.now(UTC))
-    return ("passing" if answer.passing else "failing"), answer.reason
+    reason = checks.ask(service.check, seen.container, docker, datetime.now(UTC))
+    return ("failing" if reason else "passing"), reason
 
 
-def _print(status: Mapping[str, Any]) -> None:
-    say(f"{status['machine']} {status['address']}: {status['state']}, release {status['release']}")
+def _table(status: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{status['machine']} {status['address']}: {status['state']}, release {status['release']}"
     if status["missing_secrets"]:
-        say(f"missing secrets: {', '.join(status['missing_secrets'])}")
+        yield f"missing secrets: {', '.join(status['missing_secrets'])}"
     rows = [COLUMNS, *([str(service[column]) for column in COLUMNS] for service in status["services"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -8,12 +8,11 @@ The link turns in one step, so the agent sees the old files or the new ones. The
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from argosy_installer import files
+from argosy import atomic
 from argosy_installer.machine import Machine
 from argosy_installer.progress import Say
 from argosy_installer.release import Release, read_tree
@@ -45,22 +44,15 @@ def _replace(folder: Path, slot: str, wanted: Mapping[str, bytes]) -> None:
         shutil.rmtree(new)
     new.mkdir(parents=True)
     for path, content in wanted.items():
-        _write(new / path, content)
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(new / path, content)
     for made in (new, *(path for path in new.rglob("*") if path.is_dir())):
-        files.sync(made)
+        atomic.sync_folder(made)
     aside = folder / f".{CURRENT}.new"
     aside.unlink(missing_ok=True)
     aside.symlink_to(slot)
     aside.replace(folder / CURRENT)
-    files.sync(folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    atomic.sync_folder(folder)
 
 
 def _tidy(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from argosy import atomic
 from argosy_installer import files, systemd
 from argosy_installer.machine import Machine
 from argosy_installer.progress import Say
@@ -14,7 +15,7 @@ from argosy_installer.release import Release
 
 @dataclass(frozen=True)
 class Changes:
-    """`write`: file name -> content. `remove`: names of units of services that the release has no more."""
+    """`write`: file name -> content. `remove`: names of units of services that the release no longer has."""
 
     write: Mapping[str, str]
     remove: tuple[str, ...]
@@ -34,7 +35,7 @@ def present_units(folder: Path, system: str) -> dict[str, str]:
 
 
 def install(machine: Machine, release: Release, say: Say) -> frozenset[str]:
-    """Put the units in place and enable them; stop and remove those that are no more. Returns the changed ones.
+    """Put the units in place and enable them; stop and remove those that it no longer has. Returns the changed ones.
 
     A unit whose file was written by an earlier run that was killed before systemd read it counts as changed.
     """
@@ -45,7 +46,7 @@ def install(machine: Machine, release: Release, say: Say) -> frozenset[str]:
         for name in changes.remove:
             files.remove(machine.units / name)
     for name, text in changes.write.items():
-        files.write(machine.units / name, text)
+        atomic.write(machine.units / name, text.encode())
     states = systemd.states(tuple(release.units))
     changed = frozenset(changes.write) | {name for name, state in states.items() if state.needs_reload}
     if changed or changes.remove:

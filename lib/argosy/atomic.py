@@ -1,4 +1,4 @@
-"""Files that are either as they were or as they shall be (written aside, synced, renamed), and a lock of processes."""
+"""Files that are either as they were or as they must be (written aside, synced, renamed), and a lock of processes."""
 
 from __future__ import annotations
 
@@ -57,11 +57,14 @@ def remove_leftovers(folder: Path, stem: str = "") -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` (its folder must exist). The kernel drops it with its holder, however that ends."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` (its folder must exist). The kernel drops it with its holder, however that ends.
+
+    `wait`: until it is free; else BlockingIOError is raised when another process holds it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

@@ -1,12 +1,12 @@
-"""Work that goes on beside the caller's own."""
+"""Work beside the caller's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from argosy.clock import Clock
 from argosy.fanout import Outcome, attempt
-from argosy.operations.clock import Clock
 
 T = TypeVar("T")
 

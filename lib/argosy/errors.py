@@ -28,7 +28,7 @@ catches an ordinary exception. Codes are stable (docs/errors.md) and say how far
     50    |- EtcdError          etcd refused or can't be reached
     51    |  `- EtcdCompacted
     60    |- CloudError         resources already made stay, under our labels
-    130   `- Interrupted        by Ctrl-C; the same command again goes on, or clears up
+    130   `- Interrupted        by Ctrl-C; the same command resumes, or clears up
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ import difflib
 from collections.abc import Mapping
 from typing import ClassVar
 
-from invoke.exceptions import Exit
+try:
+    from invoke.exceptions import Exit
+except ImportError:  # in the images of the agent and the installer, which run no tasks
+
+    class Exit(Exception):  # type: ignore[no-redef]
+        def __init__(self, message: str, code: int) -> None:
+            super().__init__(message)
+            self.message, self.code = message, code
 
 
 class ArgosyError(Exit):
@@ -138,11 +145,12 @@ class HostsFailed(ArgosyError):
 
     def __init__(self, what: str, failures: Mapping[str, BaseException], total: int) -> None:
         self.failures = dict(failures)
-        reasons = "; ".join(_with_host(host, error) for host, error in sorted(failures.items()))
+        reasons = "; ".join(with_host(host, error) for host, error in sorted(failures.items()))
         super().__init__(f"{what} failed on {len(failures)} of {total} machines: {reasons}")
 
 
-def _with_host(host: str, error: BaseException) -> str:
+def with_host(host: str, error: BaseException) -> str:
+    """Return the error's message, which begins with the host's name."""
     text = str(error) or type(error).__name__
     return text if text.startswith(f"{host}:") else f"{host}: {text}"
 
@@ -172,12 +180,14 @@ class EngineError(ArgosyError):
 
 
 class EngineRefused(EngineError):
-    """A machine's engine answered a call of its API with an error. `status`: HTTP's; it tells them apart."""
+    """A machine's engine answered a call of its API with an error. `status`: HTTP's; it tells them apart; `reason`: the
+    engine's own words."""
 
     exit_code = 43
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, reason: str = "") -> None:
         self.status = status
+        self.reason = reason
         super().__init__(message)
 
 
@@ -198,9 +208,14 @@ class BuildFailed(ArgosyError):
 
 
 class RegistryError(ArgosyError):
-    """The registry can't be reached, refused our password, or answered with an error."""
+    """The registry can't be reached, refused our password, or answered with an error. `passes`: it may do so by
+    itself."""
 
     exit_code = 42
+
+    def __init__(self, message: str, *, passes: bool = False) -> None:
+        self.passes = passes
+        super().__init__(message)
 
 
 class EtcdError(ArgosyError):

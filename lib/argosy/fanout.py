@@ -33,7 +33,7 @@ class Outcome(Generic[T]):
 
 
 class Outcomes(dict[str, Outcome[T]]):
-    """Every host's outcome by name, in the order that the hosts were given. `what`: the deed, for messages."""
+    """Every host's outcome by name, in the order that the hosts were given. `what`: what is done, for messages."""
 
     def __init__(self, what: str, outcomes: Mapping[str, Outcome[T]]) -> None:
         super().__init__(outcomes)

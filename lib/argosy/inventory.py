@@ -11,13 +11,14 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from argosy import atomic
-from argosy.config import NAME_PATTERN, MachineEntry, Name, Settings, nearest
-from argosy.errors import ConfigError
+from argosy.config.loading import NAME_PATTERN, MachineEntry, Name, Settings
+from argosy.errors import ConfigError, nearest
 from argosy.model import Machine
 
 FILE_NAME = "machines.json"
@@ -44,24 +45,42 @@ def load(settings: Settings) -> list[Machine]:
     try:
         document = _Document.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"not a list of machines ({where} {first['msg']}); repair or remove it", str(path)) from None
-    machines = [Machine(it.name, it.address, it.os or settings.machine.os, it.metadata) for it in document.machines]
+        raise ConfigError(f"not a list of machines ({_first(error)}); repair or remove it", str(path)) from None
+    machines = [
+        Machine(machine.name, machine.address, machine.os or settings.machine.os, machine.metadata)
+        for machine in document.machines
+    ]
     _refuse_duplicates(machines, str(path))
     return sorted(machines, key=_by_name)
 
 
+def problem_of(machine: Machine) -> str:
+    """Return why the machine can't stand in the file, or an empty string. Pure."""
+    try:
+        _MachineRecord.model_validate(asdict(machine))
+    except ValidationError as error:
+        return _first(error)
+    return ""
+
+
 def save(settings: Settings, machines: Iterable[Machine]) -> None:
-    """Make `machines` all the machines of the cluster. Idempotent; the same machines give the same bytes."""
+    """Make `machines` all the machines of the cluster. Idempotent; the same machines give the same bytes.
+
+    Raises ConfigError, with nothing written, for those that `load` would not take.
+    """
     ordered = sorted(machines, key=_by_name)
     _refuse_duplicates(ordered, "machines")
-    records = [
-        {"name": it.name, "address": it.address, "os": it.os, "metadata": dict(sorted(it.metadata.items()))}
-        for it in ordered
-    ]
+    for machine in ordered:
+        if problem := problem_of(machine):
+            raise ConfigError(problem, f"machines.{machine.name}")
+    records = [{**asdict(machine), "metadata": dict(sorted(machine.metadata.items()))} for machine in ordered]
     settings.state_path.mkdir(parents=True, exist_ok=True)
     atomic.write_if_changed(_path(settings), (json.dumps({"machines": records}, indent=2) + "\n").encode())
+
+
+def is_written(settings: Settings) -> bool:
+    """Return whether this host knows which machines there are, be it none: not so before it has set one up."""
+    return _path(settings).exists()
 
 
 def remember(settings: Settings, machines: Iterable[Machine]) -> list[Machine]:
@@ -101,7 +120,11 @@ def select(settings: Settings, words: Sequence[str] = ()) -> list[Machine]:
     """Return the cluster's known machines that `words` (names or addresses) mean; all of them when there are none."""
     known = load(settings)
     if not known:
-        raise ConfigError(f"no machine of cluster {settings.cluster!r} is known yet; set it up first", "machines")
+        raise ConfigError(
+            f"no machine of cluster {settings.cluster!r} is known yet; set it up first, or, where it was set up "
+            "elsewhere, inv operator.join BUNDLE (or inv cluster.trust ADDRESS, then inv secrets.fetch ADDRESS)",
+            "machines",
+        )
     by_word = {word: machine for machine in known for word in (machine.name, machine.address)}
     for word in words:
         if word not in by_word:
@@ -200,20 +223,23 @@ def _configured(settings: Settings) -> list[Machine]:
     ]
 
 
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])} {first['msg']}"
+
+
 def _refuse_duplicates(machines: Sequence[Machine], path: str) -> None:
-    by_address: dict[str, str] = {}
-    names: set[str] = set()
-    for machine in machines:
-        if machine.address in by_address:
-            raise ConfigError(f"{machine.address} is given twice", path)
-        if machine.name in names:
-            raise ConfigError(f"{machine.name} is given twice", path)
-        by_address[machine.address] = machine.name
-        names.add(machine.name)
+    seen: set[str] = set()
+    for word in (word for machine in machines for word in (machine.address, machine.name)):
+        if word in seen:
+            raise ConfigError(f"{word} is given twice", path)
+        seen.add(word)
 
 
 def _known(word: str, machines: Mapping[str, Machine]) -> str:
-    names = ", ".join(sorted({machine.name for machine in machines.values()})) or "none"
+    if not machines:
+        return ", and this checkout knows no machine: give an address, or inv operator.join BUNDLE first"
+    names = ", ".join(sorted({machine.name for machine in machines.values()}))
     return f"{nearest(word, machines)}; known: {names}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class MachineState(StrEnum):
@@ -71,11 +72,49 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file of root's on a machine. `path`: absolute; `mode`: permission bits."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+    @property
+    def permissions(self) -> str:
+        """The mode in octal as cloud-configs write it, such as `0644`."""
+        return f"{self.mode:04o}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A systemd unit in /etc/systemd/system. `enabled`: started at every boot; `started`: at the first one, too.
+
+    One that is enabled and not started waits for something else to start it the first time.
+    """
+
+    name: str
+    content: str
+    enabled: bool = False
+    started: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/etc/systemd/system/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a plan, as `--dry-run` prints it: `subject: action`."""
+    """One step of a plan, as `--dry-run` prints it: `subject: action`. `down_seconds`: about how long something does
+    not serve for it; nothing is down when it is None."""
 
     subject: str
     action: str
+    down_seconds: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"subject", "action"}`, with `down_seconds` where something is down."""
+        down = {} if self.down_seconds is None else {"down_seconds": self.down_seconds}
+        return {"subject": self.subject, "action": self.action, **down}
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.action}"

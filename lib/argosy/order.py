@@ -1,4 +1,4 @@
-"""The order in which things that require each other start. Pure."""
+"""Pure. The order in which things that require each other start."""
 
 from __future__ import annotations
 

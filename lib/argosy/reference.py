@@ -8,6 +8,7 @@ from typing import Any
 
 from invoke.collection import Collection
 from invoke.parser.argument import Argument
+from invoke.parser.context import to_flag
 from invoke.tasks import Task
 
 from argosy.tasking import Task as OurTask
@@ -45,7 +46,7 @@ def _section(name: str, task: AnyTask) -> Iterator[str]:
     flags = [argument for argument in arguments if not _positional(argument) and argument.name != _words_of(task)]
     if flags:
         yield "| flag | |\n|---|---|"
-        yield from (f"| `--{(argument.name or '').replace('_', '-')}` | {argument.help} |" for argument in flags)
+        yield from (f"| `{to_flag(argument.names[0])}` | {argument.help} |" for argument in flags)
         yield ""
 
 

@@ -1,21 +1,32 @@
 # shellcheck shell=sh
-# The base image of all our Dockerfiles.
+# The base image of all our Dockerfiles: that of the suite that is named, else of this host's (argosy.config.suites).
 
 PULL_SECONDS=60
+
+# Set `suite` and BASE_IMAGE.
+find_suite() {
+    suites=$ROOT/lib/argosy/config/suites.py
+    python=$(find_python) || die "no Python 3.11 or newer" "this host" "run scripts/bootstrap packages"
+    suite=${SUITE:-$("$python" -I "$suites")}
+    known=$("$python" -I "$suites" --list)
+    echo "$known" | grep -qx "$suite" ||
+        die "no suite '$suite' of Debian" "SUITE" "one of: $(echo "$known" | paste -sd, - | sed 's/,/, /g')"
+    BASE_IMAGE=debian:$suite-slim
+}
 
 # The archives that this host's apt uses for Debian, one sources line each, or nothing on a
 # host that isn't Debian (mmdebstrap then knows the archive itself).
 debian_sources() {
     # shellcheck disable=SC2016  # apt expands $(...), not the shell
     apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-        sort -u | awk -F'|' '
+        sort -u | awk -F'|' -v suite="$suite" '
             $1 == "Debian" && $2 == "Debian" && !main {
                 main = $3
-                print "deb " $3 " bookworm main\ndeb " $3 " bookworm-updates main"
+                print "deb " $3 " " suite " main\ndeb " $3 " " suite "-updates main"
             }
             $2 == "Debian-Security" && !security {
                 security = $3
-                print "deb " $3 " bookworm-security main"
+                print "deb " $3 " " suite "-security main"
             }'
 }
 
@@ -39,7 +50,7 @@ make_base_tarball() {
         --aptopt='Acquire::Languages "none"' \
         --customize-hook='rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/ldconfig/aux-cache' \
         --customize-hook='rm -f "$1"/var/lib/dpkg/*-old "$1"/var/cache/debconf/*-old "$1"/etc/hostname "$1"/etc/resolv.conf' \
-        bookworm "$tarball"
+        "$suite" "$tarball"
     [ -s "$sources_list" ] && set -- "$@" "$sources_list"
     SOURCE_DATE_EPOCH=0 mmdebstrap "$@"
 }
@@ -74,6 +85,7 @@ make_base() {
 
 step_base() {
     STEP=base
+    find_suite
     if docker image inspect "$BASE_IMAGE" >/dev/null 2>&1; then
         say "already have $BASE_IMAGE"
     elif timeout "$PULL_SECONDS" docker pull --quiet "$BASE_IMAGE" >/dev/null 2>&1; then

@@ -1,17 +1,24 @@
 # shellcheck shell=sh
-# Remove what the other steps made. Our own engine goes with its data; of another engine only what is ours.
-
-OUR_LABELS="argosy.system argosy.cluster argosy.image argosy.test"
+# Remove what the other steps made. Our own engine goes with its data, unless clusters of other checkouts are on it; of
+# such an engine, as of one that is not ours, only what is this checkout's goes.
 
 step_down() {
     STEP=down
     drop_policy
     noted_packages=$(sort -u "$INSTALLED" 2>/dev/null | tr '\n' ' ')
-    if engine_is_ours; then
+    others=
+    if engine_answers; then
+        others=$(other_clusters)
+    fi
+    if [ -n "$others" ]; then
+        remove_ours_from_engine
+        say "the engine and the images stay: $others"
+    elif engine_is_ours; then
         remove_own_engine
     else
         if engine_answers; then
             remove_ours_from_engine
+            remove_images
         fi
         remove_engine_files
     fi
@@ -100,18 +107,29 @@ remove_engine_files() {
     fi
 }
 
-# Another engine, which others may use: only what carries our labels.
+# On an engine that others use, too: what this checkout's clusters have.
 remove_ours_from_engine() {
-    for label in $OUR_LABELS; do
+    id=$(checkout_id)
+    if [ -n "$id" ]; then
+        ours=$(cluster_things | awk -F'|' -v own="$id" '$3 == own { print $1 "|" $2 }')
+        remove_each "docker rm --force --volumes" "$(echo "$ours" | sed -n 's/^container|//p')"
+        remove_each "docker volume rm" "$(echo "$ours" | sed -n 's/^volume|//p')"
+        remove_each "docker network rm" "$(echo "$ours" | sed -n 's/^network|//p')"
+    fi
+    say "removed what is this checkout's from the Docker engine"
+}
+
+# The images of a system are shared by all checkouts on an engine: they go with the last cluster, and with them what
+# builds and tests left.
+remove_images() {
+    for label in argosy.image argosy.test; do
         remove_each "docker rm --force --volumes" "$(docker ps --all --quiet --filter "label=$label")"
-        remove_each "docker volume rm" "$(docker volume ls --quiet --filter "label=$label")"
-        remove_each "docker network rm" "$(docker network ls --quiet --filter "label=$label")"
     done
     remove_each "docker image rm --force" "$(docker image ls --all --quiet --filter label=argosy.image | sort -u)"
-    if [ -n "$(docker image ls --quiet --filter "label=$BASE_LABEL" "$BASE_IMAGE")" ]; then
-        docker image rm "$BASE_IMAGE" >/dev/null 2>&1 || say "kept $BASE_IMAGE: other images are built on it"
-    fi
-    say "removed what carries our labels from the Docker engine, which is not ours"
+    for base in $(docker image ls --filter "label=$BASE_LABEL" --format '{{.Repository}}:{{.Tag}}' 'debian:*-slim'); do
+        docker image rm "$base" >/dev/null 2>&1 || say "kept $base: other images are built on it"
+    done
+    say "removed our images from the Docker engine, which is not ours"
 }
 
 # remove_each COMMAND NAMES: call the command once with all names, if there are any.
@@ -121,9 +139,18 @@ remove_each() {
     $1 $2 >/dev/null || say "not all removed by $1"
 }
 
+# `inv local.stop --all` takes back what the engine trusts; this is for when it could not.
 remove_registry_trust() {
-    rm -f "/etc/docker/certs.d/$REGISTRY/ca.crt"
-    rmdir "/etc/docker/certs.d/$REGISTRY" /etc/docker/certs.d 2>/dev/null || true
+    for authority in "$ROOT"/secrets/*/pki/ca.crt; do
+        for trusted in "$TRUSTED"/*/ca.crt; do
+            folder=${trusted%/*}
+            if cmp -s "$authority" "$trusted" && grep -qsF "\"$(checkout_id)\"" "$folder/argosy.json"; then
+                rm -f "$trusted" "$folder/argosy.json"
+                rmdir "$folder" 2>/dev/null || true
+            fi
+        done
+    done
+    rmdir "$TRUSTED" 2>/dev/null || true
     [ -n "${docker_folder-kept}" ] || rmdir /etc/docker 2>/dev/null || true
 }
 

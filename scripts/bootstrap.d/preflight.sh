@@ -25,7 +25,7 @@ check_apt() {
 
 # Print the first Python that is new enough, the system's own before others.
 find_python() {
-    for candidate in /usr/bin/python3 /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11 python3; do
+    for candidate in /usr/bin/python3 /usr/bin/python3.14 /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11 python3; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
             command -v "$candidate"
             return
@@ -44,7 +44,7 @@ installable() {
 
 # Print the name of an apt package with a Python that is new enough.
 installable_python() {
-    for candidate in python3.13 python3.12 python3.11; do
+    for candidate in python3.14 python3.13 python3.12 python3.11; do
         if installable "$candidate"; then
             echo "$candidate"
             return
@@ -114,15 +114,21 @@ check_engine() {
 
 check_memory() {
     megabytes=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
-    [ "$megabytes" -ge "$MEMORY_MEGABYTES" ] || we_run_already || {
+    [ "$megabytes" -ge "$MEMORY_MEGABYTES" ] || our_cluster_runs || {
         problem "$megabytes MB of memory are free, $MEMORY_MEGABYTES MB are needed" "this host" "end something, or add memory"
         return 1
     }
 }
 
-# Succeeds when containers of ours exist.
-we_run_already() {
-    engine_answers && [ -n "$(docker ps --quiet --filter label=argosy.system)" ]
+# Succeeds when a cluster runs on this host, of any checkout.
+a_cluster_runs() {
+    engine_answers && [ -n "$(docker ps --quiet --filter label=argosy.cluster)" ]
+}
+
+# Succeeds when one of this checkout's runs.
+our_cluster_runs() {
+    a_cluster_runs && [ -n "$(checkout_id)" ] &&
+        [ -n "$(docker ps --quiet --filter "label=argosy.checkout=$(checkout_id)")" ]
 }
 
 engine_data() {
@@ -165,9 +171,9 @@ port_is_taken() {
         grep -qE "^(0{8}|0{32}|..$(subnet_hex)):$(printf '%04X' "$1")\$"
 }
 
-# Where a cluster of ours runs, the listeners are its own, or `inv local.start` says whose they are.
+# Where a cluster runs, of this checkout or another, `inv local.start` says whose the listeners are, and goes elsewhere.
 check_ports() {
-    if we_run_already; then
+    if a_cluster_runs; then
         return
     fi
     taken=

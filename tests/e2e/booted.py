@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,20 +12,29 @@ from pathlib import Path
 import docker
 import tenacity
 
-from argosy import engine, known_hosts
-from argosy.config import Settings, load
-from argosy.engine_connection import connect
-from argosy.local_names import CLUSTER_LABEL, container_name, labels_of, network_name
+from argosy.atomic import locked
+from argosy.builds import images
+from argosy.cloudconfig import writing
+from argosy.config.loading import Settings, load
+from argosy.config.suites import host_suite
+from argosy.engine import containers as engine
+from argosy.engine.connection import connect
+from argosy.engine.names import CLUSTER_LABEL, container_name, labels_of, network_name
+from argosy.local.makers.container import cgroup_version, machine_flags, own_flags
 from argosy.model import Image, Machine
-from argosy.operations import build, cloudconfig, registry, secrets
-from argosy.providers.container import EngineFacts, machine_flags, own_flags
+from argosy.registry import container as registry_container
+from argosy.registry import push, trust
+from argosy.report import silent
+from argosy.secrets import upload as secrets
+from argosy.ssh import known_hosts
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = "boot"
 SYSTEM = "keel"
-NETWORK = "192.168.57"
-REGISTRY = f"{NETWORK}.1:5057"
-MACHINE_IMAGE = f"{SYSTEM}/machine:test"
+NETWORK = "192.168.59"
+REGISTRY = f"{NETWORK}.1:5059"
+MACHINE_IMAGE = "argosy-test/machine"
+"""It stays: all labs of this kind have it, also one that another process has open."""
 SECONDS = 60
 NEVER_PUSHED = Image("installer", f"{SYSTEM}/installer", "0.1.3", "sha256:" + "7" * 64)
 
@@ -88,7 +98,7 @@ class Booted:
         """Put the machine's secrets where `cluster.upload-secrets` does, without one of them."""
         secrets.ensure_local(self.settings, [self.machine])
         self.run(f"install -d -m 700 /etc/{SYSTEM}/secrets/registry")
-        for name, secret in secrets.files_for(self.settings, self.machine).items():
+        for name, secret in secrets.gather(self.settings, [self.machine], silent)[self.machine.name].items():
             if name != without:
                 script = f"umask 077; cat > /etc/{SYSTEM}/secrets/{name}"
                 self.run(script, stdin=secret.reveal().decode())
@@ -96,34 +106,39 @@ class Booted:
 
 
 @contextmanager
-def lab(root: Path) -> Iterator[Settings]:
-    """Give settings with a network, images and a registry that holds etcd; all of it goes in the end."""
-    settings = make_settings(root)
-    remove_everything()
-    try:
-        with connect() as client:
-            engine.ensure_network(
-                client,
-                network_name(settings),
-                labels_of(settings, "network"),
-                subnet=f"{NETWORK}.0/24",
-                gateway=f"{NETWORK}.1",
-                dynamic_range=f"{NETWORK}.224/27",
-            )
-        build.build_images(settings, quiet)
-        build_machine_image()
-        registry.start(settings, quiet)
-        registry.push(settings, quiet, ["etcd"])
-        yield settings
-    finally:
-        registry.distrust_registry(settings)
-        remove_everything()
+def engine_lab(settings: Settings, network: str) -> Iterator[None]:
+    """Give what machines need: a network, images and a registry that holds etcd; all of it goes in the end.
+
+    `network`: the first three numbers of its addresses.
+    """
+    # Another test run on this engine would have things of the same names: one after the other.
+    with locked(Path(tempfile.gettempdir()) / f"argosy-{settings.cluster}.lock"):
+        remove_everything(settings)
+        try:
+            with connect() as client:
+                engine.ensure_network(
+                    client,
+                    network_name(settings),
+                    labels_of(settings, "network"),
+                    subnet=f"{network}.0/24",
+                    gateway=f"{network}.1",
+                    dynamic_range=f"{network}.224/27",
+                )
+            images.build_images(settings, quiet)
+            build_machine_image()
+            registry_container.start(settings, quiet)
+            push.push(settings, quiet, ["etcd"])
+            yield
+        finally:
+            trust.distrust_registry(settings, quiet)
+            remove_everything(settings)
 
 
 def build_machine_image() -> None:
     """Build it without a version: to compare its content, half a gigabyte, would take longer than all else here."""
-    argv = ["docker", "build", "--quiet", f"--tag={MACHINE_IMAGE}", f"--label=argosy.system={SYSTEM}"]
-    subprocess.run([*argv, str(ROOT / "images/machine")], check=True, capture_output=True)
+    suite = f"--build-arg=SUITE={host_suite()}"
+    argv = ["docker", "build", "--quiet", suite, f"--tag={MACHINE_IMAGE}", str(ROOT / "images/machine")]
+    subprocess.run(argv, check=True, capture_output=True)
 
 
 def boot(settings: Settings, machine: Machine, user_data: str, root: Path) -> Booted:
@@ -133,7 +148,7 @@ def boot(settings: Settings, machine: Machine, user_data: str, root: Path) -> Bo
     (seed / "user-data").write_text(user_data)
     (seed / "meta-data").write_text(f"instance-id: {machine.name}\nlocal-hostname: {machine.name}\n")
     with connect() as client:
-        facts = EngineFacts(cgroup_version=int(client.info().get("CgroupVersion", 1)))
+        version = cgroup_version(client.info())
     name = container_name(settings, machine.name)
     flags = own_flags(
         name=machine.name,
@@ -143,7 +158,7 @@ def boot(settings: Settings, machine: Machine, user_data: str, root: Path) -> Bo
         seed=seed,
         labels=labels_of(settings, "machine"),
     )
-    argv = ["docker", "run", "--detach", f"--name={name}", *machine_flags(facts), *flags, MACHINE_IMAGE, "/sbin/init"]
+    argv = ["docker", "run", "--detach", f"--name={name}", *machine_flags(version), *flags, MACHINE_IMAGE, "/sbin/init"]
     subprocess.run(argv, check=True, capture_output=True)
     booted = Booted(settings, machine)
     booted.wait("test -e /run/cloud-init/result.json || cloud-init status --wait >/dev/null")
@@ -153,20 +168,20 @@ def boot(settings: Settings, machine: Machine, user_data: str, root: Path) -> Bo
 
 
 def boot_with_its_file(settings: Settings, machine: Machine, root: Path) -> Booted:
-    path = cloudconfig.write(settings, [machine], quiet, release=NEVER_PUSHED)[machine.name]
+    path = writing.write(settings, [machine], quiet, release=NEVER_PUSHED)[machine.name]
     return boot(settings, machine, path.read_text(), root)
 
 
-def remove_everything() -> None:
+def remove_everything(settings: Settings) -> None:
     """Remove, by their labels and names, what this or an earlier, killed run left on the engine."""
     client = docker.from_env()
-    label = f"{CLUSTER_LABEL}={CLUSTER}"
+    label = f"{CLUSTER_LABEL}={settings.cluster}"
     for container in client.containers.list(all=True, filters={"label": label}):
         container.remove(force=True, v=True)
     for network in client.networks.list(filters={"label": label}):
         network.remove()
-    for volume in client.volumes.list(filters={"name": f"argosy-{CLUSTER}-"}):
+    for volume in client.volumes.list(filters={"name": f"argosy-{settings.cluster}-"}):
         volume.remove(force=True)
-    for image in client.images.list(filters={"label": f"argosy.system={SYSTEM}"}):
+    for image in client.images.list(filters={"label": f"argosy.system={settings.system}"}):
         client.images.remove(str(image.id), force=True)
     client.close()

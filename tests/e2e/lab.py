@@ -11,26 +11,36 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from argosy.atomic import locked
+from argosy.config.loading import load
+from argosy.engine.names import container_name
+
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEM = "sea"
 MEMORY = ROOT / ".argosy" / "e2e-build"
 COMMAND_SECONDS = 300
+START_SECONDS = 600
 
 
 @dataclass
 class Lab:
-    """The project folder `root` with its one cluster, at 192.168.`third`.0/24, and what is done in it."""
+    """The project folder `root` of a system with its one cluster, at 192.168.`third`.0/24, and what is done in it.
+
+    The system is this lab's alone: images of one system are shared by all that build them on an engine.
+    """
 
     root: Path
+    system: str
     cluster: str
     third: int
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +59,8 @@ class Lab:
         return 8000 + self.third
 
     def container(self, name: str) -> str:
-        return f"argosy-{self.cluster}-{name}"
+        document = yaml.safe_load((self.root / "invoke.yaml").read_text())
+        return container_name(load(document, self.cluster, self.root), name)
 
     def on_engine(self, kind: str) -> list[str]:
         """Return what of this kind (container, network, volume) the engine has of the cluster."""
@@ -127,9 +138,9 @@ class Lab:
             return {key.lower(): value for key, value in answer.headers.items()}, answer.read()
 
 
-def make_project(root: Path, cluster: str, third: int) -> Lab:
+def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
     """Copy the example into a project of its own, as another repository would have it."""
-    lab = Lab(root, cluster, third)
+    lab = Lab(root, system, cluster, third)
     shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
     shutil.copy(ROOT / "VERSION", root / "VERSION")
     # What builds remember is kept from one test run to the next, as the images are: the second one is much faster.
@@ -138,8 +149,8 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     (root / ".argosy" / "build").symlink_to(MEMORY)
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
-    document["system"] = SYSTEM
-    document["services"]["frontend"]["volumes"][0]["source"] = f"/var/lib/{SYSTEM}/files/frontend"
+    document["system"] = system
+    document["services"]["frontend"]["volumes"][0]["source"] = f"/var/lib/{system}/files/frontend"
     document["secrets"]["database-password"]["file"] = f"secrets/{cluster}/database-password"
     section = document["clusters"].pop("local")
     section["registry"] = {"address": f"{lab.host}:{lab.registry_port}"}
@@ -148,6 +159,40 @@ def make_project(root: Path, cluster: str, third: int) -> Lab:
     document["clusters"] = {cluster: section}
     (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return lab
+
+
+def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], None]:
+    """Return what makes the database that the host gives a service on one of the machines."""
+
+    def change(document: dict[str, Any]) -> None:
+        (section,) = document["clusters"].values()
+        document["services"]["db"] = section["local"].pop("dependencies")["postgres"] | {"machines": [machine]}
+        document["images"]["postgres"] = {"context": "example/postgres"}
+        section["settings"]["database/host"] = address
+
+    return change
+
+
+@contextmanager
+def cleared(root: Path, system: str, cluster: str, third: int) -> Iterator[Lab]:
+    """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""
+    lab = make_project(root, system, cluster, third)
+    # Another test run on this engine would have clusters of the same names: one after the other.
+    with locked(Path(tempfile.gettempdir()) / f"argosy-{cluster}.lock"):
+        remove_leftovers(lab)
+        try:
+            yield lab
+        finally:
+            lab.end_begun()
+            lab.inv("local.stop", "--all", check=False)
+            remove_leftovers(lab)
+
+
+def remove_leftovers(lab: Lab) -> None:
+    for kind, options in (("container", ["--force", "--volumes"]), ("network", []), ("volume", [])):
+        found = lab.on_engine(kind)
+        if found:
+            docker(kind, "rm", *options, *found)
 
 
 def docker(*words: str, check: bool = True) -> str:

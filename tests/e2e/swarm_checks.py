@@ -10,22 +10,22 @@ from lab import Lab
 
 def nodes(lab: Lab) -> dict[str, dict[str, Any]]:
     """Return the Swarm's nodes by the machines' names."""
-    return {it["machine"]: it for it in lab.json("cluster.swarm")["nodes"]}
+    return {node["machine"]: node for node in lab.json("cluster.swarm")["nodes"]}
 
 
 def places(lab: Lab, service: str = "web") -> list[str]:
     """Return the machines that instances of the service run on, one for each."""
     (found,) = lab.json("service.list", service)
-    return sorted(it["machine"] for it in found["instances"] if it["state"] == "running")
+    return sorted(instance["machine"] for instance in found["instances"] if instance["state"] == "running")
 
 
 def is_settled(lab: Lab, machines: Sequence[str]) -> None:
     """Check that all machines manage the Swarm and take instances, that two of `web` run, and that every hop agrees."""
     shown = lab.json("cluster.swarm")
     assert (shown["problems"], shown["healthy"]) == ([], True)
-    assert {it["machine"]: (it["role"], it["availability"], it["state"]) for it in shown["nodes"]} == dict.fromkeys(
-        machines, ("manager", "active", "ready")
-    )
+    assert {
+        node["machine"]: (node["role"], node["availability"], node["state"]) for node in shown["nodes"]
+    } == dict.fromkeys(machines, ("manager", "active", "ready"))
     assert lab.inv("cluster.swarm", "--ensure", "--dry-run").stdout == "nothing to do\n"
     assert len(places(lab)) == 2
     lab.inv("cluster.verify")

@@ -6,20 +6,37 @@ import base64
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from booted import MACHINE_IMAGE, REGISTRY, SYSTEM, Booted, boot, boot_with_its_file, lab, quiet
+from booted import (
+    MACHINE_IMAGE,
+    NETWORK,
+    REGISTRY,
+    SYSTEM,
+    Booted,
+    boot,
+    boot_with_its_file,
+    engine_lab,
+    make_settings,
+    quiet,
+)
 from booted import NEVER_PUSHED as RELEASE
 
-from argosy.config import Settings
-from argosy.host import Hosts
-from argosy.machine_files import required_secrets
+from argosy.cloudconfig import writing
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings
+from argosy.fanout import joined
+from argosy.machine import preparing
+from argosy.machine.needs import Needs
+from argosy.membership import clearing
 from argosy.model import Machine
-from argosy.operations import cloudconfig
+from argosy.secrets.names import required_secrets
+from argosy.ssh.host import Hosts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(2)]
 
 GOLDEN = Path(__file__).resolve().parents[1] / "unit" / "golden" / "cloudconfig"
 SECRETS = f"/etc/{SYSTEM}/secrets"
@@ -29,23 +46,25 @@ users:
     sudo: "ALL=(ALL) NOPASSWD:ALL"
     ssh_authorized_keys: [{key}]
 """
+OWNED = """
+find /etc /opt /usr/local -type f -exec sha256sum {} + -o -printf '%y %m %l %p\\n' | sort
+ls -A /var/lib
+ls -d /run/keel* || true
+"""
+"""Tells what a machine has of its owner's."""
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("no Docker engine answers here: `make engine` starts one")
-    with lab(tmp_path_factory.mktemp("boot")) as settings:
+def settings(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = make_settings(tmp_path_factory.mktemp("boot"))
+    with engine_lab(settings, NETWORK):
         yield settings
 
 
 @pytest.fixture(scope="module")
 def waiting(settings: Settings) -> Booted:
     """A machine that has booted and waits for its secrets."""
-    return boot_with_its_file(settings, Machine("keel-01", "192.168.57.11"), settings.root)
+    return boot_with_its_file(settings, Machine("keel-01", "192.168.59.11"), settings.root)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +86,7 @@ def test_cloud_init_is_done_without_a_warning(waiting: Booted) -> None:
 
 def test_the_machine_is_what_its_file_says(waiting: Booted) -> None:
     assert waiting.run("hostname") == "keel-01\n"
-    assert "COREOS_PUBLIC_IPV4=192.168.57.11" in waiting.run("cat /etc/environment")
+    assert "COREOS_PUBLIC_IPV4=192.168.59.11" in waiting.run("cat /etc/environment")
     assert "inet 172.29.42.1/24" in waiting.run("ip -4 address show docker0")
     assert waiting.run("docker info --format '{{.LoggingDriver}}'") == "json-file\n"
     assert waiting.run("su core -c 'sudo -n id -u'") == "0\n"
@@ -85,7 +104,7 @@ def test_it_waits_for_secrets_and_says_so(waiting: Booted) -> None:
     status = json.loads(waiting.run(f"su core -c '{SYSTEM} status --json'"))
     assert status == {
         "machine": "keel-01",
-        "address": "192.168.57.11",
+        "address": "192.168.59.11",
         "state": "waiting",
         "missing_secrets": required_secrets(waiting.settings),
         "release": "0.1.3",
@@ -197,25 +216,37 @@ def test_after_a_power_cut_etcd_comes_back_by_itself(member: Booted) -> None:
 
 
 def test_a_machine_that_was_there_before_gets_the_same_files(settings: Settings) -> None:
-    machine = Machine("keel-02", "192.168.57.12")
-    cloudconfig.write(settings, [Machine("keel-01", "192.168.57.11"), machine], quiet, release=RELEASE)
+    machine = Machine("keel-02", "192.168.59.12")
+    writing.write(settings, [Machine("keel-01", "192.168.59.11"), machine], quiet, release=RELEASE)
     key = (settings.secrets_path / "ssh" / "id_ed25519.pub").read_text().strip()
     bare = boot(settings, machine, BARE.format(key=json.dumps(key)), settings.root)
     bare.run("echo HTTP_PROXY=http://proxy > /etc/environment; echo '{\"mtu\": 1400}' > /etc/docker/daemon.json")
+    before = bare.run(OWNED)
+    bare.run("systemctl stop docker.service docker.socket")
     with Hosts(settings, [machine]) as hosts:
-        planned = [str(step) for step in cloudconfig.plan_apply(hosts, settings, [machine], release=RELEASE)]
+        needs = joined(preparing.look(hosts, settings, [machine]))
+        assert needs == {"keel-02": Needs(start_docker=True)}
+        preparing.install(hosts, settings, needs, quiet)
+        assert joined(preparing.look(hosts, settings, [machine])) == {"keel-02": Needs()}
+        planned = [str(step) for step in writing.plan_apply(hosts, settings, [machine], release=RELEASE)]
         assert "keel-02: write /etc/keel/machine.env (0644)" in planned
         assert bare.run(f"ls /etc/{SYSTEM}", check=False).endswith("No such file or directory\n")
-        done = cloudconfig.apply(hosts, settings, [machine], quiet, release=RELEASE)
+        done = writing.apply(hosts, settings, [machine], quiet, release=RELEASE)
         assert [f"keel-02: {line}" for line in done["keel-02"].lines()] == planned
-        assert cloudconfig.plan_apply(hosts, settings, [machine], release=RELEASE) == []
-        assert not cloudconfig.apply(hosts, settings, [machine], quiet, release=RELEASE)["keel-02"]
+        assert writing.plan_apply(hosts, settings, [machine], release=RELEASE) == []
+        assert not writing.apply(hosts, settings, [machine], quiet, release=RELEASE)["keel-02"]
     assert bare.state("secrets.path")["SubState"] == "waiting"
     assert bare.state("etcd.service")["UnitFileState"] == "enabled"
     assert json.loads(bare.run("cat /etc/docker/daemon.json"))["mtu"] == 1400
     assert bare.run("cat /etc/environment").startswith("HTTP_PROXY=http://proxy\n")
     assert "inet 172.29.42.1/24" in bare.run("ip -4 address show docker0")
-    assert bare.run(f"{SYSTEM} status").startswith("keel-02 (192.168.57.12): waiting")
+    assert bare.run(f"{SYSTEM} status").startswith("keel-02 (192.168.59.12): waiting")
+
+    with OpenCluster(settings, quiet, machines=[machine]) as opened:
+        for _ in range(2):
+            clearing.clear(opened, machine, [])
+            assert bare.run(OWNED) == before
+    assert bare.run(f"systemctl list-unit-files --no-legend '{SYSTEM}-*'", check=False) == ""
 
 
 @pytest.mark.parametrize("name", ["debian.yaml", "ubuntu.yaml"])

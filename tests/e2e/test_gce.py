@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +13,22 @@ import pytest
 import tenacity
 from booted import Booted, quiet
 
-from argosy import engine, inventory
-from argosy.config import Settings, load
-from argosy.console import Report
-from argosy.engine_connection import connect
-from argosy.host import Hosts
-from argosy.local_names import CLUSTER_LABEL, labels_of, network_name
+from argosy import inventory
+from argosy.cloudconfig import writing
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings, load
+from argosy.engine.names import CLUSTER_LABEL, SYSTEM_LABEL
+from argosy.gce import creating, destroying
+from argosy.gce.membership import forget
+from argosy.images.store import IMAGE_LABEL, stamp
+from argosy.images.versions import INSTALLER
 from argosy.model import Machine
-from argosy.operations import build, cloudconfig, registry, secrets
-from argosy.operations.gce import creating, destroying
-from argosy.operations.gce.membership import forget
+from argosy.report import Report
+from argosy.secrets import syncing, upload
 from compute_api import FakeCompute
 from compute_api.state import State
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(2)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, CLUSTER, NETWORK = "brig", "cloud", "192.168.61"
@@ -59,27 +59,13 @@ def document(fake: FakeCompute) -> dict[str, object]:
     }
 
 
-def remove_everything() -> None:
-    """Remove what this or an earlier, killed run left on the engine."""
-    client = docker.from_env()
-    label = f"{CLUSTER_LABEL}={CLUSTER}"
-    for container in client.containers.list(all=True, filters={"label": label}):
-        container.remove(force=True, v=True)
-    for network in client.networks.list(filters={"label": label}):
-        network.remove()
-    for volume in client.volumes.list(filters={"name": f"argosy-{CLUSTER}-"}):
-        volume.remove(force=True)
-    for image in client.images.list(filters={"label": f"argosy.system={SYSTEM}"}):
-        client.images.remove(str(image.id), force=True)
-    client.close()
-
-
 def push_as_installer(settings: Settings) -> None:
     """Give the registry a release: cloud-configs name one, and what it installs is not what this is about."""
-    login = {"username": settings.registry.user, "password": secrets.registry_password(settings).reveal().decode()}
-    repository = f"{settings.registry.address}/{SYSTEM}/installer"
+    login = {"username": settings.registry.user, "password": upload.registry_password(settings).reveal().decode()}
+    repository = f"{settings.registry.address}/{SYSTEM}/installer/{CLUSTER}"
     client = docker.from_env()
-    client.images.get(f"{SYSTEM}/etcd:0.1.0").tag(repository, "0.1.0")
+    labels = {SYSTEM_LABEL: SYSTEM, CLUSTER_LABEL: CLUSTER, IMAGE_LABEL: INSTALLER}
+    client.api.tag(stamp(client, INSTALLER, f"{SYSTEM}/etcd:0.1.0", labels), repository, "0.1.0")
     said = client.images.push(repository, "0.1.0", auth_config=login)
     client.images.remove(f"{repository}:0.1.0")
     client.close()
@@ -102,8 +88,8 @@ class Cloud:
 
     def install(self, machine: Booted) -> None:
         """Bring the machine its secrets over ssh, and wait until its etcd runs."""
-        with Hosts(self.settings, [machine.machine]) as hosts:
-            secrets.upload(hosts, self.settings, [machine.machine], quiet)
+        with OpenCluster(self.settings, quiet, machines=[machine.machine]) as cluster:
+            syncing.upload(cluster, [machine.machine], syncing.refuse_taking)
         machine.wait(f"{ETCDCTL} endpoint status", seconds=120)
 
 
@@ -118,7 +104,10 @@ class Etcd:
         peer = f"https://{machine.address}:{settings.etcd.peer_port}"
         self.existing.wait(f"{ETCDCTL} member add {machine.name} --learner --peer-urls={peer}")
         inventory.remember(settings, [machine])
-        return cloudconfig.write(settings, [machine], report, format, initial_state="existing")[machine.name]
+        return writing.write(settings, [machine], report, format, initial_state="existing")[machine.name]
+
+    def may_leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        pass
 
     def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
         self.existing.run(f"{ETCDCTL} member remove {self.members()[machine.name]}")
@@ -131,34 +120,17 @@ class Etcd:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("no Docker engine answers here: `make engine` starts one")
+def cloud(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     root = tmp_path_factory.mktemp("cloud")
     (root / "VERSION").write_text("0.1\n")
     state = State(subnet=f"{NETWORK}.0/24")
     state.images["debian-cloud", "debian-12"] = ["debian-12-bookworm-v20260101"]
     with FakeCompute(state=state) as fake:
         settings = load(document(fake), root=root)
-        remove_everything()
-        try:
-            with connect() as client:
-                network = network_name(settings)
-                subnet = {"subnet": f"{NETWORK}.0/24", "gateway": f"{NETWORK}.1", "dynamic_range": f"{NETWORK}.224/27"}
-                engine.ensure_network(client, network, labels_of(settings, "network"), **subnet)
-            build.build_images(settings, quiet)
-            booted.build_machine_image()
-            registry.start(settings, quiet)
-            registry.push(settings, quiet, ["etcd"])
+        with booted.engine_lab(settings, NETWORK):
             push_as_installer(settings)
             yield Cloud(settings, fake)
             assert fake.invalid == []
-        finally:
-            registry.distrust_registry(settings)
-            remove_everything()
 
 
 def test_a_core_machine_boots_as_the_api_was_told_and_another_joins_and_leaves(cloud: Cloud) -> None:

@@ -1,13 +1,14 @@
-"""A cluster grows, is upgraded and shrinks at 200 requests a second through the balancer, of which not one fails.
+"""A cluster grows, is upgraded and shrinks at 220 requests a second through the balancer, of which not one fails.
 
-Half of them are for the frontend, which every machine runs, half for `web`, which the Swarm places.
+Most of them are for the frontend, which every machine runs, and for `web`, which the Swarm places; the others for what
+a backend reads in the database, whose one instance and data are on the first machine.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,48 @@ from lab import Lab, docker, eventually
 from steady import Outcome, Steady
 from swarm_checks import is_settled
 
-RATE = 100
-"""Of each of the two services."""
+ASKED = {"": ("/", 100), "web.any.example": ("/", 100), "backend.any.example": ("/visits", 20)}
+"""Host -> path, and how often in a second."""
+SEEN = 60
 CHANGE_SECONDS = 600
-FIRST = ["sea-01", "sea-02", "sea-03"]
-NEWCOMER = "sea-04"
+FIRST = ["lake-01", "lake-02", "lake-03"]
+NEWCOMER = "lake-04"
 FRONTEND = "example/frontend/frontend/__main__.py"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(13), pytest.mark.timeout(1200)]
 
 
 @contextmanager
 def requests(lab: Lab) -> Iterator[Outcome]:
-    """Ask for both services as long as the block lasts, and for a while after it; give what the frontend's become.
+    """Ask for all services as long as the block lasts, and for a while after it; give what the frontend's become.
 
-    Of `web`'s not one fails.
+    Of the others not one fails, and the database is the same process all the time.
     """
-    every = [Steady("127.0.0.1", lab.balancer_port, host=host, rate=RATE) for host in ("", "web.any.example")]
-    with every[0].running() as frontend, every[1].running() as web:
-        _flow(frontend, web)
+    database = running_database(lab)
+    with ExitStack() as stack:
+        outcomes = {
+            host: stack.enter_context(Steady("127.0.0.1", lab.balancer_port, path, host, rate).running())
+            for host, (path, rate) in ASKED.items()
+        }
+        frontend = outcomes.pop("")
+        _flow([frontend, *outcomes.values()])
         yield frontend
-        _flow(frontend, web)
-    assert web.not_ok() == []
+        _flow([frontend, *outcomes.values()])
+    assert {host: outcome.not_ok() for host, outcome in outcomes.items()} == {host: [] for host in outcomes}
+    assert running_database(lab) == database
 
 
-def _flow(*outcomes: Outcome) -> None:
-    seen = [it.total for it in outcomes]
-    eventually("requests flow", lambda: all(it.total > total + RATE for it, total in zip(outcomes, seen, strict=True)))
+def running_database(lab: Lab) -> str:
+    """Return what tells whether the database is the same process."""
+    return lab.run(FIRST[0], f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {lab.system}-db")
+
+
+def _flow(outcomes: Sequence[Outcome]) -> None:
+    seen = [outcome.total for outcome in outcomes]
+    eventually(
+        "requests flow",
+        lambda: all(outcome.total > total + SEEN for outcome, total in zip(outcomes, seen, strict=True)),
+    )
 
 
 def names(lab: Lab) -> list[str]:
@@ -52,11 +68,13 @@ def names(lab: Lab) -> list[str]:
 def members(lab: Lab) -> list[str]:
     """Return the machines whose etcd member has its vote and is healthy."""
     machines = lab.json("cluster.status")["machines"]
-    return [it["name"] for it in machines if it["member"]["healthy"] and not it["member"]["learner"]]
+    return [
+        machine["name"] for machine in machines if machine["member"]["healthy"] and not machine["member"]["learner"]
+    ]
 
 
 def releases(lab: Lab) -> dict[str, str]:
-    return {it["name"]: it["release"] for it in lab.json("cluster.status", check=False)["machines"]}
+    return {machine["name"]: machine["release"] for machine in lab.json("cluster.status", check=False)["machines"]}
 
 
 def identity(name: str) -> str:
@@ -122,6 +140,13 @@ def test_a_release_that_is_everywhere_is_nothing_to_do(growing: Lab) -> None:
     assert releases(growing) == before
 
 
+def test_the_machine_of_the_database_s_volume_stays_unless_it_may_be_lost(growing: Lab) -> None:
+    refused = growing.refused(11, "local.remove-machine", FIRST[0])
+    assert "postgres of db" in refused
+    assert "--lose-volumes" in refused
+    assert names(growing) == [*FIRST, NEWCOMER]
+
+
 def never_healthy(document: dict[str, Any]) -> None:
     document["services"]["frontend"]["check"]["http"]["path"] = "/no-such-page"
     document["services"]["frontend"]["check"]["deadline_seconds"] = 5
@@ -166,13 +191,13 @@ def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
 
 
 def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(growing: Lab) -> None:
-    docker("rm", "--force", "--volumes", growing.container("sea-02"))
-    assert "local.remove-machine sea-02" in growing.refused(11, "local.start", "3")
-    growing.inv("local.remove-machine", "sea-02", timeout=CHANGE_SECONDS)
-    assert names(growing) == ["sea-01", "sea-03"]
+    docker("rm", "--force", "--volumes", growing.container("lake-02"))
+    assert "local.remove-machine lake-02" in growing.refused(11, "local.start", "3")
+    growing.inv("local.remove-machine", "lake-02", timeout=CHANGE_SECONDS)
+    assert names(growing) == ["lake-01", "lake-03"]
     killed = growing.begin("local.add-machine")
     eventually(
-        "it is being made", lambda: bool(docker("ps", "--quiet", "--filter", f"name={growing.container('sea-02')}"))
+        "it is being made", lambda: bool(docker("ps", "--quiet", "--filter", f"name={growing.container('lake-02')}"))
     )
     killed.kill()
     killed.wait()
@@ -200,7 +225,7 @@ def test_the_last_machine_is_the_end_of_the_cluster(growing: Lab) -> None:
     assert "3 of 3 members are healthy" in growing.refused(12, "local.remove-machine")
     growing.inv("local.remove-machine", "--force", timeout=CHANGE_SECONDS)
     growing.inv("local.remove-machine", timeout=CHANGE_SECONDS)
-    assert names(growing) == ["sea-01"]
+    assert names(growing) == ["lake-01"]
     assert "--yes" in growing.refused(11, "local.remove-machine")
     assert "has ended" in growing.inv("local.remove-machine", "--yes").stdout
     assert "nothing to stop" in growing.inv("local.stop").stdout

@@ -3,10 +3,14 @@
 What asks the Docker engine is answered by a shell function: the bridges are real.
 """
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from argosy.config.suites import base_image, host_suite
 
 ROOT = Path(__file__).parents[2]
 NO_ENGINE = "engine_answers() { return 1; }"
@@ -62,3 +66,143 @@ def test_a_started_engine_leaves_no_bridge_that_no_network_of_its_has() -> None:
     assert f"removed {BRIDGE}" in done.stdout
     assert {known, used, "lan0"} <= set(done.stdout.split())
     assert BRIDGE not in done.stdout.splitlines()
+
+
+OURS, THEIRS = "0123456789abcdef", "fedcba9876543210"
+ENGINE = f"""
+    engine_answers() {{ true; }}
+    docker() {{
+        case $1-$2 in
+            ps-*) printf '%s\\n' 'container|ours-1|{OURS}|local|/a' 'container|old-1||local|' \\
+                'container|theirs-1|{THEIRS}|local|/b' ;;
+            volume-ls) printf '%s\\n' 'volume|ours-data|{OURS}|local|/a' 'volume|theirs-data|{THEIRS}|local|/b' ;;
+            network-ls) echo 'network|ours-net|{OURS}|local|/a' ;;
+            *) echo "docker $*" >&2 ;;
+        esac
+    }}
+"""
+REMOVED = [
+    "docker rm --force --volumes ours-1",
+    "docker volume rm ours-data",
+    "docker network rm ours-net",
+]
+
+
+def checkout(folder: Path, path: Path) -> Path:
+    """Make the folder of a checkout, whose file says that it is at `path`."""
+    (folder / ".argosy").mkdir(parents=True)
+    document = {"id": OURS, "path": str(path)}
+    (folder / ".argosy" / "checkout.json").write_text(json.dumps(document, indent=2) + "\n")
+    return folder
+
+
+def down(root: Path, lines: str) -> subprocess.CompletedProcess[str]:
+    stubs = "".join(f"{name}() {{ :; }}; " for name in ("drop_policy", "remove_registry_trust", "remove_from_tree"))
+    others = "remove_own_engine remove_images remove_engine_files"
+    return bootstrap(f"""
+        for part in packages down; do . "$ROOT/scripts/bootstrap.d/$part.sh"; done
+        ROOT={root}
+        {stubs}
+        for name in {others}; do eval "$name() {{ echo $name; }}"; done
+        {ENGINE}
+        {lines}
+    """)
+
+
+def test_down_leaves_the_engine_to_other_checkouts_and_removes_what_is_ours(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", tmp_path / "a")
+    done = down(root, "engine_is_ours() { true; }; step_down")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == REMOVED
+    assert "the engine and the images stay: cluster local of /b, cluster local of a checkout that is not known" in (
+        done.stdout
+    )
+    assert "remove_" not in done.stdout
+
+
+def test_down_takes_our_engine_along_when_nobody_else_has_a_cluster_on_it(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", tmp_path / "a")
+    done = down(root, "docker() { :; }; engine_is_ours() { true; }; step_down")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "remove_own_engine"
+
+
+def test_down_in_a_copy_removes_nothing_of_the_original_s(tmp_path: Path) -> None:
+    original = checkout(tmp_path / "a", tmp_path / "a")
+    shutil.copytree(original, tmp_path / "b")
+    assert down(tmp_path / "b", "remove_ours_from_engine").stderr == ""
+    assert down(original, "remove_ours_from_engine").stderr.splitlines() == REMOVED
+
+
+def test_a_checkout_that_was_moved_is_known_again(tmp_path: Path) -> None:
+    moved = checkout(tmp_path / "b", tmp_path / "a")
+    assert down(moved, "checkout_id").stdout == f"{OURS}\n"
+
+
+def test_of_the_trusted_authorities_only_our_own_goes(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", tmp_path / "a")
+    authority = root / "secrets" / "local" / "pki" / "ca.crt"
+    authority.parent.mkdir(parents=True)
+    authority.write_text("ca")
+    for port, identity in (("5000", OURS), ("5001", THEIRS)):
+        folder = tmp_path / "certs.d" / f"10.0.0.1:{port}"
+        folder.mkdir(parents=True)
+        (folder / "ca.crt").write_text("ca")
+        (folder / "argosy.json").write_text(json.dumps({"id": identity, "path": "/x"}))
+    done = bootstrap(f"""
+        for part in packages down; do . "$ROOT/scripts/bootstrap.d/$part.sh"; done
+        ROOT={root} TRUSTED={tmp_path}/certs.d
+        remove_registry_trust
+    """)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "certs.d").iterdir()] == ["10.0.0.1:5001"]
+
+
+def test_memory_is_asked_for_beside_another_checkout_s_cluster_but_not_beside_our_own(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", tmp_path / "a")
+    for identity, code in ((OURS, 0), (THEIRS, 1)):
+        done = down(
+            root,
+            f"""
+            docker() {{ case "$*" in *label=argosy.cluster* | *checkout={identity}*) echo container ;; esac; }}
+            MEMORY_MEGABYTES=999999999
+            check_memory
+            """,
+        )
+        assert done.returncode == code, done.stderr
+
+
+BUILD = "build:\n  suite: {0}  # ours\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "yaml", "image"),
+    [
+        ("", "", base_image(host_suite())),
+        ("", "# build: {suite: trixie}\n", base_image(host_suite())),
+        ("", BUILD.format("forky"), "debian:forky-slim"),
+        ("", "clusters: {here: {build: {suite: trixie}}}\n", "debian:trixie-slim"),
+        ("INVOKE_BUILD_SUITE=bookworm", BUILD.format("forky"), "debian:bookworm-slim"),
+        ("SUITE=trixie INVOKE_BUILD_SUITE=bookworm", BUILD.format("forky"), "debian:trixie-slim"),
+    ],
+)
+def test_the_base_image_is_of_the_suite_that_is_named_or_the_host_s(
+    tmp_path: Path, before: str, yaml: str, image: str
+) -> None:
+    done = suite_of_bootstrap(tmp_path, before, yaml)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{image}\n", "")
+
+
+def test_a_suite_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = suite_of_bootstrap(tmp_path, "SUITE=woody", "")
+    assert done.returncode == 1
+    assert done.stderr == "bootstrap: no suite 'woody' of Debian (SUITE): one of: bookworm, trixie, forky\n"
+
+
+def suite_of_bootstrap(root: Path, before: str, yaml: str) -> subprocess.CompletedProcess[str]:
+    (root / "invoke.yaml").write_text(yaml)
+    (root / "lib").symlink_to(ROOT / "lib")
+    parts = "; ".join(f". {ROOT}/scripts/bootstrap.d/{part}.sh" for part in ("common", "preflight", "base"))
+    chosen = f"unset SUITE INVOKE_BUILD_SUITE; {before or ':'}"
+    script = f'set -eu; {chosen}; ROOT={root}; {parts}; find_suite; echo "$BASE_IMAGE"'
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)

@@ -66,7 +66,7 @@ def consumer(tmp_path: Path) -> Path:
         "    for number in range(100_000): print(number, flush=True)\n"
         "@task\n"
         "def answer(c):\n"
-        "    from argosy.config import load\n"
+        "    from argosy.config.loading import load\n"
         "    s = load(c.config)\n"
         "    print(own.VALUE, s.system, s.cluster, s.ssh.port, s.root, argosy.__file__)\n"
         "namespace = Collection(answer, flood, *argosy.ns.collections.values())\n"

@@ -9,7 +9,6 @@ from scheduler import Scheduler
 
 from argosy.errors import EtcdError
 from argosy.etcd import Compare, Delete, Entry, Listing, Put, TransactionResult
-from argosy.etcd.values import Target
 
 CALL_SECONDS = 0.005
 TIMEOUT_SECONDS = 5.0
@@ -45,13 +44,11 @@ class FakeEtcd:
         found = (entry for key, entry in sorted(self._entries.items()) if key.startswith(prefix))
         return Listing(self._revision, tuple(found))
 
-    def transact(
-        self, who: str, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete]
-    ) -> TransactionResult:
+    def transact(self, who: str, conditions: Sequence[Compare], writes: Sequence[Put | Delete]) -> TransactionResult:
         self.before()
         self._expire()
-        succeeded = all(self._holds(it) for it in conditions)
-        deeds = success if succeeded else failure
+        succeeded = all(self._holds(condition) for condition in conditions)
+        deeds = writes if succeeded else ()
         assert len(deeds) <= 128
         assert len({deed.key for deed in deeds}) == len(deeds), "etcd refuses two writes of one key in a transaction"
         if deeds:
@@ -97,8 +94,6 @@ class FakeEtcd:
         assert not compare.prefix
         assert not compare.below
         entry = self._entries.get(compare.key)
-        if compare.target is Target.VALUE:
-            return entry is not None and entry.value == compare.value
         return (getattr(entry, compare.target.value) if entry else 0) == compare.value
 
     def _do(self, who: str, deed: Put | Delete) -> None:
@@ -112,11 +107,9 @@ class FakeEtcd:
         if deed.lease and not self._leases[deed.lease].ends:
             raise EtcdError("etcd refused: requested lease not found")
         if before is None:
-            after = Entry(deed.key, deed.value, self._revision, self._revision, 1, deed.lease)
+            after = Entry(deed.key, deed.value, self._revision, self._revision, deed.lease)
         else:
-            after = replace(
-                before, value=deed.value, mod_revision=self._revision, version=before.version + 1, lease=deed.lease
-            )
+            after = replace(before, value=deed.value, mod_revision=self._revision, lease=deed.lease)
         self._entries[deed.key] = after
         self.on_write(who, before, after)
 
@@ -142,14 +135,12 @@ class Client:
         self._reach()
         return self._etcd.get_prefix(prefix)
 
-    def transact(
-        self, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete] = ()
-    ) -> TransactionResult:
+    def transact(self, conditions: Sequence[Compare], writes: Sequence[Put | Delete]) -> TransactionResult:
         self._reach()
         lost = self._scheduler.random.randrange(1000) < self.answers_lost
         if lost and self._scheduler.random.random() < 0.5:
             raise EtcdError("etcd did not confirm a change: it may be done or not")
-        done = self._etcd.transact(self._who, conditions, success, failure)
+        done = self._etcd.transact(self._who, conditions, writes)
         self._scheduler.step(CALL_SECONDS)
         if lost:
             raise EtcdError("etcd did not confirm a change: it may be done or not")
@@ -174,3 +165,10 @@ class Client:
         if begin <= self._scheduler.now < end or self._scheduler.now < self._etcd.down_until:
             self._scheduler.sleep(TIMEOUT_SECONDS)
             raise EtcdError("etcd does not answer")
+
+
+class Reader(Client):
+    """Reads without being anybody, and without anybody's turn."""
+
+    def _reach(self) -> None:
+        pass

@@ -1,38 +1,37 @@
-"""A cluster in memory, its operators, and what must be true of it at every moment."""
+"""A cluster in memory whose machines are upgraded, and what must be true of it at every moment."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
-from fake_etcd import Client, FakeEtcd
-from scheduler import Event, Process, Scheduler
+from fake_etcd import Client
+from scheduler import Process, Scheduler
+from world import TTL_SECONDS, SimulatedClock, Violation, World
 
-from argosy.errors import ArgosyError, HostsFailed, HostUnreachable, Interrupted, LockLost, Unhealthy
-from argosy.etcd import Entry, Put
-from argosy.events import Event as Told
+from argosy.cluster.change import State
+from argosy.cluster.journal import ROLLOUT
+from argosy.cluster.lock import ClusterLock
+from argosy.cluster.opening import OpenCluster
+from argosy.cluster.release import Release
+from argosy.config.loading import load
+from argosy.draining.machine import set_state, states, take_out
+from argosy.errors import HostsFailed, HostUnreachable, LockLost, Unhealthy
+from argosy.etcd import Entry, Etcd, Put
 from argosy.model import MachineState
-from argosy.operations import cluster_lock
-from argosy.operations.cluster_lock import ClusterLock, Who, held, parse_holder
-from argosy.operations.draining import set_state, states, take_out
-from argosy.operations.journal import ROLLOUT, ROLLOUTS
-from argosy.operations.rollout.seams import Operator, Preflight
-from argosy.rollout_plan import Found
-from argosy.rollout_record import Release, Rollout, State, Step, parse_rollout
+from argosy.rollouts.interfaces import Operator
+from argosy.rollouts.journal import ROLLOUTS
+from argosy.rollouts.plan import Findings, Found
+from argosy.rollouts.record import Rollout, RolloutStep, parse_rollout
 from argosy.schema import MACHINES, machine_key
 
+SETTINGS = load({"clusters": {"test": {}}})
 OLD, NEW = Release("0.1.2", "old"), Release("0.1.3", "new")
 HALF = Release("", "half")
-START = datetime(2026, 1, 31, 12, tzinfo=UTC)
-TTL_SECONDS = 30
 STALL_SECONDS = 26
-"""So long a process may stand still between a look and a deed, and hold the lock still."""
-
-
-class Violation(BaseException):
-    """A promise that was not kept. Nobody who handles errors catches it."""
+"""So long a process may stand still between a look and a write, and hold the lock still."""
 
 
 @dataclass
@@ -49,36 +48,40 @@ class FakeMachine:
     installing: tuple[Release, float] | None = None
 
 
-@dataclass
-class World:
+class RolloutWorld(World[Operator]):
     """`bad`: the machines on which the new release never becomes healthy. `touched`: those that were installed on;
-    `finished`: the records of rollouts that ended; `leftovers`: what is out of service since an earlier one;
-    `broken`: the ids of locks that were taken away."""
+    `finished`: the records of rollouts that ended; `leftovers`: what is out of service since an earlier one."""
 
-    scheduler: Scheduler
-    size: int
-    running_etcd: int
-    bad: frozenset[str] = frozenset()
-    touched: set[str] = field(default_factory=set)
-    finished: list[Rollout] = field(default_factory=list)
-    leftovers: set[str] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        names = [f"air-{number:02}" for number in range(1, self.size + 1)]
-        self.machines = {
-            name: FakeMachine(name, member=number < self.running_etcd) for number, name in enumerate(names)
+    def __init__(self, scheduler: Scheduler, size: int, running_etcd: int, bad: frozenset[str] = frozenset()) -> None:
+        super().__init__(scheduler)
+        self.size = size
+        self.bad = bad
+        self.touched: set[str] = set()
+        self.finished: list[Rollout] = []
+        self.leftovers: set[str] = set()
+        names = [f"air-{number:02}" for number in range(1, size + 1)]
+        self.machines: dict[str, FakeMachine] = {
+            name: FakeMachine(name, member=number < running_etcd) for number, name in enumerate(names)
         }
-        self.etcd = FakeEtcd(self.scheduler)
-        self.locks: dict[str, str] = {}
         for name in names:
             record = json.dumps({"address": "10.0.0.1", "release": OLD.version, "state": "active"})
-            self.etcd.transact("world", [], [Put(machine_key(name), record)], [])
+            self.etcd.transact("world", [], [Put(machine_key(name), record)])
         self.etcd.on_write = self.written
+
+    def operator(self, process: Process, client: Client, lock: ClusterLock, clock: SimulatedClock) -> Operator:
+        del process
+        return Operator(
+            work=OpenCluster(SETTINGS, store=cast(Etcd, client), lock=lock, clock=clock),
+            machines=FakeMachines(self, client, lock),
+            events=lambda _: None,
+            newest=lambda: NEW,
+            closed=lambda _: "",
+            max_parallel=3,
+        )
 
     @property
     def members(self) -> list[str]:
-        return [it.name for it in self.machines.values() if it.member]
+        return [machine.name for machine in self.machines.values() if machine.member]
 
     @property
     def away(self) -> int:
@@ -113,14 +116,9 @@ class World:
 
     # Promises
 
-    def holder(self) -> str:
-        entry = self.etcd.get(cluster_lock.KEY)
-        return parse_holder(entry.value).id if entry else ""
-
     def written(self, who: str, before: Entry | None, after: Entry | None) -> None:
         key = (after or before).key  # type: ignore[union-attr]
-        if key != cluster_lock.KEY and self.locks.get(who, "") != self.holder():
-            raise Violation(f"{who} writes {key} without the lock")
+        self.check_lock(who, key)
         if key.startswith(MACHINES) and before is not None and after is not None:
             self.check_service(key.removeprefix(MACHINES), str(json.loads(before.value)["state"]))
         if key == ROLLOUT and before is not None and after is None:
@@ -134,53 +132,57 @@ class World:
         out = self.draining()
         if before == MachineState.ACTIVE and name in out:
             gone = [
-                it.name for it in self.machines.values() if not it.up and it.since < self.scheduler.now - TTL_SECONDS
+                machine.name
+                for machine in self.machines.values()
+                if not machine.up and machine.since < self.scheduler.now - TTL_SECONDS
             ]
             if gone and gone != [name]:
                 raise Violation(f"{name} is drained while {gone} have been gone for long")
         self.leftovers &= set(out)
-        fresh = [it for it in out if it not in self.leftovers]
+        fresh = [name for name in out if name not in self.leftovers]
         entry = self.etcd.get(ROLLOUT)
         if entry is None or name not in fresh:
             return
         order = parse_rollout(entry.value).order
         if not any(set(fresh) <= set(batch) for batch in order):
             raise Violation(f"of two batches at once: {fresh}, the order is {order}")
-        if sum(self.machines[it].member for it in fresh) > self.away:
+        if sum(self.machines[name].member for name in fresh) > self.away:
             raise Violation(f"more members of etcd than may be away: {fresh}")
         if self.size > 1 and len(out) == self.size:
             raise Violation("nobody is left in service")
 
     def check_end(self, rollout: Rollout) -> None:
         """See that the machines are what a record says that is put aside."""
-        for name, it in rollout.machines.items():
+        for name, progress in rollout.machines.items():
             machine = self.settle(name)
             in_service = self.state(name) == MachineState.ACTIVE
             if rollout.state is State.ABORTED:
-                fine = in_service or it.installed or not it.touched or name in self.leftovers
-            elif rollout.back and it.step is Step.PENDING:
-                fine = (in_service and machine.runs == it.origin) or name in self.leftovers
+                fine = in_service or progress.installed or not progress.touched or name in self.leftovers
+            elif rollout.back and progress.step is RolloutStep.PENDING:
+                fine = (in_service and machine.runs == progress.origin) or name in self.leftovers
             else:
                 fine = in_service and machine.runs == rollout.target(name)
             if not fine:
                 raise Violation(
-                    f"{rollout.state}, but {name} ({it.step}) runs {machine.runs}, in service: {in_service}"
+                    f"{rollout.state}, but {name} ({progress.step}) runs {machine.runs}, in service: {in_service}"
                 )
 
     def check_install(self, name: str, lock: ClusterLock) -> None:
         """Do what the machine itself does: ask etcd whether who commands it holds the lock."""
-        if self.holder() != lock.id:
+        if self.holder() != lock.holder.id:
             raise LockLost("the machine found that somebody else holds the lock")
-        others = [it for it in self.machines if it != name and self.state(it) == MachineState.ACTIVE]
+        others = [
+            machine for machine in self.machines if machine != name and self.state(machine) == MachineState.ACTIVE
+        ]
         if others and self.state(name) != MachineState.DRAINING:
             raise Violation(f"{name} is installed while it is in service")
         self.touched.add(name)
 
 
 class FakeMachines:
-    """The seam `Machines` for one operator."""
+    """The interface `Machines` for one operator."""
 
-    def __init__(self, world: World, store: Client, lock: ClusterLock) -> None:
+    def __init__(self, world: RolloutWorld, store: Client, lock: ClusterLock) -> None:
         self._world = world
         self._scheduler = world.scheduler
         self._store = store
@@ -190,7 +192,7 @@ class FakeMachines:
     def names(self) -> Sequence[str]:
         return list(self._world.machines)
 
-    def preflight(self, names: Sequence[str], release: Release | None) -> Preflight:
+    def inspect(self, names: Sequence[str], release: Release | None) -> Findings:
         del release
         self._scheduler.step(0.1)
         down = {name: HostUnreachable(name, "no route") for name in self.names() if not self._world.machines[name].up}
@@ -198,7 +200,7 @@ class FakeMachines:
             raise HostsFailed("The preflight", down, len(names))
         found = states(self._store)
         seen = tuple(self._seen(self._world.settle(name), found[name]) for name in names)
-        return Preflight(seen, tuple(self._world.members), self._world.away)
+        return Findings(seen, tuple(self._world.members), self._world.away)
 
     def _seen(self, machine: FakeMachine, state: str) -> Found:
         if machine.runs != machine.good:
@@ -207,7 +209,7 @@ class FakeMachines:
 
     def troubles(self) -> Mapping[str, str]:
         found = {name: f"it is {state}" for name, state in states(self._store).items() if state != MachineState.ACTIVE}
-        return found | {name: "its router is gone" for name, it in self._world.machines.items() if not it.up}
+        return found | {name: "its router is gone" for name, machine in self._world.machines.items() if not machine.up}
 
     def prepare(self, name: str, release: Release) -> None:
         del release
@@ -250,7 +252,7 @@ class FakeMachines:
     def _check_lock(self) -> None:
         """Whoever passes the check holds the lock, unless somebody has just broken it."""
         self._lock.check()
-        if self._world.holder() != self._lock.id and self._lock.id not in self._world.broken:
+        if self._world.holder() != self._lock.holder.id and self._lock.holder.id not in self._world.broken:
             raise Violation("somebody thinks that they hold the lock, and do not")
 
     def _work(self, name: str, most_seconds: float) -> None:
@@ -267,69 +269,3 @@ class FakeMachines:
         if not machine.up:
             raise HostUnreachable(name, "no route")
         return machine
-
-
-class SimulatedClock:
-    """A process's clock, which may be wrong by `skew_seconds`."""
-
-    def __init__(self, scheduler: Scheduler, process: Process, skew_seconds: float = 0) -> None:
-        self._scheduler = scheduler
-        self._process = process
-        self._skew_seconds = skew_seconds
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self._scheduler.now + self._skew_seconds)
-
-    def elapsed(self) -> float:
-        return self._scheduler.now
-
-    def event(self) -> Event:
-        return self._scheduler.event()
-
-    def spawn(self, name: str, work: Callable[[], None]) -> None:
-        self._scheduler.spawn(self._process, name, work)
-
-
-@dataclass
-class Result:
-    """How an operator's command ended: `error` None for well."""
-
-    error: ArgosyError | None = None
-    ended: bool = False
-
-
-def operate(
-    world: World, name: str, command: Callable[[Operator], object], client: Client, skew_seconds: float = 0
-) -> tuple[Process, Result]:
-    """Let an operator begin the command, in a process of its own."""
-    process, result = Process(name), Result()
-    clock = SimulatedClock(world.scheduler, process, skew_seconds)
-
-    def main() -> None:
-        try:
-            with held(client, "a task", ttl_seconds=TTL_SECONDS, clock=clock, who=Who(name, "host")) as lock:
-                world.locks[name] = lock.id
-                machines = FakeMachines(world, client, lock)
-                command(Operator(client, lock, machines, _ignore, clock, lambda: NEW, lambda _: "", max_parallel=3))
-        except ArgosyError as error:
-            result.error = error
-        except KeyboardInterrupt:
-            result.error = Interrupted("Ctrl-C")
-        result.ended = True
-        # A process that ends takes its threads with it.
-        world.scheduler.kill(process)
-
-    world.scheduler.spawn(process, "main", main)
-    return process, result
-
-
-def _ignore(_: Told) -> None:
-    """Nobody looks."""
-
-
-def break_lock(world: World, client: Client) -> None:
-    world.broken.add(world.holder())
-    try:
-        cluster_lock.break_(client)
-    except ArgosyError:
-        return

@@ -6,11 +6,13 @@ deadline when everybody waits.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable
 
 FOREVER = float("inf")
+PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 MAX_STEPS = 60_000
 
 
@@ -98,6 +100,7 @@ class Scheduler:
         task = Task(process, name)
 
         def run() -> None:
+            _stay_on_one_processor()
             task.baton.acquire()
             try:
                 if not process.dead:
@@ -195,3 +198,10 @@ class Scheduler:
 
     def _wakes(self, task: Task) -> float:
         return max(task.until, task.process.stalled_until)
+
+
+def _stay_on_one_processor() -> None:
+    """Keep this thread on the processor of all others: to hand over to another one would cost most of the time."""
+    if PROCESSORS:
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        os.sched_setaffinity(0, {PROCESSORS[worker % len(PROCESSORS)]})

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,13 +17,15 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from argosy import pki
-from argosy.config import Settings, load
+from argosy.cluster.change import Finish
+from argosy.config.loading import Settings, load
 from argosy.model import Machine
-from argosy.operations import secrets
-from argosy.operations.rotation import here
-from argosy.operations.rotation.service import Seams, go_through
-from argosy.rotation import Act, Deed, Finish, Seen, Wish, begin
+from argosy.pki import authority as pki
+from argosy.report import silent
+from argosy.rotation import provisioning_host
+from argosy.rotation.plan import Act, Action, ObservedMachine, RotationRequest, begin
+from argosy.rotation.running import Effects, go_through
+from argosy.secrets import upload
 
 MACHINES = [Machine(f"air-0{number}", f"10.0.0.{number}") for number in (1, 2, 3)]
 
@@ -62,7 +65,7 @@ class World:
 
     def __init__(self, config: Settings) -> None:
         self.config = config
-        self.disks: dict[str, dict[str, bytes]] = {it.name: {} for it in MACHINES}
+        self.disks: dict[str, dict[str, bytes]] = {machine.name: {} for machine in MACHINES}
         self.etcd: dict[str, bytes] = {}
         self.docker: dict[str, bytes] = {}
         self.stamps: dict[str, str] = {}
@@ -80,9 +83,9 @@ class World:
         self.services[name] = disk["token"]
 
     def _upload(self, machine: Machine) -> None:
-        secrets.ensure_local(self.config, [machine])
-        files = secrets.files_for(self.config, machine)
-        self.disks[machine.name] = {name: it.reveal() for name, it in files.items()}
+        upload.ensure_local(self.config, [machine])
+        files = upload.gather(self.config, [machine], silent)[machine.name]
+        self.disks[machine.name] = {name: file.reveal() for name, file in files.items()}
 
     @contextmanager
     def effect(self, what: str) -> Iterator[None]:
@@ -107,6 +110,7 @@ class World:
             assert issued_by(self.disks[name]["etcd-server.crt"], here_trusts), (self.log, name)
 
 
+@cache
 def issued_by(certificate: bytes, bundle: bytes) -> bool:
     leaf = x509.load_pem_x509_certificate(certificate)
     for authority in x509.load_pem_x509_certificates(bundle):
@@ -124,16 +128,17 @@ class Phased:
     def __init__(self, world: World) -> None:
         self.world, self.config = world, world.config
         self.authority = sha256(pki.authority_path(self.config.secrets_path).read_bytes()).hexdigest()
-        secrets.ensure_local(self.config, MACHINES)
+        upload.ensure_local(self.config, MACHINES)
 
-    def look(self) -> Sequence[Seen]:
-        return [self.look_at(it.name) for it in MACHINES]
+    def look(self) -> Sequence[ObservedMachine]:
+        return [self.look_at(machine.name) for machine in MACHINES]
 
-    def look_at(self, name: str) -> Seen:
-        machine = next(it for it in MACHINES if it.name == name)
+    def look_at(self, name: str) -> ObservedMachine:
+        machine = next(machine for machine in MACHINES if machine.name == name)
         disk = self.world.disks[name]
-        wanted = {key: it.reveal() for key, it in secrets.files_for(self.config, machine).items()}
-        return Seen(
+        files = upload.gather(self.config, [machine], silent)[machine.name]
+        wanted = {key: file.reveal() for key, file in files.items()}
+        return ObservedMachine(
             name,
             tuple(sorted(key for key in wanted if wanted[key] != disk.get(key))),
             ("web",) if self.world.services[name] != disk["token"] else (),
@@ -142,22 +147,22 @@ class Phased:
             sha256(self.world.docker[name]).hexdigest() != self.authority,
         )
 
-    def do(self, name: str, deed: Deed) -> None:
+    def do(self, name: str, action: Action) -> None:
         world, disk = self.world, self.world.disks[name]
-        with world.effect(f"{name} {deed.act}"):
-            match deed.act:
+        with world.effect(f"{name} {action.act}"):
+            match action.act:
                 case Act.UPLOAD:
-                    world._upload(next(it for it in MACHINES if it.name == name))
+                    world._upload(next(machine for machine in MACHINES if machine.name == name))
                 case Act.TRUST_REGISTRY:
                     world.docker[name] = disk["ca.crt"]
                 case Act.RESTART_ETCD:
                     world.etcd[name] = disk["ca.crt"]
                     world.restarts.append((name, "etcd"))
                 case Act.RESTART:
-                    assert deed.what == ("web",)
+                    assert action.what == ("web",)
                     world.services[name] = disk["token"]
                     world.restarts.append((name, "web"))
-        if deed.act is Act.RESTART_ETCD:
+        if action.act is Act.RESTART_ETCD:
             with world.effect(f"{name} stamp"):
                 world.stamps[name] = sha256(disk["ca.crt"]).hexdigest()
 
@@ -165,19 +170,21 @@ class Phased:
         assert names
 
 
-def run(world: World, wish: Wish) -> None:
+def run(world: World, request: RotationRequest) -> None:
     """Do what the task does, from the beginning."""
     first, action = True, None
     while not isinstance(action, Finish):
-        present = here.read_record(world.config)
+        present = provisioning_host.read_record(world.config)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        record = begin(wish, present, "r1", started) if first or present is None else present
-        seams = Seams(lambda: Phased(world), lambda: None)
-        action = go_through(world.config, record, seams, NoLock(), lambda *_: None, lambda *_: None)
+        record = begin(request, present, "r1", started) if first or present is None else present
+        effects = Effects(lambda: Phased(world), lambda: None, lambda *_: None)
+        action = go_through(world.config, record, effects, NoLock(), lambda *_: None)
         first = False
 
 
-def killed_at_each_effect(make: Callable[[], World], wish: Wish, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def killed_at_each_effect(
+    make: Callable[[], World], request: RotationRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
     """Yield a world for each effect that its first run was killed at, when a second run has ended."""
     for kill in range(1, 1000):
         world = make()
@@ -191,14 +198,14 @@ def killed_at_each_effect(make: Callable[[], World], wish: Wish, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", replace)
             try:
-                run(world, wish)
+                run(world, request)
             except Killed:
                 pass
             else:
                 assert kill > 5
                 return
         world.kill = 0
-        run(world, wish)
+        run(world, request)
         yield world
 
 
@@ -210,11 +217,11 @@ def test_another_ca_whoever_is_killed_whenever(tmp_path: Path, monkeypatch: pyte
         number += 1
         return World(settings(tmp_path / str(number)))
 
-    for world in killed_at_each_effect(make, Wish(authority=True), monkeypatch):
+    for world in killed_at_each_effect(make, RotationRequest(authority=True), monkeypatch):
         trusted = pki.authorities(world.config.secrets_path)
         assert len(trusted) == 1
         assert not (world.config.secrets_path / "pki" / "ca-next.key").exists()
-        assert here.read_record(world.config) is None
+        assert provisioning_host.read_record(world.config) is None
         bundle = pki.authority_path(world.config.secrets_path).read_bytes()
         for name, disk in world.disks.items():
             assert disk["ca.crt"] == world.etcd[name] == world.docker[name] == bundle
@@ -238,7 +245,7 @@ def test_a_secret_is_made_anew_once_and_its_service_restarted_everywhere(
         old[number] = world.disks["air-01"]["token"]
         return world
 
-    for world in killed_at_each_effect(make, Wish(only=("token",)), monkeypatch):
+    for world in killed_at_each_effect(make, RotationRequest(only=("token",)), monkeypatch):
         value = (world.config.secrets_path / "token").read_bytes()
         assert value != old[number]
         assert {disk["token"] for disk in world.disks.values()} == {value}
@@ -258,7 +265,7 @@ def test_renewed_certificates_need_no_restart(tmp_path: Path, monkeypatch: pytes
             patch.setattr(pki, "_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
             return World(settings(tmp_path / str(number)))
 
-    for world in killed_at_each_effect(make, Wish(certificates=True), monkeypatch):
+    for world in killed_at_each_effect(make, RotationRequest(certificates=True), monkeypatch):
         assert world.restarts == []
         for disk in world.disks.values():
             made = x509.load_pem_x509_certificate(disk["etcd-peer.crt"]).not_valid_before_utc
@@ -268,7 +275,7 @@ def test_renewed_certificates_need_no_restart(tmp_path: Path, monkeypatch: pytes
 
 def test_a_second_time_nothing_is_done(tmp_path: Path) -> None:
     world = World(settings(tmp_path))
-    run(world, Wish(authority=True))
+    run(world, RotationRequest(authority=True))
     world.effects = 0
-    run(world, Wish())
+    run(world, RotationRequest())
     assert world.effects == 0

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from argosy.engine.swarm_model import DOWN, MANAGER, READY, WORKER, Node, SwarmInfo
 from argosy.errors import QuorumAtRisk, Refused
 from argosy.model import Machine
-from argosy.swarm_model import DOWN, MANAGER, READY, WORKER, Node, SwarmInfo
-from argosy.swarm_plan import Deed, SwarmPlan, SwarmStep, labels_of, plan_leaving, plan_swarm
-from argosy.swarm_seen import Seen, Told
+from argosy.swarm.observed import ObservedSwarm, SwarmAnswer
+from argosy.swarm.plan import Action, SwarmPlan, SwarmStep, labels_of, plan_leaving, plan_swarm
 
 CLUSTER, OTHER = "the-cluster", "another"
 ALL_KINDS = "MmWwOoSTRBDA"
@@ -51,17 +51,17 @@ class World:
 
     def managers(self) -> list[Node]:
         """Those whose majority counts."""
-        return [it for it in self.nodes.values() if it.manager_address]
+        return [node for node in self.nodes.values() if node.manager_address]
 
     def quorum(self) -> bool:
-        return majority(sum(it.reachable for it in self.managers()), len(self.managers()))
+        return majority(sum(manager.reachable for manager in self.managers()), len(self.managers()))
 
     def survives_a_loss(self) -> bool:
-        healthy = sum(it.reachable for it in self.managers())
+        healthy = sum(manager.reachable for manager in self.managers())
         return healthy > 0 and majority(healthy - 1, len(self.managers()))
 
-    def seen(self) -> Seen:
-        known = {it.id: it.manager_address for it in self.managers() if it.manager_address}
+    def seen(self) -> ObservedSwarm:
+        known = {manager.id: manager.manager_address for manager in self.managers() if manager.manager_address}
         infos = {}
         for machine in self.machines:
             engine = self.engines[machine.name]
@@ -80,17 +80,17 @@ class World:
         told = {}
         for info in infos.values():
             if info.cluster_id == CLUSTER:
-                told[CLUSTER] = Told(tuple(self.nodes.values()))
+                told[CLUSTER] = SwarmAnswer(tuple(self.nodes.values()))
             elif info.cluster_id:
                 own = Node(info.node_id, 1, "", "10.9.9.9", MANAGER, leader=True, reachable=True, manager_address="x")
-                told[info.cluster_id] = Told((own,))
+                told[info.cluster_id] = SwarmAnswer((own,))
         silent = dict.fromkeys(sorted(self.silent), "no ssh connection")
-        return Seen(tuple(self.machines), self.voters, infos, told, silent)
+        return ObservedSwarm(tuple(self.machines), self.voters, infos, told, silent)
 
     # What Swarm lets be done
 
     def do(self, step: SwarmStep) -> None:
-        getattr(self, f"do_{step.deed.name.lower()}")(step)
+        getattr(self, f"do_{step.action.name.lower()}")(step)
 
     def do_init(self, step: SwarmStep) -> None:
         engine = self.engines[step.machine]
@@ -141,10 +141,10 @@ class World:
     def do_demote(self, step: SwarmStep) -> None:
         node = self.nodes[step.node]
         assert self.quorum()
-        others = [it for it in self.managers() if it.id != node.id]
+        others = [manager for manager in self.managers() if manager.id != node.id]
         assert node.manager_address, "can't find manager in raft memberlist"
         assert others, "the last manager"
-        assert majority(sum(it.reachable for it in others), len(others)), "Swarm itself refuses"
+        assert majority(sum(other.reachable for other in others), len(others)), "Swarm itself refuses"
         self.nodes[node.id] = replace(node, role=WORKER, reachable=False, leader=False, manager_address="")
         for engine in self.engines.values():
             if engine.node == node.id and node.reachable:
@@ -158,7 +158,7 @@ class World:
 
     def do_label(self, step: SwarmStep) -> None:
         node = self.nodes[step.node or self.engines[step.machine].node]
-        machine = next(it for it in self.machines if it.name == step.machine)
+        machine = next(machine for machine in self.machines if machine.name == step.machine)
         self.nodes[node.id] = replace(node, labels=labels_of(machine))
 
     def do_rotate(self, _step: SwarmStep) -> None:
@@ -171,7 +171,7 @@ class World:
 
     def add_node(self, node_id: str, name: str, role: str, alive: bool = True, **more: object) -> Node:
         manages = role == MANAGER
-        address = next((it.address for it in self.machines if it.name == name), "10.0.9.9")
+        address = next((machine.address for machine in self.machines if machine.name == name), "10.0.9.9")
         node = Node(
             node_id,
             1,
@@ -196,8 +196,8 @@ def world(kinds: Iterable[str]) -> World:
     machines = [
         Machine(f"m{number}", f"10.0.0.{number + 1}", metadata={"n": str(number)}) for number in range(len(words))
     ]
-    voters = frozenset(it.name for it, word in zip(machines, words, strict=True) if word.endswith("V"))
-    made = World(machines, voters, {it.name: Engine() for it in machines})
+    voters = frozenset(machine.name for machine, word in zip(machines, words, strict=True) if word.endswith("V"))
+    made = World(machines, voters, {machine.name: Engine() for machine in machines})
     for machine, word in zip(machines, words, strict=True):
         name, kind = machine.name, word[0]
         if kind in "mwo":
@@ -261,7 +261,7 @@ def check_end(at: World, plan: SwarmPlan) -> None:
         if (node.role == MANAGER) != (machine.name in at.voters):
             assert node.role == MANAGER
             assert f"{machine.name} has no vote in etcd" in notes
-    assert {it.hostname for it in at.nodes.values()} <= {it.name for it in at.machines}
+    assert {node.hostname for node in at.nodes.values()} <= {machine.name for machine in at.machines}
 
 
 def check(kinds: tuple[str, ...]) -> str:
@@ -307,16 +307,18 @@ def left_without(at: World, name: str) -> tuple[int, int]:
 
     Voters that are up and still workers become managers first.
     """
-    rest = [it for it in at.managers() if it.hostname != name]
-    workers = [it for it in at.nodes.values() if (it.role, it.state) == (WORKER, READY) and it.hostname != name]
-    new = sum(it.hostname in at.voters for it in workers)
-    return sum(it.reachable for it in rest) + new, len(rest) + new
+    rest = [manager for manager in at.managers() if manager.hostname != name]
+    workers = [
+        node for node in at.nodes.values() if (node.role, node.state) == (WORKER, READY) and node.hostname != name
+    ]
+    new = sum(worker.hostname in at.voters for worker in workers)
+    return sum(node.reachable for node in rest) + new, len(rest) + new
 
 
 def check_leaving(kinds: tuple[str, ...], name: str, force: bool) -> None:
     """Let one machine leave: refused exactly when the managers that are left could not do what they could before."""
     at = world(kinds)
-    able, manager = at.quorum(), any(it.hostname == name for it in at.managers())
+    able, manager = at.quorum(), any(manager.hostname == name for manager in at.managers())
     healthy, total = left_without(at, name)
     survives = healthy > 0 and majority(healthy - 1, total)
     harmless = not manager or (majority(healthy, total) and (survives or not at.survives_a_loss()))
@@ -330,9 +332,9 @@ def check_leaving(kinds: tuple[str, ...], name: str, force: bool) -> None:
     if not able:
         return
     walk(at, plan)
-    assert not any(it.hostname == name for it in at.nodes.values())
+    assert not any(node.hostname == name for node in at.nodes.values())
     assert name in at.silent or not at.engines[name].swarm
-    assert {it.machine for it in plan.steps if it.deed in (Deed.LEAVE, Deed.FORGET)} <= {name}
+    assert {step.machine for step in plan.steps if step.action in (Action.LEAVE, Action.FORGET)} <= {name}
     assert plan_leaving(at.seen(), name, force=force).steps == ()
 
 
@@ -361,15 +363,17 @@ def info(number: int, swarm: str = CLUSTER, **more: object) -> SwarmInfo:
     return replace(found, **more)  # type: ignore[arg-type]
 
 
-def seen(numbers: Iterable[int], infos: Iterable[SwarmInfo], told: dict[str, Told], voters: Iterable[int] = ()) -> Seen:
+def seen(
+    numbers: Iterable[int], infos: Iterable[SwarmInfo], told: dict[str, SwarmAnswer], voters: Iterable[int] = ()
+) -> ObservedSwarm:
     machines = tuple(machine(number) for number in numbers)
-    by_name = dict(zip([it.name for it in machines], infos, strict=False))
-    silent = {it.name: "no ssh connection" for it in machines if it.name not in by_name}
-    return Seen(machines, frozenset(f"air-{it:02}" for it in (voters or numbers)), by_name, told, silent)
+    by_name = dict(zip([machine.name for machine in machines], infos, strict=False))
+    silent = {machine.name: "no ssh connection" for machine in machines if machine.name not in by_name}
+    return ObservedSwarm(machines, frozenset(f"air-{voter:02}" for voter in (voters or numbers)), by_name, told, silent)
 
 
 def lines(plan: SwarmPlan) -> list[str]:
-    return [f"{it.machine}: {it}" for it in plan.steps]
+    return [f"{step.machine}: {step}" for step in plan.steps]
 
 
 OUT = SwarmInfo("inactive")
@@ -382,7 +386,7 @@ def test_a_new_cluster_s_swarm_is_begun_and_joined_in_the_order_of_the_roles() -
         "air-03: join the Swarm as a manager",
         "air-04: join the Swarm as a manager",
         "air-01: join the Swarm as a worker",
-        *(f"air-{it:02}: label its node with its name and metadata" for it in (1, 2, 3, 4)),
+        *(f"air-{number:02}: label its node with its name and metadata" for number in (1, 2, 3, 4)),
         "swarm: make the tokens worthless that were used for joining",
     ]
 
@@ -392,12 +396,12 @@ def test_no_second_swarm_is_begun_while_a_machine_may_be_in_one() -> None:
     with pytest.raises(Refused, match=r"no machine is in one, and air-03 can't be asked: bring them back"):
         plan_swarm(first)
     plan = plan_swarm(first, force=True)
-    assert [it.machine for it in plan.steps if it.deed in (Deed.INIT, Deed.JOIN)] == ["air-01", "air-02"]
+    assert [step.machine for step in plan.steps if step.action in (Action.INIT, Action.JOIN)] == ["air-01", "air-02"]
     assert "given up" in plan.risk
 
 
 def test_of_two_swarms_that_with_more_of_the_cluster_s_machines_stays() -> None:
-    told = {CLUSTER: Told((node(2), node(3))), OTHER: Told((node(1),))}
+    told = {CLUSTER: SwarmAnswer((node(2), node(3))), OTHER: SwarmAnswer((node(1),))}
     both = seen([1, 2, 3], [info(1, OTHER), info(2), info(3)], told)
     assert lines(plan_swarm(both)) == [
         "air-01: leave the Swarm that it is in (it is another one)",
@@ -408,27 +412,27 @@ def test_of_two_swarms_that_with_more_of_the_cluster_s_machines_stays() -> None:
 
 
 def test_of_two_of_the_same_size_that_of_the_first_machine_stays() -> None:
-    told = {CLUSTER: Told((node(2),)), OTHER: Told((node(1),))}
+    told = {CLUSTER: SwarmAnswer((node(2),)), OTHER: SwarmAnswer((node(1),))}
     plan = plan_swarm(seen([1, 2], [info(1, OTHER), info(2)], told))
-    assert [it.machine for it in plan.steps if it.deed is Deed.LEAVE] == ["air-02"]
+    assert [step.machine for step in plan.steps if step.action is Action.LEAVE] == ["air-02"]
 
 
 def test_machines_that_can_not_be_asked_count_for_the_swarm_that_knows_them() -> None:
-    told = {CLUSTER: Told((node(2), node(3, state=DOWN, reachable=False))), OTHER: Told((node(1),))}
+    told = {CLUSTER: SwarmAnswer((node(2), node(3, state=DOWN, reachable=False))), OTHER: SwarmAnswer((node(1),))}
     plan = plan_swarm(seen([1, 2, 3], [info(1, OTHER), info(2)], told))
-    assert [it.machine for it in plan.steps if it.deed is Deed.LEAVE] == ["air-01"]
+    assert [step.machine for step in plan.steps if step.action is Action.LEAVE] == ["air-01"]
     assert plan.notes == ("air-03 can't be asked, and stays as it is: no ssh connection",)
 
 
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (Told((node(1), replace(node(9), hostname="theirs"))), "with theirs, no machine of this cluster"),
-        (Told((node(1),), services=2), "that runs 2 services of others"),
+        (SwarmAnswer((node(1), replace(node(9), hostname="theirs"))), "with theirs, no machine of this cluster"),
+        (SwarmAnswer((node(1),), services=2), "that runs 2 services of others"),
     ],
 )
-def test_a_swarm_that_somebody_may_need_is_not_left_unasked(other: Told, reason: str) -> None:
-    told = {CLUSTER: Told((node(2), node(3))), OTHER: other}
+def test_a_swarm_that_somebody_may_need_is_not_left_unasked(other: SwarmAnswer, reason: str) -> None:
+    told = {CLUSTER: SwarmAnswer((node(2), node(3))), OTHER: other}
     both = seen([1, 2, 3], [info(1, OTHER), info(2), info(3)], told)
     with pytest.raises(Refused, match=rf"air-01 is in another Swarm, {reason}: leave it there .*--force"):
         plan_swarm(both)
@@ -436,28 +440,30 @@ def test_a_swarm_that_somebody_may_need_is_not_left_unasked(other: Told, reason:
 
 
 def test_a_swarm_of_others_is_not_taken_for_the_cluster_s() -> None:
-    theirs = Told((node(1), *(replace(node(it), hostname=f"theirs-{it}") for it in (7, 8, 9))), services=1)
+    theirs = SwarmAnswer(
+        (node(1), *(replace(node(number), hostname=f"theirs-{number}") for number in (7, 8, 9))), services=1
+    )
     only = seen([1, 2], [info(1, OTHER), OUT], {OTHER: theirs})
     with pytest.raises(Refused, match="air-01 is in another Swarm, with theirs-7, theirs-8, theirs-9"):
         plan_swarm(only)
     assert lines(plan_swarm(only, force=True))[:2] == [
-        "air-01: leave the Swarm that it is in (of no use any more)",
+        "air-01: leave the Swarm that it is in (of no more use)",
         "air-01: begin the Swarm, as its first manager",
     ]
 
 
 def test_a_node_that_is_up_and_no_machine_of_ours_stays_and_is_told() -> None:
-    told = {CLUSTER: Told((node(1), node(2), node(3), replace(node(9, WORKER), labels={}, hostname="guest")))}
+    told = {CLUSTER: SwarmAnswer((node(1), node(2), node(3), replace(node(9, WORKER), labels={}, hostname="guest")))}
     plan = plan_swarm(seen([1, 2, 3], [info(1), info(2), info(3)], told))
     assert plan.steps == ()
     assert plan.notes == ("guest (10.0.0.9) is in the Swarm and no machine of this cluster: it stays",)
 
 
 def test_a_machine_that_lost_its_disk_joins_anew_and_its_old_node_goes() -> None:
-    told = {CLUSTER: Told((node(1), node(2), node(3, state=DOWN, reachable=False)))}
+    told = {CLUSTER: SwarmAnswer((node(1), node(2), node(3, state=DOWN, reachable=False)))}
     assert lines(plan_swarm(seen([1, 2, 3], [info(1), info(2), OUT], told))) == [
         "air-03: let it manage the Swarm no longer",
-        "air-03: remove its node from the Swarm (no machine is it any more)",
+        "air-03: remove its node from the Swarm (it belongs to no machine)",
         "air-03: join the Swarm as a manager",
         "air-03: label its node with its name and metadata",
         "swarm: make the tokens worthless that were used for joining",
@@ -472,12 +478,12 @@ def test_without_a_quorum_the_arithmetic_is_told_and_force_goes_on_with_one() ->
     ):
         plan_swarm(at)
     plan = plan_swarm(at, force=True)
-    assert lines(plan) == ["air-01: go on as the only manager of the Swarm"]
-    assert plan.risk.endswith("it goes on with what air-01 knows of it")
+    assert lines(plan) == ["air-01: continue as the only manager of the Swarm"]
+    assert plan.risk.endswith("it continues with what air-01 knows of it")
 
 
 def test_a_manager_without_a_vote_stays_one_while_the_others_could_lose_none_without_it() -> None:
-    told = {CLUSTER: Told((node(1), node(2), node(3)))}
+    told = {CLUSTER: SwarmAnswer((node(1), node(2), node(3)))}
     at = seen([1, 2, 3], [info(1), info(2), info(3)], told, voters=[1, 2])
     plan = plan_swarm(at)
     assert plan.steps == ()
@@ -489,15 +495,15 @@ def test_a_manager_without_a_vote_stays_one_while_the_others_could_lose_none_wit
 
 
 def test_a_newcomer_that_votes_manages_and_who_lost_its_vote_does_no_longer() -> None:
-    told = {CLUSTER: Told((node(1), node(2), node(3), node(4, WORKER)))}
+    told = {CLUSTER: SwarmAnswer((node(1), node(2), node(3), node(4, WORKER)))}
     at = seen([1, 2, 3, 4], [info(1), info(2), info(3), info(4, manager=False)], told, voters=[1, 2, 4])
     assert lines(plan_swarm(at)) == ["air-04: let it manage the Swarm", "air-03: let it manage the Swarm no longer"]
 
 
 def test_labels_are_the_machine_s_metadata_and_nothing_else() -> None:
     green = machine(1, tier="green")
-    told = Told((replace(node(1), labels={"argosy.machine": "air-01", "tier": "blue", "old": "x"}),))
-    at = Seen((green,), frozenset({"air-01"}), {"air-01": info(1)}, {CLUSTER: told})
+    told = SwarmAnswer((replace(node(1), labels={"argosy.machine": "air-01", "tier": "blue", "old": "x"}),))
+    at = ObservedSwarm((green,), frozenset({"air-01"}), {"air-01": info(1)}, {CLUSTER: told})
     assert lines(plan_swarm(at)) == ["air-01: label its node with its name and metadata"]
     assert labels_of(green) == {"tier": "green", "argosy.machine": "air-01"}
 
@@ -508,7 +514,7 @@ def test_what_is_locked_is_left_to_its_operator() -> None:
 
 
 def test_leaving_says_the_arithmetic() -> None:
-    told = {CLUSTER: Told((node(1), node(2), node(3)))}
+    told = {CLUSTER: SwarmAnswer((node(1), node(2), node(3)))}
     at = seen([1, 2, 3], [info(1), info(2), info(3)], told)
     with pytest.raises(
         QuorumAtRisk,

@@ -2,84 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fake_etcd import Client
 from scheduler import Scheduler
-from update_world import NAME, UpdateWorld, operate
-from world import Result
+from update_world import NAME, FakeSwarm, UpdateWorld
+from world import Result, Simulation
 
-from argosy.errors import ConfigError, Interrupted, Refused, TakenBack, Unhealthy
+from argosy.cluster.change import State
+from argosy.cluster.events import Event, StepDone
+from argosy.errors import ConfigError, Interrupted, LockLost, Refused, TakenBack, Unhealthy
 from argosy.etcd import Put
-from argosy.events import Event
-from argosy.operations import journal
-from argosy.operations.journal import of_updates
-from argosy.operations.service.updating import looking, steps
-from argosy.operations.service.updating.deciding import Wish, update
-from argosy.operations.service.updating.seams import Operator
-from argosy.scheduled_record import parse_record
-from argosy.update_events import StepBegan, StepDone
-from argosy.update_record import State, Step
+from argosy.services import waiting
+from argosy.services.record import ScheduledRecord
+from argosy.services.updates.begin import UpdateRequest, update
+from argosy.services.updates.events import StepBegan
+from argosy.services.updates.interfaces import Operator
+from argosy.services.updates.journal import KEPT_UPDATES, of_updates
+from argosy.services.updates.record import UpdateStep
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (looking, steps):
-        monkeypatch.setattr(module, "POLL_SECONDS", 1.0)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 1.0)
 
 
-class Simulation:
-    """One cluster, and operators one after the other. `events`: all that was told."""
-
+class UpdateSimulation(Simulation[Operator]):
     def __init__(self, bad: str = "", stop_first: bool = False, replicas: int | None = 3) -> None:
-        self.scheduler = Scheduler(1)
-        self.world = UpdateWorld(self.scheduler, 3, replicas, {"web:2": bad} if bad else {}, stop_first)
+        self.world = UpdateWorld(Scheduler(1), 3, replicas, {"web:2": bad} if bad else {}, stop_first)
+        super().__init__(self.world)
         self.replicas = replicas
-        self.events: list[Event] = []
-        self.number = 0
-        self.before: Callable[[Event], None] = lambda _: None
 
-    def run(self, command: Callable[[Operator], object]) -> Result:
-        self.number += 1
-        name = f"operator-{self.number}"
-
-        def tell(event: Event) -> None:
-            self.events.append(event)
-            self.before(event)
-
-        def work(operator: Operator) -> None:
-            command(replace(operator, events=tell))
-
-        self.process, result = operate(self.world, name, work, Client(self.world.etcd, self.scheduler, name))
-        self.scheduler.run()
-        return result
-
-    def update(self, version: int = 2, named: bool = True, **wish: Any) -> Result:
+    def update(self, version: int = 2, named: bool = True, **changes: Any) -> Result:
         target = self.world.target(version, self.replicas)
-        wished = replace(Wish(NAME, lambda _: target, named=named), **wish)
-        return self.run(lambda operator: update(wished, operator))
+        request = replace(UpdateRequest(NAME, lambda _: target, named=named), **changes)
+        return self.run(lambda operator: update(request, operator))
 
     def roll_back(self) -> Result:
-        return self.run(lambda operator: update(Wish(NAME, rollback=True), operator))
+        return self.run(lambda operator: update(UpdateRequest(NAME, rollback=True), operator))
 
-    def kill_at(self, step: Step) -> None:
+    def kill_at(self, step: UpdateStep) -> None:
         """Let the operator be killed when `step` begins."""
 
         def tell(event: Event) -> None:
             if isinstance(event, StepBegan) and event.step is step:
-                self.before = lambda _: None
+                self.watching = lambda _: None
                 self.scheduler.kill(self.process)
                 self.scheduler.step()
 
-        self.before = tell
+        self.watching = tell
         self.update()
         self.scheduler.now += 60
         self.world.settle()
 
-    def raise_at(self, *kinds: Step) -> None:
+    def raise_at(self, *kinds: UpdateStep) -> None:
         """Let Ctrl-C be pressed when each of these begins."""
         left = list(kinds)
 
@@ -88,38 +66,25 @@ class Simulation:
                 left.remove(event.step)
                 raise KeyboardInterrupt
 
-        self.before = tell
-
-    def lines(self) -> list[str]:
-        return [f"{event.subject}: {event.text}" for event in self.events]
+        self.watching = tell
 
     def states(self) -> list[State]:
-        return [it.state for it in of_updates(NAME).past(Plain(self.world))]
+        return [update.state for update in of_updates(NAME).past(self.client)]
 
     def trail(self) -> list[str]:
-        return [f"{it.what}: {it.outcome}" for it in reversed(journal.read_history(Plain(self.world)))]
-
-
-class Plain(Client):
-    """Reads without anybody's turn."""
-
-    def __init__(self, world: UpdateWorld) -> None:
-        super().__init__(world.etcd, world.scheduler, "reader")
-
-    def _reach(self) -> None:
-        pass
+        return [f"{entry.what}: {entry.outcome}" for entry in self.history()]
 
 
 @pytest.fixture
-def simulation() -> Simulation:
-    return Simulation()
+def simulation() -> UpdateSimulation:
+    return UpdateSimulation()
 
 
-def done(simulation: Simulation) -> list[str]:
+def done(simulation: UpdateSimulation) -> list[str]:
     return [str(event.step) for event in simulation.events if isinstance(event, StepDone)]
 
 
-def test_it_goes_from_step_to_step(simulation: Simulation) -> None:
+def test_it_goes_from_step_to_step(simulation: UpdateSimulation) -> None:
     assert simulation.update().error is None
     assert done(simulation) == ["starting", "opening", "closing", "emptying", "removing"]
     assert simulation.lines()[0].endswith("begins: generation 1 -> 2: 1 -> 2, check")
@@ -128,22 +93,22 @@ def test_it_goes_from_step_to_step(simulation: Simulation) -> None:
     simulation.world.check_end("web:2")
 
 
-def test_the_record_is_json_in_every_event(simulation: Simulation) -> None:
+def test_the_record_is_json_in_every_event(simulation: UpdateSimulation) -> None:
     simulation.update()
     told = [event.to_json() for event in simulation.events]
-    assert [it["event"] for it in told][:3] == ["planned", "step-began", "checked"]
+    assert [entry["event"] for entry in told][:3] == ["planned", "step-began", "checked"]
     assert told[0]["update"]["new"]["generation"] == 2
     assert told[1] | {"at": ""} == {"event": "step-began", "at": "", "service": "web", "step": "starting"}
     assert told[-1]["state"] == "done"
 
 
-def test_with_nothing_to_do_it_says_so(simulation: Simulation) -> None:
+def test_with_nothing_to_do_it_says_so(simulation: UpdateSimulation) -> None:
     assert simulation.update(version=1).error is None
     assert simulation.lines() == ["web: generation 1 (1) is just that: nothing to do"]
     assert simulation.states() == []
 
 
-def test_what_is_that_already_is_renewed_when_asked_to_be(simulation: Simulation) -> None:
+def test_what_is_that_already_is_renewed_when_asked_to_be(simulation: UpdateSimulation) -> None:
     assert simulation.update(version=1, renew=True).error is None
     assert simulation.lines()[0].endswith("begins: generation 1 -> 2: the same again")
     assert simulation.states() == [State.DONE]
@@ -152,7 +117,7 @@ def test_what_is_that_already_is_renewed_when_asked_to_be(simulation: Simulation
 
 @pytest.mark.parametrize("bad", ["sick", "crash"])
 def test_a_bad_version_is_taken_back(bad: str) -> None:
-    simulation = Simulation(bad)
+    simulation = UpdateSimulation(bad)
     error = simulation.update().error
     assert isinstance(error, TakenBack)
     assert error.code == 34
@@ -165,56 +130,56 @@ def test_a_bad_version_is_taken_back(bad: str) -> None:
     simulation.world.check_end("web:1")
 
 
-def test_whoever_comes_after_a_kill_goes_on(simulation: Simulation) -> None:
-    simulation.kill_at(Step.EMPTYING)
+def test_whoever_comes_after_a_kill_goes_on(simulation: UpdateSimulation) -> None:
+    simulation.kill_at(UpdateStep.EMPTYING)
     assert simulation.update(named=False).error is None
-    assert any("goes on" in line for line in simulation.lines())
+    assert any("resumes" in line for line in simulation.lines())
     assert simulation.states() == [State.DONE]
     simulation.world.check_end("web:2")
 
 
-def test_another_update_is_refused_until_this_one_has_ended(simulation: Simulation) -> None:
-    simulation.kill_at(Step.OPENING)
+def test_another_update_is_refused_until_this_one_has_ended(simulation: UpdateSimulation) -> None:
+    simulation.kill_at(UpdateStep.OPENING)
     error = simulation.update(version=3).error
     assert isinstance(error, Refused)
     assert str(error) == (
         "the update of web to generation 2 has not ended (running), and is another one (2 -> 3, check): "
-        "inv service.update web goes on with it, inv service.rollback web takes it back"
+        "inv service.update web resumes it, inv service.rollback web takes it back"
     )
-    assert simulation.update(version=3, named=False).error is None, "goes on with what was begun"
+    assert simulation.update(version=3, named=False).error is None, "resumes what was begun"
     assert simulation.update(version=3).error is None
     simulation.world.check_end("web:3")
 
 
-def test_a_rollback_takes_an_update_back(simulation: Simulation) -> None:
-    simulation.kill_at(Step.EMPTYING)
+def test_a_rollback_takes_an_update_back(simulation: UpdateSimulation) -> None:
+    simulation.kill_at(UpdateStep.EMPTYING)
     assert simulation.roll_back().error is None
     assert simulation.states() == [State.ROLLED_BACK]
     simulation.world.check_end("web:1")
 
 
-def test_where_there_is_no_way_back_a_rollback_is_an_update_of_its_own(simulation: Simulation) -> None:
-    simulation.kill_at(Step.REMOVING)
+def test_where_there_is_no_way_back_a_rollback_is_an_update_of_its_own(simulation: UpdateSimulation) -> None:
+    simulation.kill_at(UpdateStep.REMOVING)
     assert simulation.roll_back().error is None
     assert simulation.states() == [State.DONE, State.DONE]
     assert simulation.trail()[-1] == "rollback of web: generation 2 -> 3: done"
     simulation.world.check_end("web:1")
 
 
-def test_a_rollback_of_what_has_no_past_is_refused(simulation: Simulation) -> None:
+def test_a_rollback_of_what_has_no_past_is_refused(simulation: UpdateSimulation) -> None:
     assert str(simulation.roll_back().error) == ("nothing is known of web before generation 1: there is no way back")
 
 
 def test_a_rollback_that_fails_leaves_what_is_there() -> None:
-    simulation = Simulation()
+    simulation = UpdateSimulation()
     simulation.update()
     simulation.world.bad = {"web:1": "crash"}
     assert isinstance(simulation.roll_back().error, TakenBack)
     simulation.world.check_end("web:2")
 
 
-def test_ctrl_c_takes_it_back(simulation: Simulation) -> None:
-    simulation.raise_at(Step.EMPTYING)
+def test_ctrl_c_takes_it_back(simulation: UpdateSimulation) -> None:
+    simulation.raise_at(UpdateStep.EMPTYING)
     error = simulation.update().error
     assert isinstance(error, Interrupted)
     assert str(error) == "the update of web was interrupted: generation 1 serves as before"
@@ -222,30 +187,30 @@ def test_ctrl_c_takes_it_back(simulation: Simulation) -> None:
     simulation.world.check_end("web:1")
 
 
-def test_a_second_ctrl_c_leaves_the_way_back_to_whoever_comes(simulation: Simulation) -> None:
-    simulation.raise_at(Step.EMPTYING, Step.WITHDRAWING)
+def test_a_second_ctrl_c_leaves_the_way_back_to_whoever_comes(simulation: UpdateSimulation) -> None:
+    simulation.raise_at(UpdateStep.EMPTYING, UpdateStep.WITHDRAWING)
     assert "interrupted on its way back" in str(simulation.update().error)
-    present = of_updates(NAME).present(Plain(simulation.world))
+    present = of_updates(NAME).present(simulation.client)
     assert present is not None
-    assert (present.state, present.back, present.step) == (State.STOPPED, True, Step.WITHDRAWING)
+    assert (present.state, present.back, present.step) == (State.STOPPED, True, UpdateStep.WITHDRAWING)
     assert isinstance(simulation.update(named=False).error, TakenBack)
     simulation.world.check_end("web:1")
 
 
-def test_with_ctrl_c_while_the_old_go_the_same_again_goes_on(simulation: Simulation) -> None:
-    simulation.raise_at(Step.REMOVING)
-    assert "interrupted while removing; the same command goes on" in str(simulation.update().error)
+def test_with_ctrl_c_while_the_old_go_the_same_command_resumes(simulation: UpdateSimulation) -> None:
+    simulation.raise_at(UpdateStep.REMOVING)
+    assert "interrupted while removing; the same command resumes" in str(simulation.update().error)
     entry = simulation.world.etcd.get(f"/cluster/scheduled/{NAME}")
     assert entry is not None
-    assert parse_record(entry.value).generation == 2, "what is wanted from there on"
+    assert ScheduledRecord.parse(entry.value).generation == 2, "what is wanted from there on"
     assert simulation.update().error is None
     simulation.world.check_end("web:2")
 
 
-def test_what_can_t_be_taken_back_is_stopped_and_told(simulation: Simulation) -> None:
+def test_what_can_t_be_taken_back_is_stopped_and_told(simulation: UpdateSimulation) -> None:
     simulation.world.fall_ill("web:1")
     simulation.world.settle()
-    simulation.raise_at(Step.CLOSING)
+    simulation.raise_at(UpdateStep.CLOSING)
     error = simulation.update().error
     assert isinstance(error, Unhealthy)
     assert not isinstance(error, TakenBack)
@@ -258,7 +223,7 @@ def test_what_can_t_be_taken_back_is_stopped_and_told(simulation: Simulation) ->
     simulation.world.check_end("web:1")
 
 
-def test_a_service_whose_old_instances_are_dead_is_mended_by_an_update(simulation: Simulation) -> None:
+def test_a_service_whose_old_instances_are_dead_is_mended_by_an_update(simulation: UpdateSimulation) -> None:
     simulation.world.fall_ill("web:1")
     simulation.world.settle()
     assert simulation.update(canary="10%", soak_seconds=5.0).error is None
@@ -267,7 +232,7 @@ def test_a_service_whose_old_instances_are_dead_is_mended_by_an_update(simulatio
 
 
 def test_a_canary_gets_its_share_first() -> None:
-    simulation = Simulation()
+    simulation = UpdateSimulation()
     assert simulation.update(canary="10%", soak_seconds=20.0).error is None
     assert "web: 3 new instances of weight 11, 3 old ones of 100: 9.9% of the requests" in simulation.lines()
     assert "web: watching the new instances for 20 s" in simulation.lines()
@@ -275,7 +240,7 @@ def test_a_canary_gets_its_share_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop_first", "wish", "reason"),
+    ("stop_first", "changes", "reason"),
     [
         (True, {"canary": "10%"}, "canary: web: stop-first leaves no old instance"),
         (False, {"canary": "ten"}, "canary: 'ten' is no share of the requests"),
@@ -283,40 +248,60 @@ def test_a_canary_gets_its_share_first() -> None:
         (False, {"canary": "10%", "soak_seconds": -5.0}, "soak: it can't be less than nothing"),
     ],
 )
-def test_what_makes_no_sense_is_refused(stop_first: bool, wish: dict[str, Any], reason: str) -> None:
-    error = Simulation(stop_first=stop_first).update(**wish).error
+def test_what_makes_no_sense_is_refused(stop_first: bool, changes: dict[str, Any], reason: str) -> None:
+    error = UpdateSimulation(stop_first=stop_first).update(**changes).error
     assert isinstance(error, ConfigError)
     assert str(error).startswith(reason)
 
 
 def test_stop_first_is_done_in_its_order() -> None:
-    simulation = Simulation(stop_first=True)
+    simulation = UpdateSimulation(stop_first=True)
     assert simulation.update().error is None
     assert done(simulation) == ["closing", "emptying", "removing", "starting", "opening"]
     simulation.world.check_end("web:2")
 
 
 def test_stop_first_puts_the_old_back() -> None:
-    simulation = Simulation("crash", stop_first=True)
+    simulation = UpdateSimulation("crash", stop_first=True)
     assert isinstance(simulation.update().error, TakenBack)
     assert done(simulation)[-3:] == ["discarding", "restarting", "reopening"]
     simulation.world.check_end("web:1")
 
 
-def test_a_record_that_can_t_be_read_is_told(simulation: Simulation) -> None:
+def test_whoever_stood_still_before_the_old_were_removed_takes_nothing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = UpdateSimulation(stop_first=True)
+    world, remove, late = simulation.world, FakeSwarm.remove_service, list[Result]()
+
+    def stand_still(swarm: FakeSwarm, service_id: str) -> None:
+        if not late:
+            world.break_lock(Client(world.etcd, world.scheduler, "breaker"))
+            roll_back = UpdateRequest(NAME, rollback=True)
+            late.append(simulation.begin(lambda operator: update(roll_back, operator)))
+            swarm._process.stalled_until = world.scheduler.now + 70
+            world.scheduler.sleep(0.02)
+        remove(swarm, service_id)
+
+    monkeypatch.setattr(FakeSwarm, "remove_service", stand_still)
+    assert isinstance(simulation.update().error, LockLost)
+    assert late[0].error is None
+    assert simulation.states() == [State.ROLLED_BACK]
+    world.check_end("web:1")
+
+
+def test_a_record_that_can_t_be_read_is_told(simulation: UpdateSimulation) -> None:
     simulation.world.etcd.on_write = lambda *_: None
-    simulation.world.etcd.transact("world", [], [Put(f"/cluster/updates/{NAME}", "{}")], [])
-    assert "/cluster/updates/web in etcd is not the record of an update: it lacks 'options'" in str(
+    simulation.world.etcd.transact("world", [], [Put(f"/cluster/updates/{NAME}", "{}")])
+    assert "/cluster/updates/web in etcd is not the record of an update: it lacks 'id'" in str(
         simulation.update().error
     )
 
 
-def test_a_service_that_is_none_is_refused(simulation: Simulation) -> None:
-    error = simulation.run(lambda operator: update(Wish("shop"), operator)).error
+def test_a_service_that_is_none_is_refused(simulation: UpdateSimulation) -> None:
+    error = simulation.run(lambda operator: update(UpdateRequest("shop"), operator)).error
     assert str(error).startswith("no scheduled service shop in this cluster: inv service.submit shop")
 
 
-def test_the_oldest_records_are_dropped(simulation: Simulation) -> None:
+def test_the_oldest_records_are_dropped(simulation: UpdateSimulation) -> None:
     for number in range(12):
         assert simulation.update(version=2 + number % 2).error is None
-    assert len(simulation.states()) == journal.KEPT_UPDATES
+    assert len(simulation.states()) == KEPT_UPDATES

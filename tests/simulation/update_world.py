@@ -8,32 +8,48 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
 
-from fake_etcd import Client, FakeEtcd
+from fake_etcd import Client
 from scheduler import Process, Scheduler
-from world import TTL_SECONDS, Result, SimulatedClock, Violation
+from world import START, SimulatedClock, Violation, World
 
-from argosy.agent.registrations import Registration, Wanted, plan, plan_generations, weight_of
-from argosy.errors import ArgosyError, EngineError, Interrupted, OutOfSequence
-from argosy.etcd import Delete, Entry, Put
+from argosy.cluster import lock as cluster_lock
+from argosy.cluster.lock import ClusterLock
+from argosy.config.loading import load
+from argosy.config.scheduled import ScheduledSettings
+from argosy.engine import swarm_model
+from argosy.engine.swarm import Swarm
+from argosy.engine.swarm_model import LogLine, Node, SwarmService
+from argosy.errors import EngineError, EngineRefused, OutOfSequence
+from argosy.etcd import Delete, Entry, Etcd, Put
 from argosy.model import Endpoint
-from argosy.operations import cluster_lock
-from argosy.operations.cluster_lock import ClusterLock, Who, held, parse_holder
-from argosy.operations.service.updating.seams import Limits, Operator, Routing
-from argosy.router_config import server_name
-from argosy.scheduled_record import PREFIX, Generation, ScheduledRecord, ServiceImage, parse_record
-from argosy.scheduled_settings import ScheduledSettings
-from argosy.scheduled_state import UPDATES
+from argosy.routing.haproxy import server_name
 from argosy.schema import SERVICES, generation_key, instance_key, machine_key, parse_endpoint, router_key, weight_key
-from argosy.update_gates import Instance
-from argosy.update_record import Step, parse_update
+from argosy.schema.instances import Registration, Wanted, plan, plan_generations, weight_of
+from argosy.services.record import PREFIX, Generation, ScheduledRecord, ServiceImage
+from argosy.services.routers import Routers
+from argosy.services.spec import render_spec, routing_of, service_labels
+from argosy.services.updates.interfaces import Operator
+from argosy.services.updates.record import UPDATES, Update, UpdateStep
+from argosy.services.work import ServicesCluster
 
 NAME, SYSTEM = "web", "air"
 DEADLINE_SECONDS = 40.0
 LEASE = 1
+SETTINGS = load(
+    {
+        "system": SYSTEM,
+        "discovery": {"ttl_seconds": 10},
+        "rollout": {"drain_seconds": 5},
+        "clusters": {"test": {}},
+    },
+    root=Path(__file__).parent,
+)
 SERVING = 100
 LATE_SECONDS = 4.0
 """So long what was seen of an instance may be out of date."""
@@ -53,14 +69,15 @@ def definition(version: int, **fields: object) -> ScheduledSettings:
     return ScheduledSettings.model_validate(found)
 
 
-def routing(generation: Generation) -> Routing:
-    check = generation.definition.check
-    path = check.http.path if check and check.http else ""
-    return Routing(SERVING, {"scheme": "http", "check": f"http {path}"})
+@lru_cache
+def attributes_of(reference: str) -> Mapping[str, str] | None:
+    """Return the keys that a service has by the labels of a version of it."""
+    made = Generation(1, definition(int(reference.partition(":")[2])), ServiceImage(reference))
+    return routing_of(SETTINGS, NAME, made).attributes
 
 
-read_update = lru_cache(1000)(parse_update)
-read_record = lru_cache(1000)(parse_record)
+read_update = lru_cache(1000)(Update.parse)
+read_record = lru_cache(1000)(ScheduledRecord.parse)
 
 
 def containers(number: int) -> str:
@@ -103,12 +120,30 @@ class Task:
 class Service:
     """A service of Swarm. `replicas`: None for a global one, which `held` keeps from running anywhere."""
 
-    number: int
-    generation: Generation
+    id: str
     version: int
-    replicas: int | None
-    held: bool
+    spec: Mapping[str, Any]
     tasks: list[Task] = field(default_factory=list)
+
+    @property
+    def seen(self) -> SwarmService:
+        return SwarmService(self.id, self.version, self.spec["Name"], self.spec["Labels"], self.spec)
+
+    @property
+    def number(self) -> int:
+        return int(self.spec["Labels"]["argosy.generation"])
+
+    @property
+    def reference(self) -> str:
+        return self.seen.image
+
+    @property
+    def replicas(self) -> int | None:
+        return self.seen.replicas
+
+    @property
+    def held(self) -> bool:
+        return bool(self.spec["TaskTemplate"]["Placement"]["Constraints"])
 
 
 @dataclass
@@ -125,51 +160,54 @@ class Machine:
     applied: int = 0
 
 
-class UpdateWorld:
+class UpdateWorld(World[Operator]):
     """`bad`: by image, how new instances turn out: `sick` (never pass their check), `crash` (end at once), `flaky` (all
     but one fail after a while), `mortal` (all are ill for good from some moment on). `stalls`: how often in 1,000 a
-    call of Swarm's is one that an operator stands still in."""
+    call of Swarm's is one that an operator stands still in; `fails`: one that does."""
 
     def __init__(
         self, scheduler: Scheduler, size: int, replicas: int | None, bad: Mapping[str, str], stop_first: bool
     ) -> None:
-        self.scheduler = scheduler
+        super().__init__(scheduler)
         self.random = scheduler.random
         self.bad = dict(bad)
         self.ill: set[str] = set()
         self.stalls = 0
+        self.fails = 0
         self.stop_first = stop_first
-        self.etcd = FakeEtcd(scheduler)
         names = [f"air-{number:02}" for number in range(1, size + 1)]
         self.machines = {name: Machine(name, lag=self.random.choice((0.3, 0.3, 0.3, 6.0))) for name in names}
         self.services: dict[int, Service] = {}
-        self.locks: dict[str, str] = {}
-        self.broken: set[str] = set()
         self.quiet = False
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count(1)
         self._versions = itertools.count(1)
         self._advancing = False
-        self._dead: dict[int, list[Task]] = {}
+        self._dead: list[Service] = []
         self.etcd.grant(10**9)
         self.etcd.before = self.advance
-        first = self.target(1, replicas)
-        record = ScheduledRecord(NAME, replace(first, number=1), replicas, self.clock(Process("x")).now(), "world")
-        self.etcd.transact("world", [], [Put(record.key, record.text())], [])
+        first = Generation(1, *self._version(1, replicas))
+        record = ScheduledRecord(NAME, first, replicas, START, "world")
+        self.etcd.transact("world", [], [Put(record.key, record.text())])
         for name in self.machines:
-            self.etcd.transact("world", [], [Put(machine_key(name), json.dumps({"state": "active"}))], [])
-        self.put_service(Service(1, record.current, next(self._versions), replicas, held=False))
+            self.etcd.transact("world", [], [Put(machine_key(name), json.dumps({"state": "active"}))])
+        self.create_service(render_spec(SETTINGS, NAME, first, replicas))
         self.settle()
         self.etcd.on_write = self.written
 
     def target(self, version: int, replicas: int | None) -> Generation:
+        return Generation(0, *self._version(version, replicas))
+
+    def _version(self, version: int, replicas: int | None) -> tuple[ScheduledSettings, ServiceImage]:
         order = "stop-first" if self.stop_first else "start-first"
         fields = {"global": True} if replicas is None else {"replicas": replicas}
         made = definition(version, update={"order": order}, **fields)
-        return Generation(0, made, ServiceImage(f"web:{version}", str(version)))
+        return made, ServiceImage(f"web:{version}", str(version))
 
-    def clock(self, process: Process, skew_seconds: float = 0) -> SimulatedClock:
-        return SimulatedClock(self.scheduler, process, skew_seconds)
+    def operator(self, process: Process, client: Client, lock: ClusterLock, clock: SimulatedClock) -> Operator:
+        work = SimulatedWork(SETTINGS, store=cast(Etcd, client), clock=clock, lock=lock)
+        work.swarm, work.world = FakeSwarm(self, process, self.fails), self
+        return Operator(name=NAME, work=work, events=lambda _: None)
 
     # Time
 
@@ -203,20 +241,30 @@ class UpdateWorld:
 
     # Swarm
 
-    def put_service(self, service: Service) -> None:
+    def create_service(self, spec: Mapping[str, Any]) -> None:
+        service = Service(f"service{next(self._numbers)}", next(self._versions), spec)
         self.services[service.number] = service
         self.soon(0.5, lambda: self.reconcile(service.number))
 
-    def remove_service(self, number: int) -> None:
-        service = self.services.pop(number, None)
+    def update_service(self, service: Service, spec: Mapping[str, Any]) -> None:
+        service.version, service.spec = next(self._versions), spec
+        self.soon(0.5, lambda: self.reconcile(service.number))
+
+    def remove_service(self, id: str) -> None:
+        service = self.service(id)
         if service is None:
             return
-        self._dead.setdefault(number, []).extend(service.tasks)
+        del self.services[service.number]
+        self._dead.append(service)
         for task in service.tasks:
             self.tell_to_end(task)
 
+    def service(self, id: str) -> Service | None:
+        """Return the service of this id or name."""
+        return next((service for service in self.services.values() if id in (service.id, service.spec["Name"])), None)
+
     def seats(self) -> list[Machine]:
-        return [it for it in self.machines.values() if it.up and not it.drained]
+        return [machine for machine in self.machines.values() if machine.up and not machine.drained]
 
     def reconcile(self, number: int) -> None:
         """Let there be the tasks that are wanted, spread over the machines."""
@@ -227,9 +275,9 @@ class UpdateWorld:
         for slot, task in alive.items():
             if not self.machines[task.machine].up or self.machines[task.machine].drained:
                 self.tell_to_end(task)
-                alive = {it: other for it, other in alive.items() if it != slot}
+                alive = {number: other for number, other in alive.items() if number != slot}
         if service.replicas is None:
-            places: dict[int, Machine | None] = {int(it.name[-2:]): it for it in self.seats() if not service.held}
+            places: dict[int, Machine | None] = {int(seat.name[-2:]): seat for seat in self.seats() if not service.held}
         else:
             places = dict.fromkeys(range(1, service.replicas + 1))
         for slot, place in places.items():
@@ -241,7 +289,7 @@ class UpdateWorld:
             return sum(task.machine == it.name and not task.over for task in service.tasks)
 
         seats = self.seats()
-        return min(seats, key=lambda it: (load(it), self.random.random())) if seats else None
+        return min(seats, key=lambda seat: (load(seat), self.random.random())) if seats else None
 
     def start_task(self, service: Service, machine: Machine, slot: int) -> None:
         task = Task(str(next(self._numbers)), machine.name, slot, service.number)
@@ -252,7 +300,7 @@ class UpdateWorld:
         if task.told or task.over:
             return
         task.state = "running"
-        how = self.bad.get(service.generation.image.reference, "")
+        how = self.bad.get(service.reference, "")
         if how == "crash":
             self.soon(2, lambda: self.fail(service, task))
         elif how != "sick":
@@ -261,7 +309,7 @@ class UpdateWorld:
             self.at(5 + 30 * self.random.random(), lambda: self.fail(service, task))
 
     def become_well(self, service: Service, task: Task) -> None:
-        if task.state != "running" or task.told or service.generation.image.reference in self.ill:
+        if task.state != "running" or task.told or service.reference in self.ill:
             return
         task.well = True
         self.wake_agent(task.machine)
@@ -270,7 +318,7 @@ class UpdateWorld:
         """Let no instance of a version be well any more."""
         self.ill.add(reference)
         for service in self.services.values():
-            if service.generation.image.reference == reference:
+            if service.reference == reference:
                 for task in service.tasks:
                     self.become_ill(task)
 
@@ -327,7 +375,7 @@ class UpdateWorld:
     def drain(self, name: str, drained: bool) -> None:
         self.machines[name].drained = drained
         state = "draining" if drained else "active"
-        self.etcd.transact("world", [], [Put(machine_key(name), json.dumps({"state": state}))], [])
+        self.etcd.transact("world", [], [Put(machine_key(name), json.dumps({"state": state}))])
         self.soon(1, self.reconcile_all)
         self.soon(1, lambda: self.wake_agent(name))
 
@@ -336,8 +384,7 @@ class UpdateWorld:
             self.reconcile(number)
 
     def tasks(self) -> list[Task]:
-        held = [*(it.tasks for it in self.services.values()), *self._dead.values()]
-        return [task for tasks in held for task in tasks]
+        return [task for service in (*self.services.values(), *self._dead) for task in service.tasks]
 
     # Agents
 
@@ -347,47 +394,47 @@ class UpdateWorld:
     def lease_ends(self, name: str) -> None:
         if self.machines[name].up:
             return
-        owned = [it.key for it in self.etcd.get_prefix(SERVICES).entries if f"/{name}:" in it.key and it.lease]
+        owned = [
+            entry.key for entry in self.etcd.get_prefix(SERVICES).entries if f"/{name}:" in entry.key and entry.lease
+        ]
         self.delete("agent", [*owned, router_key(name)])
 
     def delete(self, who: str, keys: Sequence[str]) -> None:
         if keys:
-            self.etcd.transact(who, [], [Delete(key) for key in keys], [])
+            self.etcd.transact(who, [], [Delete(key) for key in keys])
 
     def sync(self, name: str) -> None:
         """Do what the registrar does, by its own rules, with what stands in etcd now."""
         machine = self.machines[name]
         if not machine.up:
             return
-        listed = {it.key: it for it in self.etcd.get_prefix(SERVICES).entries}
-        present = {key: it for key, it in listed.items() if f"/{name}:" in key and "/generation/" not in key}
-        tasks = [it for it in self.tasks() if it.machine == name and it.well and not it.told and not machine.drained]
+        listed = {entry.key: entry for entry in self.etcd.get_prefix(SERVICES).entries}
+        present = {key: entry for key, entry in listed.items() if f"/{name}:" in key and "/generation/" not in key}
+        tasks = [
+            task
+            for task in self.tasks()
+            if task.machine == name and task.well and not task.told and not machine.drained
+        ]
         wanted = {task.id: self.wanted(task, listed) for task in tasks}
         arguments = present, list(wanted.values()), LEASE, {NAME}
         for deeds in [*plan(*arguments), *plan_generations(*arguments)]:
-            self.etcd.transact("agent", [], deeds, [])
+            self.etcd.transact("agent", [], deeds)
         for task in tasks:
             task.declared = not wanted[task.id].registration.weighed
 
     def wanted(self, task: Task, listed: Mapping[str, Entry]) -> Wanted:
         own = listed.get(generation_key(NAME, task.number))
-        generation = self.generation(task.number)
+        service = self.services.get(task.number)
         registration = Registration(
             NAME,
             task.instance,
             task.endpoint,
             weight=weight_of("", own),
-            attributes=routing(generation).attributes,
+            attributes=attributes_of(service.reference if service else f"web:{task.number}"),
             generation=task.number,
             weighed=own.mod_revision if own else 0,
         )
         return Wanted(registration, registered=task.declared, declared=task.declared)
-
-    def generation(self, number: int) -> Generation:
-        """Return what the service's own records say that a generation is."""
-        if number in self.services:
-            return self.services[number].generation
-        return Generation(number, definition(number), ServiceImage(""))
 
     # Routers
 
@@ -397,22 +444,22 @@ class UpdateWorld:
             return
         listing = self.etcd.get_prefix(SERVICES)
         prefix = instance_key(NAME, "")
-        found = {it.key: it.value for it in listing.entries}
+        found = {entry.key: entry.value for entry in listing.entries}
         hosts = [key.removeprefix(prefix) for key in found if key.startswith(prefix)]
-        machine.routes = {it: int(found.get(weight_key(NAME, it), SERVING)) for it in hosts}
-        newest = max((it.mod_revision for it in listing.entries), default=0)
+        machine.routes = {host: int(found.get(weight_key(NAME, host), SERVING)) for host in hosts}
+        newest = max((entry.mod_revision for entry in listing.entries), default=0)
         machine.applied = max(newest, machine.applied)
         self.check_somebody_serves(machine)
         self.check_nobody_else_serves(machine)
-        self.etcd.transact("router", [], [Put(router_key(name), str(machine.applied), LEASE)], [])
+        self.etcd.transact("router", [], [Put(router_key(name), str(machine.applied), LEASE)])
 
     # What happens when something is written
 
     def written(self, who: str, before: Entry | None, after: Entry | None) -> None:
         key = (after or before).key  # type: ignore[union-attr]
         operator = who not in ("agent", "router", "world")
-        if operator and key != cluster_lock.KEY and self.locks.get(who, "") != self.holder():
-            raise Violation(f"{who} writes {key} without the lock")
+        if operator:
+            self.check_lock(who, key)
         if key.startswith(SERVICES):
             for name in self.machines:
                 self.soon(self.machines[name].lag, lambda name=name: self.apply(name))  # type: ignore[misc]
@@ -421,19 +468,15 @@ class UpdateWorld:
                 self.wake_agent(name)
             if after is not None and after.value == "0" and (before is None or before.value != "0"):
                 self.check_somebody_else_is_well(int(key.rpartition("/")[2]))
-        if key == UPDATES + NAME and after is not None and read_update(after.value).step is Step.REMOVING:
+        if key == UPDATES + NAME and after is not None and read_update(after.value).step is UpdateStep.REMOVING:
             self.check_somebody_else_is_well(read_update(after.value).old.number, before)
 
     # Promises
 
-    def holder(self) -> str:
-        entry = self.etcd.get(cluster_lock.KEY)
-        return parse_holder(entry.value).id if entry else ""
-
     def by_instance(self) -> dict[str, Task]:
         return {task.instance: task for task in self.tasks()}
 
-    def step(self) -> Step | None:
+    def step(self) -> UpdateStep | None:
         entry = self.etcd.get(UPDATES + NAME)
         return read_update(entry.value).step if entry else None
 
@@ -442,7 +485,7 @@ class UpdateWorld:
         if self.stop_first or self.mortal:
             return
         known = self.by_instance()
-        serving = [it for it, weight in machine.routes.items() if weight and it in known and known[it].well]
+        serving = [name for name, weight in machine.routes.items() if weight and name in known and known[name].well]
         if not serving:
             raise Violation(f"at {self.step()} the router of {machine.name} has nobody who is well: {machine.routes}")
 
@@ -453,16 +496,16 @@ class UpdateWorld:
 
     def check_somebody_else_is_well(self, number: int, before: Entry | None = None) -> None:
         """Whoever takes the requests away from a generation knows of somebody else, who was well a moment ago."""
-        if self.stop_first or (before is not None and read_update(before.value).step is Step.REMOVING):
+        if self.stop_first or (before is not None and read_update(before.value).step is UpdateStep.REMOVING):
             return
         known, now = self.by_instance(), self.scheduler.now
         prefix, own = instance_key(NAME, ""), containers(number)
-        listed = {it.key: it.value for it in self.etcd.get_prefix(SERVICES).entries}
+        listed = {entry.key: entry.value for entry in self.etcd.get_prefix(SERVICES).entries}
         hosts = [key.removeprefix(prefix) for key in listed if key.startswith(prefix)]
-        others = [it for it in hosts if not it.partition(":")[2].startswith(own)]
-        well = [it for it in others if known[it].well or now - known[it].ill_since < LATE_SECONDS]
-        registered = [it for it in hosts if it not in others]
-        if registered and not any(listed.get(weight_key(NAME, it)) != "0" for it in well):
+        others = [host for host in hosts if not host.partition(":")[2].startswith(own)]
+        well = [other for other in others if known[other].well or now - known[other].ill_since < LATE_SECONDS]
+        registered = [host for host in hosts if host not in others]
+        if registered and not any(listed.get(weight_key(NAME, name)) != "0" for name in well):
             raise Violation(f"generation {number} is to get nothing, and nobody else is well")
 
     def check_nobody_sends_to(self, task: Task) -> None:
@@ -485,9 +528,11 @@ class UpdateWorld:
         update = read_update(entry.value) if entry else None
         allowed = {read_record(wanted.value).generation}
         if update is not None:
-            allowed |= {update.old.number} if update.step is Step.STARTING else {update.old.number, update.new.number}
+            allowed |= (
+                {update.old.number} if update.step is UpdateStep.STARTING else {update.old.number, update.new.number}
+            )
         known = self.by_instance()
-        others = [it for it, weight in machine.routes.items() if weight and known[it].number not in allowed]
+        others = [name for name, weight in machine.routes.items() if weight and known[name].number not in allowed]
         if others:
             raise Violation(f"the router of {machine.name} sends to {others}, of another generation than {allowed}")
 
@@ -497,19 +542,21 @@ class UpdateWorld:
         entry = self.etcd.get(PREFIX + NAME)
         assert entry is not None
         record = read_record(entry.value)
-        running = {number: it for number, it in self.services.items() if it.replicas != 0 and not it.held}
+        running = {
+            number: service for number, service in self.services.items() if service.replicas != 0 and not service.held
+        }
         if record.image.reference != reference or list(running) != [record.generation]:
             raise Violation(f"{record.image.reference} ({record.generation}) is wanted, {list(running)} run")
         service = running[record.generation]
         if service.replicas != record.replicas:
             raise Violation(f"{service.replicas} instances, not {record.replicas}")
         listed = self.etcd.get_prefix(SERVICES).entries
-        keys = {it.key.removeprefix(f"{SERVICES}{NAME}/"): it.value for it in listed}
-        wanted = {f"hosts/{it.instance}": str(it.endpoint) for it in service.tasks if it.well and not it.told}
+        keys = {entry.key.removeprefix(f"{SERVICES}{NAME}/"): entry.value for entry in listed}
+        wanted = {f"hosts/{task.instance}": str(task.endpoint) for task in service.tasks if task.well and not task.told}
         count = len(self.seats()) if record.replicas is None else record.replicas
         if len(wanted) != count:
             raise Violation(f"{len(wanted)} of {count} instances are well")
-        expected = {**wanted, **(routing(record.current).attributes or {})}
+        expected = {**wanted, **(attributes_of(record.image.reference) or {})}
         if keys != expected:
             raise Violation(f"in etcd stands {keys}, not {expected}")
         if self.etcd.get(UPDATES + NAME) is not None:
@@ -518,13 +565,12 @@ class UpdateWorld:
             raise Violation("the lock is held still")
 
 
-class FakeEngine:
-    """The seam `Engine` for one operator. `fails`: how often in 1,000 a call does."""
+class FakeSwarm(Swarm):
+    """The world's Swarm, as a manager tells it to one operator. `fails`: how often in 1,000 a call does."""
 
-    def __init__(self, world: UpdateWorld, process: Process, lock: ClusterLock, fails: int) -> None:
+    def __init__(self, world: UpdateWorld, process: Process, fails: int) -> None:
         self._world = world
         self._process = process
-        self._lock = lock
         self._fails = fails
 
     def _reach(self) -> None:
@@ -536,81 +582,91 @@ class FakeEngine:
         if self._world.random.randrange(1000) < self._fails:
             raise EngineError("no manager of the Swarm answers")
 
-    def prepare(self, generation: Generation, replicas: int | None) -> Callable[[], None]:
+    def nodes(self) -> list[Node]:
         self._reach()
-        world, number = self._world, generation.number
-        found = world.services.get(number)
-        if found is None:
-            found = Service(number, generation, next(world._versions), None if replicas is None else 0, held=True)
-            world.put_service(found)
-            self._reach()
-        if world.services.get(number) is not found:
-            raise EngineError("the service has gone")
-        if not found.held and found.replicas == replicas:
-            return lambda: None
-        version = found.version
-
-        def begin() -> None:
-            self._reach()
-            now = world.services.get(number)
-            if now is None or now.version != version:
-                raise OutOfSequence("update out of sequence", 500)
-            now.version, now.replicas, now.held = next(world._versions), replicas, False
-            world.put_service(now)
-
-        return begin
-
-    def generations(self) -> Collection[int]:
-        self._reach()
-        return sorted(self._world.services)
-
-    def remove(self, generation: int) -> None:
-        self._reach()
-        self._world.remove_service(generation)
-
-    def instances(self, generation: int) -> Sequence[Instance]:
-        self._reach()
-        service = self._world.services.get(generation)
-        tasks = service.tasks if service else self._world._dead.get(generation, [])
         return [
-            Instance(
-                it.id,
-                it.machine,
-                it.container,
-                f"{containers(generation)}{it.slot}",
-                it.state,
-                runs=it.state == "running" and it.wanted,
-                over=it.over,
-                failed=it.state == "failed",
-                wanted=it.wanted,
-                trouble="it ended with 1" if it.state == "failed" else "",
+            Node(
+                machine.name,
+                1,
+                machine.name,
+                "10.0.0.1",
+                availability="drain" if machine.drained else "active",
+                state="ready" if machine.up else "down",
             )
-            for it in tasks
+            for machine in self._world.machines.values()
         ]
 
-    def seats(self, generation: Generation) -> int:
+    def services(self, labels: Mapping[str, str] | None = None) -> list[SwarmService]:
         self._reach()
-        return len(self._world.seats())
+        assert labels == service_labels(SYSTEM, NAME)
+        return [service.seen for service in self._world.services.values()]
 
-    def last_lines(self, generation: int, instance: Instance) -> Sequence[str]:
-        return ["it said this"]
+    def service(self, name: str) -> SwarmService | None:
+        self._reach()
+        found = self._world.service(name)
+        return found.seen if found else None
+
+    def create_service(self, spec: Mapping[str, Any], registry_auth: str = "") -> str:
+        self._reach()
+        if self._world.service(spec["Name"]) is not None:
+            raise EngineRefused("the name is taken", 409)
+        self._world.create_service(spec)
+        return ""
+
+    def update_service(self, service: SwarmService, spec: Mapping[str, Any], registry_auth: str = "") -> None:
+        self._reach()
+        found = self._world.service(service.id)
+        if found is None or found.version != service.version:
+            raise OutOfSequence("update out of sequence", 500)
+        self._world.update_service(found, spec)
+
+    def remove_service(self, service_id: str) -> None:
+        self._reach()
+        self._world.remove_service(service_id)
+
+    def tasks(self, service_id: str = "", *, node_id: str = "") -> list[swarm_model.Task]:
+        self._reach()
+        return [
+            swarm_model.Task(
+                task.id,
+                service.id,
+                task.machine,
+                task.slot,
+                task.state,
+                "running" if task.wanted else "shutdown",
+                error="it ended with 1" if task.state == "failed" else "",
+                created=f"{int(task.id):09}",
+            )
+            for service in (*self._world.services.values(), *self._world._dead)
+            for task in service.tasks
+        ]
+
+    def logs(
+        self, service_id: str, *, follow: bool = False, tail: int | None = None, since: int = 0
+    ) -> Iterator[LogLine]:
+        for task in self.tasks():
+            if task.service_id == service_id:
+                yield LogLine("", "stdout", task.node_id, task.id, "it said this")
 
 
-class FakeRouters:
-    """The seam `Routers` for one operator."""
+class FakeRouters(Routers):
+    """The world's routers, as they answer one operator."""
 
-    def __init__(self, world: UpdateWorld, lock: ClusterLock) -> None:
+    def __init__(self, world: UpdateWorld) -> None:
         self._world = world
-        self._lock = lock
 
     def unready(self, servers: Collection[str]) -> Mapping[str, str]:
         self._world.scheduler.step(0.1)
         self._world.advance()
-        known = {server_name(it.instance, it.endpoint): it for it in self._world.tasks()}
+        known = {server_name(task.instance, task.endpoint): task for task in self._world.tasks()}
         found = {}
         for machine in self._world.machines.values():
-            has = {server_name(it, parse_endpoint(self._endpoint(it))) for it in machine.routes if self._endpoint(it)}
-            lacking = [it for it in servers if it not in has or not known[it].well]
+            has = {
+                server_name(route, parse_endpoint(self._endpoint(route)))
+                for route in machine.routes
+                if self._endpoint(route)
+            }
+            lacking = [server for server in servers if server not in has or not known[server].well]
             if machine.up and lacking:
                 found[machine.name] = f"{len(lacking)} are not up"
         return found
@@ -624,41 +680,9 @@ class FakeRouters:
         return {}
 
 
-def operate(
-    world: UpdateWorld,
-    name: str,
-    command: Callable[[Operator], object],
-    client: Client,
-    skew_seconds: float = 0,
-    fails: int = 0,
-) -> tuple[Process, Result]:
-    """Let an operator begin the command, in a process of its own."""
-    process, result = Process(name), Result()
-    clock = world.clock(process, skew_seconds)
+class SimulatedWork(ServicesCluster):
+    world: UpdateWorld
 
-    def main() -> None:
-        try:
-            with held(client, "a task", ttl_seconds=TTL_SECONDS, clock=clock, who=Who(name, "host")) as lock:
-                world.locks[name] = lock.id
-                operator = Operator(
-                    NAME,
-                    client,
-                    lock,
-                    FakeEngine(world, process, lock, fails),
-                    FakeRouters(world, lock),
-                    lambda _: None,
-                    clock,
-                    routing,
-                    containers,
-                    Limits(applied_seconds=20, drain_seconds=5, stop_seconds=10),
-                )
-                command(operator)
-        except ArgosyError as error:
-            result.error = error
-        except KeyboardInterrupt:
-            result.error = Interrupted("Ctrl-C")
-        result.ended = True
-        world.scheduler.kill(process)
-
-    world.scheduler.spawn(process, "main", main)
-    return process, result
+    def routers(self, name: str) -> FakeRouters:
+        assert name == NAME
+        return FakeRouters(self.world)

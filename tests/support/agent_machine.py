@@ -20,11 +20,11 @@ from haproxy_server import HAPROXY, PORTS, free_ports
 from router_backends import Answer, Client
 from waiting import until
 
-from argosy import pki
-from argosy.agent.__main__ import get
-from argosy.agent.haproxy import Haproxy, Worker
+from argosy.agent.health import get
+from argosy.agent.router.haproxy import Haproxy, Worker
 from argosy.etcd import Delete, Etcd
-from argosy.routing import IN_SERVICE
+from argosy.pki import authority
+from argosy.routing.plan import IN_SERVICE
 from argosy.schema import router_key, router_problems_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +53,8 @@ class AgentMachine:
         secrets = self.root / "etc" / SYSTEM / "secrets"
         secrets.mkdir(parents=True)
         path = self.cluster.settings().secrets_path
-        pair = pki.ensure_machine_certificates(path, self.cluster.machines[0])["etcd-client"]
-        shutil.copy(pki.authority_path(path), secrets / "ca.crt")
+        pair = authority.ensure_machine_certificates(path, self.cluster.machines[0])["etcd-client"]
+        shutil.copy(authority.authority_path(path), secrets / "ca.crt")
         shutil.copy(pair.certificate, secrets / "etcd-client.crt")
         shutil.copy(pair.key, secrets / "etcd-client.key")
         self.keys = secrets / "keys"
@@ -119,7 +119,7 @@ class AgentMachine:
             "MACHINE_NAME": self.name,
             "MACHINE_ADDRESS": self.address,
             "ETCD_ENDPOINTS": ",".join(
-                f"https://{it.address}:{self.cluster.client_port}" for it in self.cluster.machines
+                f"https://{machine.address}:{self.cluster.client_port}" for machine in self.cluster.machines
             ),
             "ARGOSY_AGENT": json.dumps(tunables),
             **environment,
@@ -228,3 +228,8 @@ def put_service(store: Etcd, name: str, instances: dict[str, object], **attribut
     for key, endpoint in instances.items():
         revision = store.put(f"/services/{name}/hosts/{key}", str(endpoint))
     return revision
+
+
+def docker_problem(machine: AgentMachine) -> dict[str, str]:
+    """Return the one problem that every machine of these tests has: there is no Docker in its folder."""
+    return next(problem for problem in machine.status()["problems"] if problem["key"] == "docker")

@@ -1,6 +1,6 @@
-"""The keys and types of coreos-cloudinit's cloud-config, checked as its own validator does, but never lenient. Pure.
+"""The keys and types of coreos-cloudinit's cloud-config, checked as its own validator does, but never lenient.
 
-`coreos-cloudinit -validate` warns of unknown keys and wrong types and goes on without them; here each is an error, and
+`coreos-cloudinit -validate` warns of unknown keys and wrong types and ignores them; here each is an error, and
 so is a deprecated key. Sources, at https://github.com/flatcar/coreos-cloudinit/blob/main:
 /config/{config,user,file,unit,update,locksmith,etc_hosts}.go (keys, types, valid values) and
 /config/validate/rules.go (encodings, read-only folders). Left out: what deprecated or

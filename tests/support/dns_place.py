@@ -91,8 +91,8 @@ class DnsPlace:
 
     def ask(self, *questions: tuple[str, str, int], tcp: bool = False) -> list[Answer]:
         """Ask each (server, name, type)."""
-        text = self.run(sys.executable, "-c", ASK, json.dumps([[*it, tcp] for it in questions]))
-        return [Answer(**it) for it in json.loads(text)]
+        text = self.run(sys.executable, "-c", ASK, json.dumps([[*question, tcp] for question in questions]))
+        return [Answer(**load) for load in json.loads(text)]
 
     def addresses(self, name: str, server: str = BRIDGE) -> list[str]:
         return self.ask((server, name, A))[0].addresses
@@ -118,7 +118,7 @@ class DnsPlace:
         """Return the names that the server was asked for."""
         words = (line.split() for line in (self.folder / f"{name}.log").read_text().splitlines())
         names = [line[2] for line in words if len(line) > 2 and line[1].startswith("query[")]
-        return [it for it in names if not it.endswith(".test")]
+        return [name for name in names if not name.endswith(".test")]
 
     def stop(self, name: str) -> None:
         process = self.running.pop(name)

@@ -71,11 +71,12 @@ class DockerRegistry:
         reference = f"{self.address}/{repository}"
         client.api.import_image_from_data(_tar(content), repository=reference, tag="test")
         login = {"username": USER, "password": PASSWORD}
-        events = client.images.push(reference, "test", auth_config=login, stream=True, decode=True)
-        digests = [event["aux"]["Digest"] for event in events if "aux" in event]
+        client.images.push(reference, "test", auth_config=login)
+        known = client.images.get(f"{reference}:test").attrs["RepoDigests"]
         client.images.remove(f"{reference}:test", force=True)
-        self.pushed.append(f"{reference}@{digests[-1]}")
-        return str(digests[-1])
+        (pushed,) = (entry for entry in known if entry.startswith(f"{reference}@"))
+        self.pushed.append(pushed)
+        return str(pushed).rpartition("@")[2]
 
     def forget(self) -> None:
         """Remove from the engine what tests have pulled from here."""

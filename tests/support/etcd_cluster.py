@@ -17,10 +17,11 @@ import tenacity
 from packages import unpack
 from ssh_server import free_port
 
-from argosy import etcd, pki
-from argosy.config import Settings, load
+from argosy import etcd
+from argosy.config.loading import Settings, load
 from argosy.errors import EtcdError
 from argosy.model import Machine
+from argosy.pki import authority
 
 
 def binaries(cache: Path) -> dict[str, Path]:
@@ -76,8 +77,8 @@ class EtcdCluster:
     def files(self, machine: Machine) -> dict[str, Path]:
         """Return the files that the member uses by the names that they have on a machine."""
         path = self.settings().secrets_path
-        found = {"ca.crt": pki.authority_path(path)}
-        for name, pair in pki.ensure_machine_certificates(path, machine).items():
+        found = {"ca.crt": authority.authority_path(path)}
+        for name, pair in authority.ensure_machine_certificates(path, machine).items():
             found |= {f"{name}.crt": pair.certificate, f"{name}.key": pair.key}
         return found
 
@@ -87,7 +88,9 @@ class EtcdCluster:
         options = {
             "name": machine.name,
             "data-dir": self.folder / "data" / machine.name,
-            "initial-cluster": ",".join(f"{it.name}=https://{it.address}:{self.peer_port}" for it in initial),
+            "initial-cluster": ",".join(
+                f"{machine.name}=https://{machine.address}:{self.peer_port}" for machine in initial
+            ),
             "initial-cluster-state": state,
             "initial-advertise-peer-urls": peer_url,
             "listen-peer-urls": peer_url,
@@ -153,15 +156,29 @@ class EtcdCluster:
                 peer_url = f"https://{machine.address}:{self.peer_port}"
                 self.ctl("member", "add", machine.name, "--learner", f"--peer-urls={peer_url}")
 
+    def promote(self, member: str) -> None:
+        """Make a learner a voter, as soon as it has caught up."""
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(subprocess.CalledProcessError),
+            wait=tenacity.wait_fixed(0.1),
+            stop=tenacity.stop_after_delay(30),
+            reraise=True,
+        ):
+            with attempt:
+                # The answer to an earlier attempt may have been lost.
+                listed = [line.split(", ") for line in self.ctl("member", "list").splitlines()]
+                if any((line[0], line[-1]) == (member, "true") for line in listed):
+                    self.ctl("member", "promote", member)
+
     def ctl(self, *arguments: str) -> str:
         """Run etcdctl with the operator's certificate."""
         path = self.settings().secrets_path
-        pair = pki.ensure_operator_certificate(path)
-        endpoints = ",".join(f"https://{it.address}:{self.client_port}" for it in self.machines)
+        pair = authority.ensure_operator_certificate(path)
+        endpoints = ",".join(f"https://{machine.address}:{self.client_port}" for machine in self.machines)
         command: list[str | Path] = [
             self.programs / "etcdctl",
             f"--endpoints={endpoints}",
-            f"--cacert={pki.authority_path(path)}",
+            f"--cacert={authority.authority_path(path)}",
             f"--cert={pair.certificate}",
             f"--key={pair.key}",
             *arguments,

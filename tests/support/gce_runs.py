@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
-from argosy.config import Settings, load
-from argosy.operations.gce import balancing, creating, destroying
+from argosy.config.loading import Settings, load
+from argosy.gce import balancing, creating, destroying
 from compute_api import FakeCompute
 from compute_api.project import pretended_project
 
 # Imported once, by the process that all others are forked from.
-HEAVY = ["google.cloud.compute_v1", "argosy.operations.gce.creating", "argosy.operations.gce.destroying", "argosy.pki"]
+HEAVY = ["google.cloud.compute_v1", "argosy.gce.creating", "argosy.gce.destroying", "argosy.pki.authority"]
 NAMES = ["core1", "core2"]
 
 
@@ -38,13 +38,13 @@ def settings_in(root: Path, **gce: Any) -> Settings:
 
 
 DEEDS: dict[str, Callable[[Settings], object]] = {
-    "create core": lambda it: creating.create(it, "core", NAMES, quiet),
-    "create db": lambda it: creating.create(it, "db", ["users"], quiet),
-    "balancer": lambda it: balancing.ensure(it, quiet),
-    "remove balancer": lambda it: balancing.remove(it, quiet),
-    "destroy core2": lambda it: destroying.destroy(it, ["core2"], quiet),
-    "destroy users": lambda it: destroying.destroy(it, ["users"], quiet, with_disks=True),
-    "destroy all": lambda it: destroying.destroy(it, NAMES, quiet),
+    "create core": lambda settings: creating.create(settings, "core", NAMES, quiet),
+    "create db": lambda settings: creating.create(settings, "db", ["users"], quiet),
+    "balancer": lambda settings: balancing.ensure(settings, quiet),
+    "remove balancer": lambda settings: balancing.remove(settings, quiet),
+    "destroy core2": lambda settings: destroying.destroy(settings, ["core2"], quiet),
+    "destroy users": lambda settings: destroying.destroy(settings, ["users"], quiet, with_disks=True),
+    "destroy all": lambda settings: destroying.destroy(settings, NAMES, quiet),
 }
 
 
@@ -116,7 +116,7 @@ class Place:
 
     def _here(self) -> dict[str, Any]:
         folder = self.state_folder / "cloud"
-        found: dict[str, Any] = {"files": sorted(str(it.relative_to(folder)) for it in folder.rglob("*.yaml"))}
+        found: dict[str, Any] = {"files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml"))}
         if (folder / "machines.json").exists():
             found["machines"] = json.loads((folder / "machines.json").read_text())
         if (folder / "gce.json").exists():

@@ -18,17 +18,11 @@ from typing import Any
 import pytest
 import tenacity
 
-from argosy.routing import RouterOptions, Routing
-from argosy.routing_changes import (
-    ActualServer,
-    Change,
-    loaded_structure,
-    parse_info,
-    parse_servers_state,
-    plan_changes,
-)
+from argosy.routing.changes import ActualServer, Change, loaded_structure, parse_info, parse_servers_state, plan_changes
+from argosy.routing.values import RouterOptions, Routing
 
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin:/usr/bin")
+"""The first on the PATH: to test with another release, put its folder first."""
 
 requires_haproxy = pytest.mark.skipif(HAPROXY is None, reason="no haproxy: apt-get install haproxy")
 
@@ -155,7 +149,7 @@ class HaproxyServer:
 
     def run(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            self.command(*change.commands())
+            self.command(*change.commands)
 
     def workers(self) -> list[int]:
         """Return the process IDs of the workers, those of older configurations too."""

@@ -7,21 +7,27 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from argosy.config import Settings, load
-from argosy.engine import SYSTEM_LABEL, remove_labelled
-from argosy.engine_connection import connect
-from argosy.engine_images import CANDIDATE_LABEL, stored_images, untag
+from argosy.builds import images as image_builds
+from argosy.config.loading import Settings, load
+from argosy.config.suites import base_image, host_suite
+from argosy.engine.connection import connect
+from argosy.engine.containers import remove_labelled
+from argosy.engine.names import SYSTEM_LABEL
 from argosy.errors import EngineError
-from argosy.operations.registry.trust import CERTIFICATES
+from argosy.images.store import CANDIDATE_LABEL, stored_images, untag
+from argosy.registry import access
+from argosy.registry import container as registry_container
+from argosy.registry.trust import CERTIFICATES
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = "debian:bookworm-slim"
+BASE = base_image(host_suite())
 
 
 @dataclass
@@ -48,6 +54,14 @@ class Project:
     @property
     def settings(self) -> Settings:
         return load(self.document, root=self.root)
+
+    def of(self, cluster: str, **section: Any) -> Settings:
+        """Return the settings of another cluster of the project: the same CA and password, so it can use the
+        registry. `section`: what its section says."""
+        own = self.settings.secrets_path
+        if own.exists() and not (own.parent / cluster).exists():
+            shutil.copytree(own, own.parent / cluster)
+        return load({**self.document, "clusters": {cluster: section}}, cluster, root=self.root)
 
     def report(self, subject: str, message: str) -> None:
         self.said.append(f"{subject}: {message}")
@@ -88,6 +102,39 @@ def image_project(root: Path, name: str) -> Iterator[Project]:
         yield project
     finally:
         _remove(project)
+
+
+@contextmanager
+def registry_project(root: Path, name: str) -> Iterator[Project]:
+    """Yield a project whose registry runs."""
+    with image_project(root, name) as project:
+        shutil.copytree(ROOT / "images" / "registry", project.root / "registry")
+        project.images["registry"] = {"context": "registry", "push": False}
+        project.options["registry"] = {"address": f"127.0.0.1:{free_port()}", "timeout_seconds": 60}
+        image_builds.build_images(project.settings, project.report)
+        registry_container.start(project.settings, project.report)
+        yield project
+
+
+@contextmanager
+def emptied(running: Project) -> Iterator[Project]:
+    """Yield a project whose registry runs, with no image but the registry's, here and there."""
+    with connect() as client:
+        for image in client.api.images(filters={"label": f"{SYSTEM_LABEL}={running.system}"}):
+            for reference in image["RepoTags"] or ():
+                if not reference.startswith(f"{running.system}/registry:"):
+                    untag(client, reference)
+    with access.opened(running.settings) as there:
+        for item in access.everything_in(there, running.settings):
+            there.delete(access.as_image(running.settings, item).repository, item.digest)
+    images, options = {"registry": running.images["registry"]}, {"registry": running.options["registry"]}
+    running.images, running.options = deepcopy(images), deepcopy(options)
+    running.said.clear()
+    try:
+        yield running
+    finally:
+        running.images, running.options = images, options
+    registry_container.start(running.settings, running.report)
 
 
 def _remove(project: Project) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from argosy.config import load
+from argosy.builds.release import render_release
+from argosy.config.loading import load
 from argosy.model import Image
-from argosy.release import render_release
 from argosy_installer.machine import Machine, from_environment
 
 ENVIRONMENT = {

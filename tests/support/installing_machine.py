@@ -4,18 +4,15 @@ are the test's own, in a mount namespace that leaves no trace."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ssh_server import SshServer, ssh_server
 
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.model import Machine
 
 SYSTEM = "air"
@@ -29,6 +26,7 @@ mount --bind "$0/etc.all" /etc
 mount --bind "$0/lib" /var/lib
 mount --bind "$0/opt" /opt
 for name in systemctl journalctl; do mount --bind "$0/$name" "$(command -v $name)"; done
+{mounts}
 exec "$@"
 """
 
@@ -52,11 +50,6 @@ case $* in *--lines=0*) after=$(wc -l <{folder}/journal) ;; esac
 for word in "$@"; do case $word in --after-cursor=*) after=${{word#*=}} ;; esac; done
 exec tail --follow --lines=+$((after + 1)) {folder}/journal
 """
-
-requires_mounts = pytest.mark.skipif(
-    os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0,
-    reason="needs root and mount namespaces; the e2e tests do it on machines",
-)
 
 
 @dataclass
@@ -106,8 +99,10 @@ class InstallingMachine:
 
 
 @contextmanager
-def installing_machine(folder: Path, addresses: tuple[str, ...] = ("127.0.0.1",)) -> Iterator[InstallingMachine]:
-    """Give a machine that waits for nothing and has installed nothing yet."""
+def installing_machine(
+    folder: Path, addresses: tuple[str, ...] = ("127.0.0.1",), mounts: str = ""
+) -> Iterator[InstallingMachine]:
+    """Give a machine that waits for nothing and has installed nothing yet. `mounts`: lines of shell that mount more."""
     for name in ("etc", "lib", "opt"):
         (folder / name / SYSTEM).mkdir(parents=True)
     (folder / "etc" / SYSTEM / "release.env").write_text(f"RELEASE_VERSION={RELEASE}\n")
@@ -119,7 +114,7 @@ def installing_machine(folder: Path, addresses: tuple[str, ...] = ("127.0.0.1",)
     _program(folder / "opt" / SYSTEM / "bin" / SYSTEM, f"#!/bin/sh\ncat {folder}/status\n")
     for name in ("journal", "tail", "asked", "units"):
         (folder / name).touch()
-    wrapper = ["unshare", "--mount", "sh", "-c", OVERLAY, str(folder)]
+    wrapper = ["unshare", "--mount", "sh", "-c", OVERLAY.format(mounts=mounts), str(folder)]
     with ssh_server(folder / "sshd", addresses=addresses, wrapper=wrapper, user="root") as server:
         machine = InstallingMachine(folder, server)
         machine.boots(False)

@@ -6,34 +6,34 @@ python killed_operator.py FOLDER CLIENT_PORT WRITES
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from etcd_cluster import EtcdCluster
+from killed_writer import killed_after
 
 from argosy import etcd
+from argosy.cluster.lock import ClusterLock, Who, held
+from argosy.cluster.opening import OpenCluster
+from argosy.cluster.release import Release
+from argosy.config.loading import load
+from argosy.draining.machine import set_state, states, take_out
 from argosy.etcd import Etcd, Put, unchanged
 from argosy.model import MachineState
-from argosy.operations.clock import SystemClock
-from argosy.operations.cluster_lock import ClusterLock, Who, held
-from argosy.operations.draining import set_state, states, take_out
-from argosy.operations.journal import Journal
-from argosy.operations.rollout.seams import Operator, Preflight
-from argosy.operations.rollout.upgrading import Wish, upgrade
-from argosy.rollout_plan import Found
-from argosy.rollout_record import Options, Release, Rollout
+from argosy.rollouts.interfaces import Operator
+from argosy.rollouts.plan import Findings, Found
+from argosy.rollouts.record import Options, Rollout
+from argosy.rollouts.upgrade import UpgradeRequest, upgrade
 from argosy.schema import MACHINES, machine_key
 
 OLD, NEW = Release("0.1.2", "old"), Release("0.1.3", "new")
+SETTINGS = load({"clusters": {"test": {}}})
 NAMES = ("air-01", "air-02")
-NEVER = 1000
 
 
 class Keys:
-    """The seam `Machines`: a machine is its key, and an install is a write of it."""
+    """The interface `Machines`: a machine is its key, and an install is a write of it."""
 
     def __init__(self, store: Etcd, lock: ClusterLock) -> None:
         self._store = store
@@ -42,11 +42,11 @@ class Keys:
     def names(self) -> Sequence[str]:
         return NAMES
 
-    def preflight(self, names: Sequence[str], release: Release | None) -> Preflight:
+    def inspect(self, names: Sequence[str], release: Release | None) -> Findings:
         del release
         found = states(self._store)
         troubles = {name: "" if found[name] == MachineState.ACTIVE else found[name] for name in names}
-        return Preflight(tuple(Found(name, OLD, troubles[name]) for name in names))
+        return Findings(tuple(Found(name, OLD, troubles[name]) for name in names))
 
     def troubles(self) -> Mapping[str, str]:
         return {name: state for name, state in states(self._store).items() if state != MachineState.ACTIVE}
@@ -78,32 +78,27 @@ class Keys:
 
 
 def releases(store: Etcd) -> dict[str, str]:
-    return {it.key.removeprefix(MACHINES): json.loads(it.value)["release"] for it in store.get_prefix(MACHINES).entries}
+    return {
+        entry.key.removeprefix(MACHINES): json.loads(entry.value)["release"]
+        for entry in store.get_prefix(MACHINES).entries
+    }
+
+
+def operator_of(store: Etcd, lock: ClusterLock) -> Operator:
+    return Operator(
+        work=OpenCluster(SETTINGS, store=store, lock=lock),
+        machines=Keys(store, lock),
+        events=lambda _: None,
+        newest=lambda: NEW,
+        closed=lambda _: "",
+    )
 
 
 def operate(store: Etcd, name: str) -> Rollout:
-    """Upgrade all machines, or go on with it."""
+    """Upgrade all machines, or resume that."""
     with held(store, "a test", who=Who(name, "here")) as lock:
-        machines = Keys(store, lock)
-        operator = Operator(store, lock, machines, lambda _: None, SystemClock(), lambda: NEW, lambda _: "")
-        return upgrade(Wish(options=Options(canary=True)), operator)
-
-
-def killed_after(writes: int) -> None:
-    """Let the process be killed right after the journal's write number `writes`."""
-    left = [writes]
-
-    def counted(write: Callable[[Journal, Rollout], None]) -> Callable[[Journal, Rollout], None]:
-        def wrapped(journal: Journal, rollout: Rollout) -> None:
-            write(journal, rollout)
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        return wrapped
-
-    for name in ("write", "close"):
-        setattr(Journal, name, counted(getattr(Journal, name)))
+        operator = operator_of(store, lock)
+        return upgrade(UpgradeRequest(options=Options(canary=True)), operator)
 
 
 def main(folder: str, port: str, writes: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from argosy.cloudconfig import machine_config
-from argosy.config import Settings, load
-from argosy.dialects import MachineConfig
+from argosy.cloudconfig.config import machine_config
+from argosy.cloudconfig.dialects.machine import MachineConfig
+from argosy.cloudconfig.files import Common
+from argosy.config.loading import Settings, load
 from argosy.model import Image, Machine
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -32,21 +33,16 @@ def settings(**sections: Any) -> Settings:
 
 
 def machines(os: str = "debian", count: int = 3) -> list[Machine]:
-    return [Machine(f"air-{it:02}", f"192.168.55.{100 + it}", os, {"tier": "green"}) for it in range(1, count + 1)]
+    return [
+        Machine(f"air-{number:02}", f"192.168.55.{100 + number}", os, {"tier": "green"})
+        for number in range(1, count + 1)
+    ]
 
 
 def config(os: str = "debian", number: int = 1, count: int = 3, **changes: Any) -> MachineConfig:
     """Return machine `number` of a cluster of `count`. `changes`: sections of the settings."""
     all_of_them = machines(os, count)
-    return machine_config(
-        settings(**changes),
-        all_of_them[number - 1],
-        all_of_them,
-        release=RELEASE,
-        etcd=ETCD,
-        registry_ca=CA,
-        authorized_keys=[KEY],
-    )
+    return machine_config(settings(**changes), all_of_them[number - 1], Common(all_of_them, RELEASE, ETCD, CA, [KEY]))
 
 
 def content(config: MachineConfig, path: str) -> str:

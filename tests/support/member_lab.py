@@ -13,25 +13,30 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import yaml
 from etcd_cluster import EtcdCluster
+from fake_host import Answer, FakeHost, FakeHosts
 
-from argosy import etcd, inventory, known_hosts, pki
-from argosy.config import Settings
-from argosy.errors import CommandFailed, EtcdError, HostUnreachable
+from argosy import etcd, inventory
+from argosy.cloudconfig import writing
+from argosy.config.loading import Settings
+from argosy.errors import CommandFailed, EtcdError
 from argosy.etcd import Etcd
-from argosy.fanout import Outcomes, fan_out
-from argosy.host import Result
+from argosy.machine import install
+from argosy.membership import observing
 from argosy.model import Image, Machine
-from argosy.operations import cloudconfig, install, registry, secrets
-from argosy.operations.membership import observing, restoring
-from argosy.remote_shell import Command, Script
+from argosy.pki import authority
+from argosy.registry import access
+from argosy.secrets import syncing
+from argosy.ssh import host as ssh_host
+from argosy.ssh import keypair, known_hosts
 from argosy_installer.etcd import Etcd as InstallersEtcd
 from argosy_installer.etcd import mutual_tls
 from argosy_installer.joining import promote_own_learner
@@ -40,13 +45,19 @@ T = TypeVar("T")
 RELEASE = Image("installer", "air/installer", "0.1.3", "sha256:" + "1" * 64)
 ETCD = Image("etcd", "air/etcd", "0.1.0", "sha256:" + "2" * 64)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
+READY = (
+    "".join(f"has {name}\n" for name in ("docker", "curl", "flock", "tar", "systemd", "docker.service"))
+    + "engine 28.0\nruns air-secrets.path\nnow {now}\n"
+)
+"""What a server says that has all that a machine needs."""
+CONNECTIONS = "tell the connections"
 SERVICE = "/services/web/hosts/{}:air-web"
 
 
 @dataclass
 class Told:
     """A machine. `up`: ssh and all else answers; `connections`: what its router tells of them; `done`: the titles of
-    the scripts that it has run."""
+    the scripts that it has run; `shut_out`: the ssh keys that it lets in no more."""
 
     machine: Machine
     up: bool = True
@@ -55,6 +66,7 @@ class Told:
     endpoints: str = ""
     connections: str = '{"connections": 0}'
     done: list[str] = field(default_factory=list)
+    shut_out: list[str] = field(default_factory=list)
 
 
 class Lab:
@@ -86,18 +98,20 @@ class Lab:
 
     def _patch(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(inventory, "check_address", lambda word: word)
-        patch.setattr(registry, "current_release", lambda _settings, _version="": RELEASE)
-        patch.setattr(registry, "current_images", lambda _settings: {"etcd": ETCD, "installer": RELEASE})
-        patch.setattr(cloudconfig, "apply", self._apply)
-        patch.setattr(secrets, "upload", lambda hosts, _settings, machines, _report: hosts.each(self._upload, machines))
+        patch.setattr(access, "current_release", lambda _settings, _version="": RELEASE)
+        patch.setattr(access, "current_images", lambda _settings: {"etcd": ETCD, "installer": RELEASE})
+        patch.setattr(writing, "apply", self._apply)
+        patch.setattr(syncing, "check", lambda _cluster, among: None)
+        patch.setattr(syncing, "upload", lambda cluster, machines, *_: cluster.hosts.each(self._upload, machines))
         patch.setattr(install, "follow_install", lambda hosts, _s, machines, _r, _d: hosts.each(_up, machines))
-        for module in (observing, restoring):
-            patch.setattr(module, "Hosts", lambda _settings, machines: ToldHosts(self, machines))
+        for module in (observing, ssh_host):
+            patch.setattr(module, "Hosts", lambda _settings, machines: self.hosts(machines))
 
     def start(self) -> None:
         self.cluster.start()
         self.cluster.wait_until_healthy()
-        inventory.remember(self.settings, [it.machine for it in self.machines.values()])
+        inventory.remember(self.settings, [machine.machine for machine in self.machines.values()])
+        keypair.ensure_own_key(self.settings)
         for told in self.machines.values():
             self.pin(told.machine)
         with self.store() as store:
@@ -119,29 +133,31 @@ class Lab:
     # What there is
 
     def store(self) -> Any:
-        running = [it.machine for it in self.machines.values() if it.machine.name in self.cluster.processes]
+        running = [
+            machine.machine for machine in self.machines.values() if machine.machine.name in self.cluster.processes
+        ]
         return etcd.connect(self.settings, running)
 
     def voters(self) -> list[str]:
         with self.store() as store:
             members = store.members()
-        assert all(it.healthy for it in members if not it.learner), members
-        return [it.name for it in members if not it.learner]
+        assert all(member.healthy for member in members if not member.learner), members
+        return [member.name for member in members if not member.learner]
 
     def stored(self, prefix: str = "/") -> list[str]:
         with self.store() as store:
-            return [it.key for it in store.get_prefix(prefix).entries]
+            return [entry.key for entry in store.get_prefix(prefix).entries]
 
     def history(self) -> list[tuple[str, str]]:
         with self.store() as store:
-            lines = [json.loads(it.value) for it in store.get_prefix("/cluster/history/").entries]
+            lines = [json.loads(entry.value) for entry in store.get_prefix("/cluster/history/").entries]
         return [(line["what"], line["outcome"]) for line in lines]
 
     def urls(self, *names: str) -> str:
-        return ",".join(f"https://{self.machines[it].machine.address}:{self.cluster.client_port}" for it in names)
+        return ",".join(f"https://{self.machines[name].machine.address}:{self.cluster.client_port}" for name in names)
 
     def known(self) -> list[str]:
-        return [it.name for it in inventory.load(self.settings)]
+        return [machine.name for machine in inventory.load(self.settings)]
 
     def report(self, subject: str, message: str) -> None:
         self.said.append(f"{subject}: {message}")
@@ -196,122 +212,106 @@ class Lab:
         if name not in self.cluster.processes:
             settings = self.files.get(name, {})
             pairs = [pair.split("=") for pair in settings.get("ETCD_INITIAL_CLUSTER", "").split(",") if pair]
-            initial = [Machine(it, url.split("/")[2].split(":")[0]) for it, url in pairs]
+            initial = [Machine(name, url.split("/")[2].split(":")[0]) for name, url in pairs]
             machine = self.machines[name].machine
             state = settings.get("ETCD_INITIAL_CLUSTER_STATE", "new")
             self.cluster._start(machine, initial or [machine], state)
 
     def promote(self, told: Told) -> None:
         path, deadline = self.settings.secrets_path, time.monotonic() + 30
-        pair = pki.ensure_machine_certificates(path, told.machine)["etcd-client"]
-        tls = mutual_tls(pki.authority_path(path), pair.certificate, pair.key)
+        pair = authority.ensure_machine_certificates(path, told.machine)["etcd-client"]
+        tls = mutual_tls(authority.authority_path(path), pair.certificate, pair.key)
         own = f"https://{told.machine.address}:{self.cluster.client_port}"
         others = [url for url in told.endpoints.split(",") if url != own]
         client, elsewhere = (InstallersEtcd(urls, tls, deadline, _nobody) for urls in ([own], others))
         promote_own_learner(client, elsewhere, _nobody)
 
     def _apply(
-        self, hosts: ToldHosts, settings: Settings, machines: list[Machine], _report: object, **given: Any
+        self, hosts: FakeHosts[ToldHost], settings: Settings, machines: list[Machine], _report: object, **given: Any
     ) -> None:
         """Take over what the machine's cloud-config file would say now."""
         for machine in machines:
-            (path,) = cloudconfig.write(settings, [machine], _quiet, **given).values()
-            files = {it["path"]: it["content"] for it in yaml.safe_load(path.read_text())["write_files"]}
+            (path,) = writing.write(settings, [machine], _quiet, **given).values()
+            files = {file["path"]: file["content"] for file in yaml.safe_load(path.read_text())["write_files"]}
             told = self.machines[machine.name]
             self.files[machine.name] = _variables(files["/etc/air/etcd.env"])
             told.endpoints = _variables(files["/etc/air/machine.env"])["ETCD_ENDPOINTS"]
             told.done.append("apply")
+
+    def hosts(self, machines: Iterable[Machine]) -> FakeHosts[ToldHost]:
+        return FakeHosts(
+            ToldHost(self, self.machines.setdefault(machine.name, Told(machine, up=False))) for machine in machines
+        )
 
     def _upload(self, host: ToldHost) -> None:
         host.told.done.append("upload")
         host.told.trusted = True
 
 
-class ToldHosts:
-    """What `Hosts` is to the operations."""
-
-    def __init__(self, lab: Lab, machines: Iterable[Machine]) -> None:
-        self._hosts = {it.name: ToldHost(lab, lab.machines.setdefault(it.name, Told(it, up=False))) for it in machines}
-
-    def __enter__(self) -> ToldHosts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __getitem__(self, machine: Machine | str) -> ToldHost:
-        return self._hosts[machine if isinstance(machine, str) else machine.name]
-
-    def each(
-        self,
-        function: Callable[[Any], T],
-        machines: Iterable[Machine | str] | None = None,
-        max_parallel: int | None = None,
-        what: str = "",
-    ) -> Outcomes[T]:
-        chosen = list(self._hosts) if machines is None else [self[it].name for it in machines]
-        return fan_out({it: self._hosts[it] for it in chosen}, function, max_parallel=max_parallel or 8, what=what)
-
-
-class ToldHost:
-    """What `Host` is to the operations: it knows the scripts by their titles."""
+class ToldHost(FakeHost):
+    """What `Host` is to the operations."""
 
     def __init__(self, lab: Lab, told: Told) -> None:
+        answers: dict[str, Answer] = {title: partial(script, self) for title, script in SCRIPTS.items()}
+        answers |= {"true": lambda _: "", CONNECTIONS: lambda _: told.connections}
+        # What its owner and we both write is not here.
+        shared = ("/etc/docker/daemon.json", "/etc/environment", "/etc/air/shared.json", "/etc/air/machine.env")
+        answers |= {f"read {path}": lambda _: "" for path in shared}
+        super().__init__(told.machine, answers)
         self.lab = lab
         self.told = told
-        self.machine = told.machine
-        self.name = told.machine.name
+        self.asked = told.done
 
-    def wait_for_login(self, _seconds: float) -> None:
-        self._refuse_when_off()
+    def connect(self) -> None:
+        self.up = self.told.up
+        super().connect()
 
-    def run(self, command: Command, **_options: object) -> Result:
-        self._refuse_when_off()
-        if list(command) == ["true"]:
-            return _result()
-        if command[-1].startswith("http://agent/connections?seconds="):
-            self.told.done.append("tell the connections")
-            return _result(self.told.connections)
-        assert isinstance(command, Script), command
-        self.told.done.append(command.title)
-        return DEEDS[command.title](self, command[4:]) or _result()
+    def title(self, command: Sequence[str]) -> str:
+        return CONNECTIONS if command[-1].startswith("http://agent/connections?seconds=") else super().title(command)
 
     def put(self, local: Path, remote: str, *, mode: int, sudo: bool) -> None:
-        self._refuse_when_off()
+        self.connect()
         assert (remote, mode, sudo) == ("/var/lib/air/etcd/snapshot.db", 0o600, True)
         shutil.copy(local, self.lab.cluster.folder / f"{self.name}-snapshot.db")
 
-    def _refuse_when_off(self) -> None:
-        if not self.told.up:
-            raise HostUnreachable(self.name, "no ssh connection")
-
     # The scripts
 
-    def stop_services(self, words: list[str]) -> None:
+    def stop_services(self, words: Sequence[str]) -> None:
         assert words[3:] == ["agent", "router", "dns"]
         # Without a quorum the agent can't take the instances out either.
         with contextlib.suppress(EtcdError), self.lab.store() as store:
             assert self.lab.state(store, self.name) in ("", "draining")
             store.delete(SERVICE.format(self.name))
 
-    def leave(self, _words: list[str]) -> None:
+    def leave(self, _words: Sequence[str]) -> None:
         if self.name in self.lab.cluster.processes:
             self.lab.cluster.kill(self.name)
         shutil.rmtree(self.lab.data(self.name), ignore_errors=True)
         self.told.trusted = self.told.installed = False
 
-    def read_members(self, _words: list[str]) -> Result:
-        return _result(self.told.endpoints + "\n")
+    def read_members(self, _words: Sequence[str]) -> str:
+        return self.told.endpoints + "\n"
 
-    def write_members(self, words: list[str]) -> None:
+    def write_members(self, words: Sequence[str]) -> None:
         self.told.endpoints = words[1]
 
-    def look_for_data(self, _words: list[str]) -> Result:
-        return _result("data\n" if (self.lab.data(self.name) / "member").exists() else "")
+    def look_for_data(self, _words: Sequence[str]) -> str:
+        return "data\n" if (self.lab.data(self.name) / "member").exists() else ""
 
-    def nothing(self, _words: list[str]) -> None: ...
+    def take_away(self, words: Sequence[str]) -> None:
+        assert not self.told.trusted, "secrets and data are gone by then"
+        assert "/opt/air/bin/installer" in words
+        assert "air-secrets.path" in words[7].split()
 
-    def start_install(self, _words: list[str]) -> None:
+    def shut_out(self, words: Sequence[str]) -> None:
+        self.told.shut_out.append(words[0])
+
+    def look_at_server(self, _words: Sequence[str]) -> str:
+        return READY.format(now=int(time.time()))
+
+    def nothing(self, _words: Sequence[str]) -> None: ...
+
+    def start_install(self, _words: Sequence[str]) -> None:
         assert self.told.trusted
         if self.lab.files.get(self.name, {}).get("ETCD_NAME") or self.lab.data(self.name).exists():
             self.lab.begin(self.name)
@@ -319,18 +319,18 @@ class ToldHost:
         with self.lab.store() as store:
             self.lab.register(store, self.told)
 
-    def stop_etcd(self, _words: list[str]) -> None:
+    def stop_etcd(self, _words: Sequence[str]) -> None:
         if self.name in self.lab.cluster.processes:
             self.lab.cluster.kill(self.name)
 
-    def set_aside(self, words: list[str]) -> None:
+    def set_aside(self, words: Sequence[str]) -> None:
         assert self.name not in self.lab.cluster.processes
         member = self.lab.data(self.name) / "member"
         if member.exists():
             shutil.rmtree(aside := member.with_name(f"aside-{words[1]}"), ignore_errors=True)
             member.rename(aside)
 
-    def restore(self, words: list[str]) -> None:
+    def restore(self, words: Sequence[str]) -> None:
         assert self.name not in self.lab.cluster.processes
         _, _, folder, snapshot, name, cluster, token, peer_url = words
         assert (folder, snapshot) == ("/var/lib/air/etcd", "/var/lib/air/etcd/snapshot.db")
@@ -355,21 +355,27 @@ class ToldHost:
         if done.returncode:
             raise CommandFailed(f"{self.name}: {done.stderr}")
 
-    def use_restored(self, words: list[str]) -> None:
+    def use_restored(self, words: Sequence[str]) -> None:
         data = self.lab.data(self.name)
         self.set_aside(["", words[2]])
         (data / "restored" / "member").rename(data / "member")
         self.lab.begin(self.name)
 
 
-DEEDS: dict[str, Callable[[ToldHost, list[str]], Result | None]] = {
+SCRIPTS: dict[str, Callable[[ToldHost, Sequence[str]], str | None]] = {
     "stop the services": ToldHost.stop_services,
     "leave the cluster": ToldHost.leave,
     "read the members": ToldHost.read_members,
     "write the members": ToldHost.write_members,
     "look for etcd's data": ToldHost.look_for_data,
     "wait for the boot": ToldHost.nothing,
+    "look at the server": ToldHost.look_at_server,
+    "let it ask for names as before": ToldHost.nothing,
+    "remove old images": ToldHost.nothing,
+    "take away what is ours": ToldHost.take_away,
     "start the install": ToldHost.start_install,
+    "let an ssh key in": ToldHost.nothing,
+    "shut an ssh key out": ToldHost.shut_out,
     "stop etcd": ToldHost.stop_etcd,
     "set etcd's data aside": ToldHost.set_aside,
     "prepare the restoring": ToldHost.nothing,
@@ -377,10 +383,6 @@ DEEDS: dict[str, Callable[[ToldHost, list[str]], Result | None]] = {
     "start etcd with the restored data": ToldHost.use_restored,
     "restart the agent": ToldHost.nothing,
 }
-
-
-def _result(stdout: str = "") -> Result:
-    return Result(host="", command="", stdout=stdout, stderr="", code=0, seconds=0.0)
 
 
 def _variables(text: str) -> dict[str, str]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from argosy.atomic import locked
 
 
-def unpack(cache: Path, program: str, *packages: str) -> Path | None:
+def unpack(cache: Path, program: str, *packages: str, folder: str = "usr/bin") -> Path | None:
     """Return the folder of `program`, whose packages are unpacked into `cache` once; None where they can't be had.
 
-    Several test processes may ask at once.
+    `folder`: where in the packages it is. Several test processes may ask at once.
     """
-    found = cache / "usr" / "bin"
+    found = cache / folder
+    cache.mkdir(exist_ok=True)
     with locked(cache / "lock"):
         if not (cache / "complete").exists() and shutil.which("dpkg-deb"):
             # As root apt complains that it can't drop its privileges in a folder of ours.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,13 +17,14 @@ from docker.models.containers import Container
 from image_project import BASE
 from waiting import until
 
-from argosy.agent.containers import SOCKET, Docker
-from argosy.agent.departures import Departures
-from argosy.agent.forwards import Forwards
 from argosy.agent.lease import Lease
 from argosy.agent.mirror import Mirror
-from argosy.agent.registrar import Registrar
-from argosy.engine_connection import connect
+from argosy.agent.registrar.deregistration import Departures
+from argosy.agent.registrar.forwards import Forwards
+from argosy.agent.registrar.registrar import Registrar
+from argosy.engine.api import DEFAULT_SOCKET, Json
+from argosy.engine.connection import connect
+from argosy.engine.running import MachineContainers
 from argosy.errors import EngineError
 from argosy.etcd import Entry, Etcd
 
@@ -92,6 +94,18 @@ def containers_of(prefix: str) -> Iterator[Containers]:
         pytest.skip(str(error))
 
 
+class OwnContainers(MachineContainers):
+    """The engine's containers whose names begin with `prefix`: other tests run theirs beside, as `web`, too."""
+
+    def __init__(self, prefix: str, socket_path: Path) -> None:
+        super().__init__(socket_path)
+        self._prefix = prefix
+
+    def inspect(self, container: str) -> Json | None:
+        shown = super().inspect(container)
+        return shown if shown is not None and str(shown["Name"]).startswith(f"/{self._prefix}") else None
+
+
 @dataclass
 class Machine:
     """One agent's life after the other on the same folder; `start` and `stop` may be repeated."""
@@ -100,7 +114,7 @@ class Machine:
     store: Etcd
     lease_store: Etcd
     prefix: str
-    docker_socket: Path = SOCKET
+    docker_socket: Path = DEFAULT_SOCKET
     ttl_seconds: int = 10
     routed: bool = True
     name: str = NAME
@@ -119,7 +133,7 @@ class Machine:
             store=self.store,
             mirror=self.mirror,
             lease=self.lease,
-            docker=Docker(self.docker_socket),
+            containers=OwnContainers(self.prefix, self.docker_socket),
             forwards=self.forwards,
             state=self.folder,
             check_seconds=0.3,
@@ -152,13 +166,13 @@ class Machine:
         until(lambda: self.entry(name, service) is None, seconds)
 
     def problems(self, name: str) -> list[str]:
-        return [it.reason for it in self.registrar.problems if f"{self.prefix}-{name}" in it.key]
+        return [problem.reason for problem in self.registrar.problems if f"{self.prefix}-{name}" in problem.key]
 
 
 class SocketProxy:
     """Hands on to Docker's socket, until it is cut."""
 
-    def __init__(self, path: Path, target: Path = SOCKET) -> None:
+    def __init__(self, path: Path, target: Path = DEFAULT_SOCKET) -> None:
         self.path = path
         self._target = target
         self._turn = threading.Lock()
@@ -204,7 +218,7 @@ class SocketProxy:
             _pump(near, far)
             back.join()
             with self._turn:
-                self._open = [it for it in self._open if it not in (near, far)]
+                self._open = [socket for socket in self._open if socket not in (near, far)]
 
 
 def _pump(source: socket.socket, drain: socket.socket) -> None:
@@ -213,3 +227,17 @@ def _pump(source: socket.socket, drain: socket.socket) -> None:
             drain.sendall(data)
     with suppress(OSError):
         drain.shutdown(socket.SHUT_WR)
+
+
+def values(store: Etcd, prefix: str = "/services/web/") -> dict[str, str]:
+    return {entry.key.removeprefix(prefix): entry.value for entry in store.get_prefix(prefix).entries}
+
+
+def put_state(store: Etcd, state: str, *staying: str) -> None:
+    store.put(f"/machines/{NAME}", json.dumps({"address": ADDRESS, "state": state, "staying": staying}))
+
+
+def still(machine: Machine, name: str, seconds: float) -> object:
+    """Return what stands after some seconds of nothing but time, which must not change it."""
+    threading.Event().wait(seconds)
+    return machine.entry(name)

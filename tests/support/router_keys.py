@@ -29,7 +29,9 @@ def anything(size: int = 30) -> st.SearchStrategy[str]:
 PORTS = st.integers(-1, 70_000).map(str) | st.sampled_from(
     ["80", "81", "443", "8443", "20000", "09000", "9000 ", "9000\n"]
 )
-ADDRESSES = st.ip_addresses().map(lambda it: f"[{it}]" if it.version == 6 else str(it)) | st.sampled_from(
+ADDRESSES = st.ip_addresses().map(
+    lambda address: f"[{address}]" if address.version == 6 else str(address)
+) | st.sampled_from(
     ["10.0.0.1", "0.0.0.0", "224.0.0.1", "[fe80::1%eth0]", "[::ffff:10.0.0.1]", "web", "010.0.0.1", "127.0.0.1"]
 )
 ENDPOINTS = st.builds("{}:{}".format, ADDRESSES, PORTS)
@@ -97,12 +99,12 @@ class Routed:
 def expected(services: Iterable[Routed], host: str, path: str) -> str:
     """Return who answers on the http port by the rules of the design, written down once more and differently:
     a service's name, or the status that the router answers with."""
-    named = [it for it in services if not it.private and it.scheme is not Scheme.TCP]
+    named = [service for service in services if not service.private and service.scheme is not Scheme.TCP]
     labels = host.lower().split(":")[0].split(".")
     # The longest name that the host begins with, label by label.
-    by_host = [it for it in named if it.name.split(".") == labels[: it.name.count(".") + 1]]
-    by_path = [it for it in named if path.split("/")[1:2] == [it.name]]
-    found = max(by_host, key=lambda it: len(it.name), default=None) or next(iter(by_path), None)
+    by_host = [service for service in named if service.name.split(".") == labels[: service.name.count(".") + 1]]
+    by_path = [service for service in named if path.split("/")[1:2] == [service.name]]
+    found = max(by_host, key=lambda service: len(service.name), default=None) or next(iter(by_path), None)
     if found is None:
         return "404"
     if found.scheme is Scheme.HTTPS:

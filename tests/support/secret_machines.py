@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ssh_server import SshServer, free_port, requires_sshd
+from ssh_server import SshServer, free_port, requires_namespaces, requires_sshd
 
-from argosy import known_hosts
-from argosy.config import Settings, load
-from argosy.host import Hosts
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings, load
 from argosy.model import Machine, Step
-from argosy.operations import secrets
-from argosy.secret_transfer import Change
+from argosy.secrets import syncing
+from argosy.secrets.transfer import Change
+from argosy.ssh import known_hosts
 
 # A private copy of /etc as the sshd and its children see it, so that this host's own is left alone.
 OWN_ETC = 'cp -a /etc "$0" && mount --bind "$0" /etc && exec "$@"'
 
 
-def _may_unshare() -> bool:
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
-
-
 MARKS = [
     pytest.mark.integration,
     requires_sshd,
-    pytest.mark.skipif(not _may_unshare(), reason="needs root and mount namespaces; the e2e tests do it on machines"),
+    requires_namespaces,
 ]
 
 MACHINES = [Machine(f"air-{number:02}", f"127.0.9.{number}") for number in (1, 2, 3)]
@@ -45,32 +39,39 @@ class Lab:
         self.servers = servers
         self.reported: list[tuple[str, str]] = []
 
-    def settings(self, **section: Any) -> Settings:
+    def settings(self, *, root: Path | None = None, **section: Any) -> Settings:
+        """`root`: of another checkout."""
         ssh = {"user": "root", "port": self.servers[0].port, "key": str(self.servers[0].key), "connect_attempts": 1}
         document = {"registry": {"address": "10.0.0.5:5000"}, "ssh": ssh} | section
-        settings = load({"clusters": {"test": document}}, root=self.folder)
+        settings = load({"clusters": {"test": document}}, root=root or self.folder)
         settings.state_path.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.servers[0].pins, settings.state_path / "known_hosts")
         return settings
+
+    def start(self) -> None:
+        """Start the machines that were stopped."""
+        for server in self.servers:
+            if server.process is None:
+                server.start()
 
     def etc(self, name: str) -> Path:
         return self.folder / name / "etc"
 
     def held(self, name: str) -> dict[str, bytes]:
         folder = self.etc(name) / "air" / "secrets"
-        return {str(it.relative_to(folder)): it.read_bytes() for it in folder.rglob("*") if it.is_file()}
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def report(self, subject: str, message: str) -> None:
         self.reported.append((subject, message))
 
-    def upload(self, settings: Settings) -> dict[str, list[Change]]:
+    def upload(self, settings: Settings, agree: syncing.Agree = syncing.refuse_taking) -> dict[str, list[Change]]:
         self.reported.clear()
-        with Hosts(settings, MACHINES) as hosts:
-            return secrets.upload(hosts, settings, MACHINES, self.report)
+        with OpenCluster(settings, self.report, machines=MACHINES) as cluster:
+            return dict(syncing.upload(cluster, MACHINES, agree).changes)
 
     def plan(self, settings: Settings) -> list[Step]:
-        with Hosts(settings, MACHINES) as hosts:
-            return secrets.plan(hosts, settings, MACHINES)
+        with OpenCluster(settings, machines=MACHINES) as cluster:
+            return syncing.plan(cluster, MACHINES)[1]
 
 
 @contextmanager

@@ -7,25 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from argosy.config import ScheduledSettings
-from argosy.scheduled_record import PREFIX, Generation, ScheduledRecord, ServiceImage
-from argosy.scheduled_state import UPDATES, WITHDRAWN, Fleet, fleet_of
-from argosy.schema import KeyValue, drain_key, generation_key, instance_key, weight_key
-from argosy.swarm_model import Node, SwarmService, Task
-from argosy.swarm_spec import service_labels, service_name
+from argosy.config.loading import ScheduledSettings
+from argosy.engine.swarm_model import Node, SwarmService, Task
+from argosy.etcd.values import Entry
+from argosy.schema import drain_key, generation_key, instance_key, weight_key
+from argosy.services.record import HOMES, PREFIX, Generation, ScheduledRecord, ServiceImage, homes_text
+from argosy.services.spec import service_labels, service_name
+from argosy.services.state import WITHDRAWN, ServicesState, services_state
+from argosy.services.updates.record import UPDATES
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BY = "alice@build-1"
 IMAGE = ServiceImage("10.0.0.5:5000/air/web@sha256:" + "1" * 64, "0.1.3")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    key: str
-    value: str
-    create_revision: int = 1
-    mod_revision: int = 1
-    lease: int = 0
 
 
 def definition(**keys: Any) -> ScheduledSettings:
@@ -49,7 +42,7 @@ class Cluster:
 
     machines: Sequence[str] = ("air-01", "air-02", "air-03")
     nodes: list[Node] = field(default_factory=list)
-    keys: list[KeyValue] = field(default_factory=list)
+    keys: list[Entry] = field(default_factory=list)
     services: list[SwarmService] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
 
@@ -57,15 +50,18 @@ class Cluster:
         self.nodes = self.nodes or [node(name) for name in self.machines]
 
     def knows(self, *records: ScheduledRecord) -> Cluster:
-        self.keys += [Key(it.key, it.text()) for it in records]
+        self.keys += [Entry(record.key, record.text(), 1, 1) for record in records]
         return self
 
     def key(self, key: str, value: str, revision: int = 1) -> Cluster:
-        self.keys.append(Key(key, value, mod_revision=revision))
+        self.keys.append(Entry(key, value, 1, revision))
         return self
 
     def updates(self, name: str) -> Cluster:
         return self.key(UPDATES + name, "{}")
+
+    def at_home(self, name: str, *machines: str) -> Cluster:
+        return self.key(HOMES + name, homes_text(machines))
 
     def weighs(self, name: str, number: int, weight: str) -> Cluster:
         return self.key(generation_key(name, number), weight)
@@ -106,22 +102,22 @@ class Cluster:
         return made
 
     def weight(self, name: str, number: int, task: Task, weight: int) -> Cluster:
-        machine = next(it.hostname for it in self.nodes if it.id == task.node_id)
+        machine = next(node.hostname for node in self.nodes if node.id == task.node_id)
         container = task.container_name(service_name("air", name, number))
         return self.key(weight_key(name, f"{machine}:{container}"), str(weight), 99)
 
     def withdraws(self, slot: int, name: str = "web", number: int = 1) -> Cluster:
-        task = next(it for it in self.tasks if it.slot == slot)
-        machine = next(it.hostname for it in self.nodes if it.id == task.node_id)
+        task = next(task for task in self.tasks if task.slot == slot)
+        machine = next(node.hostname for node in self.nodes if node.id == task.node_id)
         instance = f"{machine}:{task.container_name(service_name('air', name, number))}"
         return self.key(drain_key(name, instance), WITHDRAWN, 99)
 
-    def fleet(self) -> Fleet:
-        return fleet_of(self.keys, self.services, self.tasks, self.nodes)
+    def state(self) -> ServicesState:
+        return services_state(self.keys, self.services, self.tasks, self.nodes)
 
 
 def cluster(*records: ScheduledRecord, machines: Iterable[str] = ("air-01", "air-02", "air-03")) -> Cluster:
     return Cluster(tuple(machines)).knows(*records)
 
 
-__all__ = ["BY", "IMAGE", "NOW", "PREFIX", "Cluster", "Key", "cluster", "definition", "node", "record", "replace"]
+__all__ = ["BY", "IMAGE", "NOW", "PREFIX", "Cluster", "cluster", "definition", "node", "record", "replace"]

@@ -12,7 +12,7 @@ check, or nothing (`check: none`). Each tells what it has seen as its machine's 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +24,15 @@ from swarm_lab import IMAGE, SwarmLab, swarm_lab
 from waiting import until
 
 from argosy import etcd
-from argosy.config import ScheduledSettings, Settings, load
+from argosy.config.loading import ScheduledSettings, Settings, load
+from argosy.engine.swarm import Swarm
 from argosy.etcd import Etcd
-from argosy.operations.service import changing
-from argosy.operations.service.changing import Change
-from argosy.operations.service.work import Work
-from argosy.scheduled_actions import Plan
-from argosy.scheduled_state import Running
-from argosy.swarm import Swarm
+from argosy.services import changing
+from argosy.services.actions import Plan
+from argosy.services.changing import Change
+from argosy.services.routers import Routers
+from argosy.services.state import Running
+from argosy.services.work import ServicesCluster
 
 SERVE = "mkdir -p /tmp/w; echo $ARGOSY_INSTANCE $ARGOSY_VERSION >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w"
 WEB: dict[str, Any] = {
@@ -44,6 +45,36 @@ WEB: dict[str, Any] = {
     "update": {"deadline_seconds": 30},
 }
 """A web server. As process 1 it ignores SIGTERM: a stop takes its whole grace."""
+
+
+class Unasked(Routers):
+    """Nobody is asked, as when no machine can be reached."""
+
+    def __init__(self) -> None:
+        pass
+
+    def unready(self, servers: Collection[str]) -> Mapping[str, str]:
+        del servers
+        return {}
+
+    def wait_until_idle(self, servers: Collection[str], seconds: float) -> Mapping[str, int]:
+        del servers, seconds
+        return {}
+
+
+class LabWork(ServicesCluster):
+    """The work where no machine is reached by ssh."""
+
+    def routers(self, name: str) -> Unasked:
+        del name
+        return Unasked()
+
+
+def lab_work(settings: Settings, store: Etcd, swarm: Swarm, told: list[str]) -> ServicesCluster:
+    """`told`: gets what is reported."""
+    work = LabWork(settings, lambda subject, message: told.append(f"{subject}: {message}"), store=store)
+    work.swarm = swarm
+    return work
 
 
 class Router:
@@ -75,7 +106,7 @@ class ServiceLab:
 
     swarms: SwarmLab
     settings: Settings
-    work: Work
+    work: ServicesCluster
     machines: dict[str, Machine]
     told: list[str] = field(default_factory=list)
 
@@ -83,8 +114,8 @@ class ServiceLab:
         return changing.make(self.work, self.submission(replicas, **definitions))
 
     def submission(self, replicas: int | None = None, **definitions: Mapping[str, Any]) -> Change:
-        found = {name: ScheduledSettings.model_validate(it) for name, it in definitions.items()}
-        return changing.submit(self.work, found, list(found), replicas)
+        found = {name: ScheduledSettings.model_validate(definition) for name, definition in definitions.items()}
+        return changing.submit(self.work, changing.wanted(self.work, found, list(found), replicas))
 
     def make(self, change: Change) -> list[Plan]:
         return changing.make(self.work, change)
@@ -99,21 +130,21 @@ class ServiceLab:
 
     def hosts(self, name: str = "web") -> set[str]:
         prefix = f"/services/{name}/hosts/"
-        return {it.key.removeprefix(prefix) for it in self.work.store.get_prefix(prefix).entries}
+        return {entry.key.removeprefix(prefix) for entry in self.work.store.get_prefix(prefix).entries}
 
     def known_keys(self, name: str = "web") -> list[str]:
         prefixes = (f"/services/{name}/", "/cluster/scheduled/" + name)
-        return [it.key for prefix in prefixes for it in self.work.store.get_prefix(prefix).entries]
+        return [entry.key for prefix in prefixes for entry in self.work.store.get_prefix(prefix).entries]
 
     def history(self) -> list[str]:
-        return [it.value for it in self.work.store.get_prefix("/cluster/history/").entries]
+        return [entry.value for entry in self.work.store.get_prefix("/cluster/history/").entries]
 
     def clear(self) -> None:
         """Leave nothing of a test: no service, no container, no key."""
         for service in self.work.swarm.services():
             self.work.swarm.remove_service(service.id)
         until(lambda: not self.work.swarm.tasks(), 30)
-        until(lambda: all(not it.docker("ps", "-q") for it in self.swarms.nodes.values()), 30)
+        until(lambda: all(not node.docker("ps", "-q") for node in self.swarms.nodes.values()), 30)
         for prefix in ("/services/", "/cluster/"):
             self.work.store.delete(prefix, prefix=True)
         self.told.clear()
@@ -131,7 +162,8 @@ def label_nodes(manager: Swarm) -> None:
 def service_lab(folder: Path, cluster: EtcdCluster, store: Etcd, size: int = 3) -> Iterator[ServiceLab]:
     """Give a lab whose machines have the metadata of `label_nodes`."""
     with swarm_lab(size) as swarms, ExitStack() as stack:
-        swarms.form(heartbeat_seconds=1)
+        # No machine dies here, and one that has no turn for a while must not lose its instances to others.
+        swarms.form(heartbeat_seconds=5)
         manager = swarms.nodes["air-01"].swarm
         label_nodes(manager)
         settings = load({"system": "air", "discovery": {"ttl_seconds": 2}, "clusters": {"test": {}}}, root=folder)
@@ -147,5 +179,5 @@ def service_lab(folder: Path, cluster: EtcdCluster, store: Etcd, size: int = 3) 
             router = Router(machines[name], store)
             stack.callback(router.stop)
         told: list[str] = []
-        work = Work(settings, store, manager, lambda subject, message: told.append(f"{subject}: {message}"))
+        work = lab_work(settings, store, manager, told)
         yield ServiceLab(swarms, settings, work, machines, told)

@@ -29,13 +29,12 @@ from typing import Any
 from agent_machine import AgentMachine
 from etcd_cluster import EtcdCluster
 from haproxy_server import PORTS
-from service_lab import ServiceLab, label_nodes
+from service_lab import ServiceLab, lab_work, label_nodes
 from swarm_lab import IMAGE, SwarmLab, swarm_lab
 
 from argosy import etcd
-from argosy.config import load
+from argosy.config.loading import load
 from argosy.model import Machine
-from argosy.operations.service.work import Work
 
 HERE = "10.213.0.2"
 FIRST_PORT = 8000
@@ -140,7 +139,7 @@ def service_traffic(folder: Path, programs: Path, size: int = 3) -> Iterator[Pla
         cluster.start()
         cluster.wait_until_healthy()
         store = stack.enter_context(etcd.connect(cluster.settings(), cluster.machines))
-        swarms.form(heartbeat_seconds=1)
+        swarms.form(heartbeat_seconds=5)
         manager = swarms.nodes["air-01"].swarm
         label_nodes(manager)
         machines = {}
@@ -158,7 +157,7 @@ def service_traffic(folder: Path, programs: Path, size: int = 3) -> Iterator[Pla
             machine.wait_until_ready(40)
         settings = load({"system": "air", "discovery": {"ttl_seconds": 2}, "clusters": {"test": {}}}, root=folder)
         told: list[str] = []
-        work = Work(settings, store, manager, lambda subject, message: told.append(f"{subject}: {message}"))
+        work = lab_work(settings, store, manager, told)
         lab = ServiceLab(swarms, settings, work, {}, told)
         stack.callback(lab.clear)
         yield Place(lab, machines)

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from argosy import known_hosts
-from argosy.config import SshSettings
-from argosy.defaults import DEFAULTS
-from argosy.host import Host
+from argosy.config.defaults import DEFAULTS
+from argosy.config.loading import SshSettings
 from argosy.model import Machine
+from argosy.ssh import known_hosts
+from argosy.ssh.host import Host
 
 CORE_ID = 4242
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")

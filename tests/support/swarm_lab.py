@@ -2,7 +2,7 @@
 
     with swarm_lab(3) as lab:
         lab.form(managers=3)                    # one Swarm of all nodes; or lab.nodes["air-01"].swarm.init(...)
-        node = lab.nodes["air-01"]              # .name, .address, .swarm (argosy.swarm.Swarm), .docker("ps")
+        node = lab.nodes["air-01"]              # .name, .address, .swarm (argosy.engine.swarm.Swarm), .docker("ps")
         lab.power_off("air-02")                 # as by the plug: kill -9 of everything in it
         lab.start("air-02")                     # boots with the data that it had
         lab.cut("air-03"); lab.mend("air-03")   # its cable
@@ -37,16 +37,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from packages import unpack
 from ssh_server import make_key
 from waiting import until
 
-from argosy import known_hosts
-from argosy.config import Settings, load
-from argosy.engine_api import EngineApi, at_socket
+from argosy.config.loading import Settings, load
+from argosy.engine.api import EngineApi, at_socket
+from argosy.engine.swarm import Swarm
 from argosy.errors import ArgosyError
 from argosy.model import Machine
-from argosy.ssh import connecting
-from argosy.swarm import Swarm
+from argosy.ssh import connecting, known_hosts
 
 IMAGE = "busybox:lab"
 NETWORK = "10.213.0."
@@ -300,7 +300,7 @@ class SwarmLab:
         patch.setattr(connecting, "_direct", lambda address, port, timeout: self.connect(address, port, timeout))
 
     def machines(self) -> list[Machine]:
-        return [Machine(it.name, it.address) for it in self.nodes.values()]
+        return [Machine(node.name, node.address) for node in self.nodes.values()]
 
     def settings(self, **section: Any) -> Settings:
         """Return the settings of a cluster of the nodes, whose host keys are pinned."""
@@ -395,17 +395,12 @@ def _removed(folder: Path) -> bool:
 
 def _image() -> bytes:
     """Return a file system with Debian's static busybox, fetched once and not installed."""
-    cache = Path(tempfile.gettempdir()) / "argosy-busybox"
-    program = cache / "bin" / "busybox"
-    if not program.exists():
-        cache.mkdir(exist_ok=True)
-        fetch = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", "busybox-static"]
-        if subprocess.run(fetch, cwd=cache, check=False, capture_output=True).returncode:
-            pytest.skip("no busybox here: apt-get update")
-        subprocess.run(["dpkg-deb", "-x", next(cache.glob("*.deb")), cache], check=True)
+    found = unpack(Path(tempfile.gettempdir()) / "argosy-busybox", "busybox", "busybox-static", folder="bin")
+    if found is None:
+        pytest.skip("no busybox here: apt-get update")
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        archive.add(program, "bin/busybox")
+        archive.add(found / "busybox", "bin/busybox")
         for name in ("sh", "httpd", "sleep", "wget", "cat", "echo", "hostname", "nc", "env", "true", "false", "seq"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"

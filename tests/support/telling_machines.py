@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import pytest
 from etcd_cluster import EtcdCluster
 from ssh_server import SshServer, free_port
 
-from argosy import etcd, known_hosts
-from argosy.cluster_status import ClusterStatus
-from argosy.config import Settings
-from argosy.host import Hosts
-from argosy.operations import status
+from argosy import etcd
+from argosy.config.loading import Settings
+from argosy.ssh import known_hosts
+from argosy.ssh.host import Hosts
+from argosy.status import observing
+from argosy.status.report import ClusterStatus
 
 # /opt as the sshd and its children see it is a folder of the test.
 OWN_OPT = 'mount --bind "$0" /opt && exec "$@"'
 SERVICES = [{"name": "web", "unit": "active", "check": "passing", "version": "0.1.1"}]
-
-
-requires_namespaces = pytest.mark.skipif(
-    os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0,
-    reason="needs root and mount namespaces; the e2e tests do it on machines",
-)
 
 
 class Lab:
@@ -71,7 +63,7 @@ class Lab:
     def observe(self) -> ClusterStatus:
         settings = self.settings()
         with Hosts(settings, self.cluster.machines) as hosts:
-            return status.observe(settings, hosts)
+            return observing.observe(settings, hosts)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from service_traffic import POST, WEB, Place, service_traffic
 
-from argosy.operations.service import changing
+from argosy.services import changing
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration

@@ -33,19 +33,19 @@ from haproxy_server import HAPROXY, PORTS
 from swarm_lab import IMAGE, LabNode, SwarmLab, swarm_lab
 from waiting import until
 
-from argosy import pki, update_scripts
-from argosy.agent.__main__ import get
-from argosy.config import ScheduledSettings, Settings, load
+from argosy.agent.health import get
+from argosy.cluster.events import Event
+from argosy.config.loading import ScheduledSettings, Settings, load
 from argosy.etcd import Etcd
-from argosy.events import Event
-from argosy.host import Hosts
 from argosy.model import Machine
-from argosy.operations.service import changing
-from argosy.operations.service.updating import running
-from argosy.operations.service.updating.deciding import Wish
-from argosy.operations.service.work import Work
-from argosy.scheduled_record import ScheduledRecord, parse_record
-from argosy.update_record import Update
+from argosy.pki import authority
+from argosy.services import changing, router_scripts
+from argosy.services.record import ScheduledRecord
+from argosy.services.updates import run as running
+from argosy.services.updates.begin import UpdateRequest
+from argosy.services.updates.record import Update
+from argosy.services.work import ServicesCluster
+from argosy.ssh.host import Hosts
 
 SYSTEM = "air"
 HTTP_PORT = 8080
@@ -211,8 +211,8 @@ class Routed:
         secrets = self.root / "etc" / SYSTEM / "secrets"
         (secrets / "keys").mkdir(parents=True)
         path = self.cluster.settings().secrets_path
-        pair = pki.ensure_machine_certificates(path, self.cluster.machines[0])["etcd-client"]
-        shutil.copy(pki.authority_path(path), secrets / "ca.crt")
+        pair = authority.ensure_machine_certificates(path, self.cluster.machines[0])["etcd-client"]
+        shutil.copy(authority.authority_path(path), secrets / "ca.crt")
         shutil.copy(pair.certificate, secrets / "etcd-client.crt")
         shutil.copy(pair.key, secrets / "etcd-client.key")
         (self.root / "var/run").mkdir(parents=True)
@@ -247,7 +247,9 @@ class Routed:
             CLUSTER="test",
             MACHINE_NAME=self.node.name,
             MACHINE_ADDRESS=self.node.address,
-            ETCD_ENDPOINTS=",".join(f"https://{it.address}:{self.cluster.client_port}" for it in self.cluster.machines),
+            ETCD_ENDPOINTS=",".join(
+                f"https://{machine.address}:{self.cluster.client_port}" for machine in self.cluster.machines
+            ),
             ARGOSY_AGENT=json.dumps(tunables),
         )
         try:
@@ -285,13 +287,13 @@ class UpdateLab:
 
     swarms: SwarmLab
     settings: Settings
-    work: Work
+    work: ServicesCluster
     machines: dict[str, Routed]
     told: list[Event] = field(default_factory=list)
 
     def submit(self, replicas: int | None = None, **definitions: Mapping[str, Any]) -> None:
         found = parsed(definitions)
-        changing.make(self.work, changing.submit(self.work, found, list(found), replicas))
+        changing.make(self.work, changing.submit(self.work, changing.wanted(self.work, found, list(found), replicas)))
 
     def update(
         self, events: Callable[[Event], None] = lambda _: None, named: bool = True, **definitions: Any
@@ -299,38 +301,39 @@ class UpdateLab:
         """Update the one service of `definitions`; `canary`, `soak_seconds` and `renew` are of the update."""
         options = {key: definitions.pop(key) for key in ("canary", "soak_seconds", "renew") if key in definitions}
         found = parsed(definitions)
-        flags = running.Flags(next(iter(found)), found, named=named, **options)
-        return self.run(running.wish_of(self.work, flags), events)
+        name = next(iter(found))
+        target = running.target(self.work, name, found)
+        return self.run(UpdateRequest(name, target, named=named, **options), events)
 
     def rollback(self, name: str = "web") -> Update | None:
-        return self.run(Wish(name, rollback=True))
+        return self.run(UpdateRequest(name, rollback=True))
 
-    def run(self, wish: Wish, events: Callable[[Event], None] = lambda _: None) -> Update | None:
+    def run(self, request: UpdateRequest, events: Callable[[Event], None] = lambda _: None) -> Update | None:
         self.told.clear()
 
         def tell(event: Event) -> None:
             self.told.append(event)
             events(event)
 
-        return running.update(self.work, wish, tell)
+        return running.update(self.work, request, tell)
 
     @property
     def lines(self) -> list[str]:
-        return [f"{it.subject}: {it.text}" for it in self.told]
+        return [f"{event.subject}: {event.text}" for event in self.told]
 
     def record(self, name: str = "web") -> ScheduledRecord:
         entry = self.work.store.get(f"/cluster/scheduled/{name}")
         assert entry is not None
-        return parse_record(entry.value)
+        return ScheduledRecord.parse(entry.value)
 
     def generations(self, name: str = "web") -> dict[int, int]:
         """Return how many instances Swarm runs of each generation."""
         seen = self.work.look().of(name)
-        return {number: len(it.up) for number, it in seen.generations.items()}
+        return {number: len(generation.up) for number, generation in seen.generations.items()}
 
     def routes(self, name: str = "web") -> dict[str, str]:
         prefix = f"/services/{name}/"
-        return {it.key.removeprefix(prefix): it.value for it in self.work.store.get_prefix(prefix).entries}
+        return {entry.key.removeprefix(prefix): entry.value for entry in self.work.store.get_prefix(prefix).entries}
 
     def asked(self, machine: str, path: str = "/", name: str = "web") -> str:
         """Return what a machine's router answers."""
@@ -353,7 +356,7 @@ class UpdateLab:
 
         Every other one is a POST to `path`, if there is one: what no router may try again elsewhere.
         """
-        addresses = ",".join(self.machines[it].node.address for it in machines or self.machines)
+        addresses = ",".join(self.machines[machine].node.address for machine in machines or self.machines)
         inside = ["nsenter", f"--target={self.swarms._init}", "--net"]
         paths = f"/,{path or '/'}"
         words = [
@@ -385,8 +388,8 @@ class UpdateLab:
         for node in self.work.swarm.nodes():
             self.work.swarm.update_node(node, availability="active")
         until(lambda: not self.work.swarm.tasks(), 30)
-        until(lambda: all(not it.docker("ps", "-q") for it in self.swarms.nodes.values()), 30)
-        until(lambda: not any("/hosts/" in it.key for it in self.work.store.get_prefix("/services/").entries), 30)
+        until(lambda: all(not node.docker("ps", "-q") for node in self.swarms.nodes.values()), 30)
+        until(lambda: not any("/hosts/" in entry.key for entry in self.work.store.get_prefix("/services/").entries), 30)
         for prefix in ("/services/", "/cluster/"):
             self.work.store.delete(prefix, prefix=True)
         for name in self.machines:
@@ -398,7 +401,7 @@ class UpdateLab:
 
 
 def parsed(definitions: Mapping[str, Mapping[str, Any]]) -> dict[str, ScheduledSettings]:
-    return {name: ScheduledSettings.model_validate(it) for name, it in definitions.items()}
+    return {name: ScheduledSettings.model_validate(definition) for name, definition in definitions.items()}
 
 
 def section() -> dict[str, Any]:
@@ -410,7 +413,8 @@ def section() -> dict[str, Any]:
 @contextmanager
 def update_lab(cluster: EtcdCluster, store: Etcd, patch: pytest.MonkeyPatch, size: int = 3) -> Iterator[UpdateLab]:
     with swarm_lab(size) as swarms, ExitStack() as stack:
-        swarms.form(heartbeat_seconds=1)
+        # No machine dies here, and one that has no turn for a while must not lose its instances to others.
+        swarms.form(heartbeat_seconds=5)
         socket_path = swarms.folder / "etcd.sock"
         forwarder = Forwarder(socket_path, cluster.machines[0].address, cluster.client_port)
         stack.callback(forwarder.close)
@@ -422,10 +426,11 @@ def update_lab(cluster: EtcdCluster, store: Etcd, patch: pytest.MonkeyPatch, siz
             stack.callback(machine.stop)
             machine.start()
         swarms.lead(patch)
-        patch.setattr(update_scripts, "servers", partial(_without_docker, update_scripts.servers))
+        patch.setattr(router_scripts, "servers", partial(_without_docker, router_scripts.servers))
         settings = swarms.settings(**section())
         hosts = stack.enter_context(Hosts(settings, swarms.machines()))
-        work = Work(settings, store, manager, lambda _subject, _message: None, hosts)
+        work = ServicesCluster(settings, hosts=hosts, store=store)
+        work.swarm = manager
         lab = UpdateLab(swarms, settings, work, machines)
         for name in machines:
             lab.put_state(name, "active")

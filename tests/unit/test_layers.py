@@ -1,149 +1,18 @@
-"""The layers of docs/architecture.md, read off the import statements."""
+"""The structure of lib/argosy: imports lead downwards, none goes round in a circle, and what is pure stays so."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripts import structure
+from scripts.structure import Import
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "lib" / "argosy"
-
-# Each module may import from its own layer and those below.
-LAYERS: list[set[str]] = [
-    {"errors", "gce_defaults", "defaults", "model", "order", "secret", "maintenance"},
-    {"gce_settings", "setting_types"},
-    {"service_settings"},
-    {"scheduled_settings", "sections"},
-    {"scheduled_rules"},
-    {"settings"},
-    {"builtin_services", "dns"},
-    {"config"},
-    # Pure: they decide and render. No Fabric, no socket, no clock, no randomness.
-    PURE := {
-        "versions",
-        "release",
-        "install_progress",
-        "service_unit",
-        "container_labels",
-        "systemd",
-        "cloudconfig",
-        "dialects",
-        "machine_files",
-        "machine_changes",
-        "machine_units",
-        "quoting",
-        "certificates",
-        "cluster_status",
-        "membership",
-        "machine_goodbye",
-        "machine_etcd",
-        "rollout",
-        "events",
-        "rollout_events",
-        "rollout_plan",
-        "rollout_record",
-        "rollout_scripts",
-        "service_update",
-        "update_record",
-        "update_plan",
-        "update_gates",
-        "update_events",
-        "update_scripts",
-        "secret_transfer",
-        "secret_uses",
-        "rotation",
-        "certificate_report",
-        "balancer",
-        "schema",
-        "routing",
-        "routing_claims",
-        "routing_plan",
-        "routing_changes",
-        "router_config",
-        "rendering",
-        "units",
-        "content",
-        "addressing",
-        "local_names",
-        "local_settings",
-        "remote_shell",
-        "build_plan",
-        "build_log",
-        "service_changes",
-        "discovery_report",
-        "discovery_changes",
-        "machine_facts",
-        "verification",
-        "gce",
-        "scheduled_record",
-        "scheduled_state",
-        "scheduled_actions",
-        "scheduled_watch",
-        "scheduled_victims",
-        "swarm_spec",
-        "scheduling",
-        "scheduled_report",
-        "swarm_model",
-        "scheduled_verification",
-        "fleet",
-        "swarm_drain",
-        "swarm_plan",
-        "swarm_report",
-        "swarm_seen",
-    },
-    {"atomic", "console"},
-    {"rollout_view"},
-    {
-        "host",
-        "ssh",
-        "fanout",
-        "known_hosts",
-        "host_files",
-        "engine",
-        "engine_connection",
-        "engine_api",
-        "swarm",
-        "engine_images",
-        "agent_package",
-        "build_context",
-        "content_memo",
-        "wheelhouse",
-        "etcd",
-        "registry",
-        "registry_auth",
-        "pki",
-        "ssh_keypair",
-        "inventory",
-        "gce_record",
-        "providers",
-        "compute",
-    },
-    {"agent"},
-    {"operations"},
-    {"tasking"},
-    {"task_reference"},
-    {"tasks"},
-]
-# What decides within the agent; the rest of it acts.
-AGENT_PURE = {"holdings", "inspection", "labels", "news", "registrations", "roster", "verdicts"}
-IMPURE_IMPORTS = {
-    "fabric",
-    "paramiko",
-    "socket",
-    "time",
-    "random",
-    "secrets",
-    "uuid",
-    "httpx",
-    "docker",
-    "etcd3",
-    "subprocess",
-}
+PATHS = structure.modules()
+IMPORTS = structure.read_imports(PATHS)
 HEAVY_IMPORTS = (
     "pydantic",
     "rich",
@@ -161,66 +30,122 @@ HEAVY_IMPORTS = (
 )
 
 
-def modules() -> list[Path]:
-    own = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    own = [path for path in own if path.relative_to(PACKAGE).parts[0] not in ("tasks", "templates", "data")]
-    return [*own, *(ROOT / "fabfile").glob("*.py")]
+def planted(folder: Path, **files: str) -> tuple[dict[str, Path], list[Import]]:
+    """Return the modules and imports of a small library. `files`: module, its dots as __, and what is in it."""
+    for name, text in files.items():
+        path = folder.joinpath(*name.split("__")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    paths = structure.modules(folder)
+    return paths, structure.read_imports(paths)
 
 
-def part_of(path: Path) -> str:
-    """Return the name in LAYERS that the file belongs to."""
-    if path.parent == ROOT / "fabfile":
-        return "tasks"
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+class TestOrder:
+    def test_every_package_and_module_has_one_place(self) -> None:
+        assert sorted(structure.ORDER) == sorted({structure.unit(name) for name in PATHS})
+
+    def test_imports_lead_downwards(self) -> None:
+        assert [str(upward) for upward in structure.upwards(IMPORTS)] == []
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "from argosy.high import roof",
+            "def lazy():\n    import argosy.high.roof",
+            "from argosy import high",
+            'import importlib\nimportlib.import_module("argosy.high.roof")',
+        ],
+    )
+    def test_one_that_leads_up_is_found(self, tmp_path: Path, line: str) -> None:
+        _, imports = planted(tmp_path, low__cellar=line, high__roof="from argosy.low import cellar")
+        found = structure.upwards(imports, order=("low", "high"))
+        assert [imported.importer for imported in found] == ["low.cellar"]
+
+    def test_a_package_without_a_place_is_found(self, tmp_path: Path) -> None:
+        _, imports = planted(tmp_path, low__cellar="from argosy.extra import shed", extra__shed="")
+        assert [str(upward) for upward in structure.upwards(imports, order=("low",))] == [
+            "low.cellar imports extra.shed"
+        ]
+
+    def test_the_library_is_named_once(self) -> None:
+        """A relative import hides where it leads, and fabfile is argosy.tasks."""
+        for name, path in PATHS.items():
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            assert not any(isinstance(node, ast.ImportFrom) and node.level for node in nodes), name
+        assert [str(imported) for imported in IMPORTS if imported.imported.split(".")[0] == "fabfile"] == []
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import hides its layer"
-            yield node.module or ""
-            if node.module == "argosy":
-                yield from (f"argosy.{alias.name}" for alias in node.names)
+class TestCircles:
+    def test_there_are_none_between_modules(self) -> None:
+        assert structure.circles(structure.module_edges(IMPORTS)) == []
+
+    def test_there_are_none_between_packages(self) -> None:
+        assert structure.circles(structure.unit_edges(IMPORTS)) == []
+
+    def test_one_of_modules_is_found(self, tmp_path: Path) -> None:
+        imports = planted(
+            tmp_path,
+            a__one="from argosy.a import two",
+            a__two="def lazy():\n    from argosy.a.three import f",
+            a__three="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from argosy.a.one import g",
+        )[1]
+        assert structure.circles(structure.module_edges(imports)) == [["a.one", "a.three", "a.two"]]
+
+    def test_one_of_packages_is_found(self, tmp_path: Path) -> None:
+        imports = planted(
+            tmp_path, a__one="from argosy.b import two", b__two="", b__three="from argosy.a import four", a__four=""
+        )[1]
+        assert structure.circles(structure.module_edges(imports)) == []
+        assert structure.circles(structure.unit_edges(imports)) == [["a", "b"]]
 
 
-def layer_of(part: str) -> int:
-    for number, names in enumerate(LAYERS):
-        if part in names:
-            return number
-    pytest.fail(f"module {part!r} stands in no layer: add it to LAYERS")
+class TestPure:
+    def test_what_says_that_it_is_pure_is(self) -> None:
+        assert structure.impurities(PATHS, IMPORTS) == []
 
+    def test_most_of_what_decides_says_so(self) -> None:
+        """One of each kind, so that the check has something to check."""
+        for name in ("rollouts.transitions", "etcd.quorum", "routing.plan", "services.plan", "secrets.transfer"):
+            assert structure.is_pure(PATHS[name]), name
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_downwards_only(path: Path) -> None:
-    own = layer_of(part_of(path))
-    for name in imports(path):
-        words = name.split(".")
-        if words[0] == "fabfile":
-            pytest.fail(f"{path} imports fabfile; its name is argosy.tasks")
-        if words[0] == "argosy" and len(words) > 1:
-            assert layer_of(words[1]) <= own, f"{path} imports {name}, which stands above it"
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "import time",
+            "from subprocess import run",
+            "def f():\n    import docker.errors",
+            'from importlib import import_module\nimport_module("grpc")',
+            "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    import time",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\nelse:\n    import time",
+        ],
+    )
+    def test_one_that_acts_is_found(self, tmp_path: Path, line: str) -> None:
+        found = structure.impurities(*planted(tmp_path, a__one=f'"""Pure. Decides."""\n{line}'))
+        assert [way.partition(" -> ")[0] for way in found] == ["a.one"]
 
+    def test_one_that_acts_through_others_is_found(self, tmp_path: Path) -> None:
+        files = {
+            "a__one": '"""Pure. Decides."""\nfrom argosy.a.two import f',
+            "a__two": "def f():\n    from argosy.a import three",
+            "a__three": "import socket",
+        }
+        assert structure.impurities(*planted(tmp_path, **files)) == ["a.one -> a.two -> a.three -> socket"]
 
-@pytest.mark.parametrize("part", sorted(PURE))
-def test_pure_modules_touch_nothing_outside(part: str) -> None:
-    for path in (PACKAGE / f"{part}.py", *(PACKAGE / part).rglob("*.py")):
-        if path.exists():
-            assert not {name.split(".")[0] for name in imports(path)} & IMPURE_IMPORTS
+    def test_one_whose_package_acts_is_found(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "__init__.py").write_text("import socket")
+        found = structure.impurities(*planted(tmp_path, a__one='"""Pure. Decides."""'))
+        assert found == ["a.one -> a -> socket"]
 
-
-@pytest.mark.parametrize("part", sorted(AGENT_PURE))
-def test_what_decides_within_the_agent_is_pure(part: str) -> None:
-    found = list(imports(PACKAGE / "agent" / f"{part}.py"))
-    assert not {name.split(".")[0] for name in found} & (IMPURE_IMPORTS | {"threading"})
-    agent = {name.split(".")[2] for name in found if name.startswith("argosy.agent.")}
-    assert agent <= AGENT_PURE
+    def test_a_type_is_no_deed(self, tmp_path: Path) -> None:
+        text = '"""Pure."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import socket'
+        assert structure.impurities(*planted(tmp_path, a__one=text)) == []
 
 
 def test_fabric_is_imported_by_the_host_module_alone() -> None:
-    users = {part_of(path) for path in modules() if {name.split(".")[0] for name in imports(path)} & {"fabric"}}
-    assert users == {"host"}
+    assert {imported.importer for imported in IMPORTS if imported.imported.partition(".")[0] == "fabric"} == {
+        "ssh.host"
+    }
 
 
 def test_asking_a_running_agent_imports_the_standard_library_alone() -> None:
@@ -229,7 +154,7 @@ def test_asking_a_running_agent_imports_the_standard_library_alone() -> None:
         import sys
         from argosy.agent.__main__ import main
         main(["health", "--socket", "/nowhere"])
-        print([name for name in {(*HEAVY_IMPORTS, "invoke", "tenacity")} if name in sys.modules])
+        print([name for name in {(*HEAVY_IMPORTS, "invoke")} if name in sys.modules])
     """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"

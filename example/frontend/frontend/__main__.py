@@ -62,7 +62,7 @@ class Backends:
     def read(self) -> None:
         try:
             found = json.loads(self._path.read_text())
-            self._known = {"banner": str(found["banner"]), "backends": [str(it) for it in found["backends"]]}
+            self._known = {"banner": str(found["banner"]), "backends": [str(backend) for backend in found["backends"]]}
         except FileNotFoundError:
             log("backends", error=f"there is no {self._path} yet")
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from argosy.agent.containers import SOCKET, Docker
+from argosy.engine.api import DEFAULT_SOCKET
+from argosy.engine.running import MachineContainers
 from argosy.errors import EngineError
 
 EXIT_FAILED = 1
@@ -19,14 +20,14 @@ EXEC_SECONDS = 600.0
 OUTPUT_BYTES = 16_000
 
 
-def main(words: Sequence[str], docker_socket: Path = SOCKET) -> int:
+def main(words: Sequence[str], docker_socket: Path = DEFAULT_SOCKET) -> int:
     """Do what `words` say, the command's name first; return the exit status: exec's is that of its command."""
     given = _parser().parse_args(list(words))
-    docker = Docker(docker_socket)
+    containers = MachineContainers(docker_socket)
     try:
         if given.command == "signal":
-            return _signal(docker, given.container, given.signal, given.if_running)
-        return _execute(docker, given.container, tuple(given.words))
+            return _signal(containers, given.container, given.signal, given.if_running)
+        return _execute(containers, given.container, tuple(given.words))
     except EngineError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
@@ -45,18 +46,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _signal(docker: Docker, container: str, name: str, if_running: bool) -> int:
-    if docker.signal(container, name) or if_running:
+def _signal(containers: MachineContainers, container: str, name: str, if_running: bool) -> int:
+    if containers.signal(container, name) or if_running:
         return 0
     print(f"container {container} is not running", file=sys.stderr)
     return EXIT_FAILED
 
 
-def _execute(docker: Docker, container: str, words: tuple[str, ...]) -> int:
+def _execute(containers: MachineContainers, container: str, words: tuple[str, ...]) -> int:
     if not words:
         print("which command? argosy-exec CONTAINER COMMAND [WORD...]", file=sys.stderr)
         return EXIT_FAILED
-    done = docker.run(container, words, EXEC_SECONDS, OUTPUT_BYTES)
+    done = containers.run(container, words, EXEC_SECONDS, OUTPUT_BYTES)
     if done.code is None:
         reason = f"it still runs after {EXEC_SECONDS:g} s" if done.id else done.output
         print(f"container {container}: {reason}", file=sys.stderr)

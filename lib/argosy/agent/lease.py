@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from argosy import atomic
-from argosy.agent.journal import Trouble, log
+from argosy.agent import remembered
+from argosy.agent.log import Trouble, log
 from argosy.errors import EtcdError
+from argosy.etcd.client import Etcd
 
 _log = log("lease")
 
 RETRY_SECONDS = 0.5
 
 
-class Store(Protocol):
-    """What of `argosy.etcd.Etcd` this needs."""
-
-    def grant(self, ttl_seconds: int) -> int: ...
-    def keep_alive(self, lease: int) -> int: ...
-
-
 class Lease:
-    """A lease that outlives the process: an agent that is started again goes on with it, so its keys never go.
+    """A lease that outlives the process: an agent that is started again continues with it, so its keys never go.
 
     When etcd does not know it any more (the machine slept, etcd was made anew), or when `ttl_seconds` is another than
     before, there is a new one: those who subscribed put their keys again with it. It is never revoked; what is to go
     at once is deleted by its key. Use a store of its own, so that no other call makes a renewal wait.
     """
 
-    def __init__(self, store: Store, ttl_seconds: int, path: Path) -> None:
+    def __init__(self, store: Etcd, ttl_seconds: int, path: Path) -> None:
         """`path`: where it is remembered, as JSON {"id": 7587848, "ttl_seconds": 10}, 0600; its folder must exist."""
         self._store = store
         self._ttl_seconds = ttl_seconds
@@ -52,7 +45,7 @@ class Lease:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave it to run out in its own time; whoever starts within the TTL goes on with it.
+        """Leave it to run out in its own time; whoever starts within the TTL continues with it.
 
         Waits for a renewal that is under way: the store may be closed afterwards.
         """
@@ -105,11 +98,8 @@ class Lease:
             callback(lease)
 
     def _remember(self, lease: int) -> None:
-        content = json.dumps({"id": lease, "ttl_seconds": self._ttl_seconds})
-        try:
-            atomic.write(self._path, f"{content}\n".encode(), mode=0o600)
-        except OSError as error:
-            _log.warning("%s can't be written (%s): a restart of the agent will take a new lease", self._path, error)
+        content = {"id": lease, "ttl_seconds": self._ttl_seconds}
+        remembered.write(self._path, content, _log, "takes a new lease")
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -125,14 +115,8 @@ class Lease:
 
 def _read(path: Path, ttl_seconds: int) -> int:
     """Return the remembered lease, or 0: none, not readable, or one of another TTL."""
-    try:
-        found: Any = json.loads(path.read_text())
-    except FileNotFoundError:
-        return 0
-    except (OSError, ValueError) as error:
-        _log.warning("%s can't be read (%s): taking a new lease", path, error)
-        return 0
-    if not isinstance(found, dict) or not isinstance(found.get("id"), int):
-        _log.warning("%s holds no lease: taking a new one", path)
-        return 0
-    return int(found["id"]) if found.get("ttl_seconds") == ttl_seconds else 0
+
+    def parse(found: Any) -> int:
+        return int(found["id"]) if found["ttl_seconds"] == ttl_seconds else 0
+
+    return remembered.read(path, parse, _log, "taking a new lease") or 0

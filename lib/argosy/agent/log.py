@@ -33,7 +33,7 @@ class _Line(logging.Formatter):
 class Trouble:
     """Something that may be wrong for a while. Logged once when it begins, when its reason changes, and when it ends.
 
-    May be set by one thread and read by others. `reason` is empty when all is well.
+    May be set by one thread and read by others. `reason` is empty when nothing is wrong.
     """
 
     def __init__(self, log: logging.Logger, ended: str, starting: str = "") -> None:

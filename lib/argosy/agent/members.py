@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from argosy.agent.journal import log
+from argosy.agent.log import log
 from argosy.agent.mirror import Batch, Mirror
 from argosy.errors import EtcdError
 from argosy.etcd.client import Etcd

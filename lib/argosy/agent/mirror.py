@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from argosy.agent.journal import Trouble, log
+from argosy.agent.log import Trouble, log
 from argosy.errors import EtcdCompacted, EtcdError
 from argosy.etcd.client import Etcd
 from argosy.etcd.values import Change, Entry, EventKind, Listing
@@ -50,8 +49,6 @@ class Mirror:
         self.revision = 0
         """0 until the first listing."""
         self.connected = False
-        self.lost_at = time.monotonic()
-        """Since when it is not connected."""
         self.listings = 0
         self.trouble = Trouble(_log, "etcd is back", starting="etcd has not answered yet")
 
@@ -78,10 +75,17 @@ class Mirror:
             return self.revision, dict(self.entries)
 
     def current(self, keys: Iterable[str]) -> tuple[list[Entry], list[str]]:
-        """Return the entries of `keys` as they are now, and which of them are not there."""
+        """Return the entries of `keys` as they are now, and which of them are not there.
+
+        Raises EtcdError before the first listing: nobody knows yet.
+        """
         with self._turn:
+            if not self.revision:
+                raise EtcdError("etcd has not been listed yet")
             found = {key: self.entries.get(key) for key in keys}
-        return [it for it in found.values() if it is not None], [key for key, it in found.items() if it is None]
+        return [entry for entry in found.values() if entry is not None], [
+            key for key, entry in found.items() if entry is None
+        ]
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -103,13 +107,11 @@ class Mirror:
                 self._take_change(change)
 
     def _lost(self, reason: str) -> None:
-        if self.connected:
-            self.connected = False
-            self.lost_at = time.monotonic()
+        self.connected = False
         self.trouble.set(f"{reason}; everything stays as it is until etcd is back")
 
     def _take_listing(self, listing: Listing) -> None:
-        wanted = {it.key: it for it in listing.entries if not it.key.startswith(IGNORED)}
+        wanted = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
         with self._turn:
             keys = {*wanted, *self.entries}
             changed = frozenset(key for key in keys if wanted.get(key) != self.entries.get(key))
@@ -122,7 +124,7 @@ class Mirror:
         self.trouble.clear()
 
     def _take_change(self, change: Change) -> None:
-        events = [it for it in change.events if not it.entry.key.startswith(IGNORED)]
+        events = [event for event in change.events if not event.entry.key.startswith(IGNORED)]
         with self._turn:
             for event in events:
                 if event.kind is EventKind.PUT:
@@ -131,7 +133,7 @@ class Mirror:
                     self.entries.pop(event.entry.key, None)
             self.revision = change.revision
             if events:
-                self._tell(Batch(self.revision, frozenset(it.entry.key for it in events)))
+                self._tell(Batch(self.revision, frozenset(event.entry.key for event in events)))
 
     def _tell(self, batch: Batch) -> None:
         for callback in self._subscribers:

@@ -1,82 +1,48 @@
-"""What the agent is told by its environment: where it is, and how it shall work. Pure."""
+"""Pure. What the agent's environment says: where it is, and how it must work."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from argosy.errors import ConfigError, nearest
+from argosy.routing.values import RouterPorts
 
 MACHINE, BALANCER = "machine", "balancer"
 VARIABLE = "ARGOSY_AGENT"
 
 
-@dataclass(frozen=True, slots=True)
 class Paths:
     """Where things are in the agent's container and, the router's part of it, in the router's.
 
-    `root`: put before all of them; only tests have one.
+    `root`: put before all of them; only tests have another. `router`: HAProxy's haproxy.cfg, maps/ and certs/; `state`:
+    what the agent itself remembers, lease.json and the like, 0600; `secrets`: ca.crt, etcd-client.crt, etcd-client.key,
+    and in `keys` the router's own certificates; `files`: what the templates role makes, and services mount.
     """
 
-    system: str
-    root: Path = Path("/")
-
-    @property
-    def admin_socket(self) -> Path:
-        return self.root / "run/router/admin.sock"
-
-    @property
-    def master_socket(self) -> Path:
-        return self.root / "run/router/master.sock"
-
-    @property
-    def router(self) -> Path:
-        """HAProxy's haproxy.cfg, maps/ and certs/."""
-        return self.root / "var/lib/router"
-
-    @property
-    def docker_socket(self) -> Path:
-        return self.root / "var/run/docker.sock"
-
-    @property
-    def agent_socket(self) -> Path:
-        return self.root / "run/agent/agent.sock"
-
-    @property
-    def state(self) -> Path:
-        """What the agent itself remembers: lease.json and the like, 0600."""
-        return self.root / "var/lib/agent"
-
-    @property
-    def secrets(self) -> Path:
-        """ca.crt, etcd-client.crt, etcd-client.key, and in keys/ the router's own certificates."""
-        return self.root / "etc" / self.system / "secrets"
-
-    @property
-    def keys(self) -> Path:
-        return self.secrets / "keys"
-
-    @property
-    def templates(self) -> Path:
-        return self.root / "var/lib" / self.system / "templates"
-
-    @property
-    def files(self) -> Path:
-        """What the templates role makes, and services mount."""
-        return self.root / "var/lib" / self.system / "files"
+    def __init__(self, system: str, root: Path) -> None:
+        self.admin_socket = root / "run/router/admin.sock"
+        self.master_socket = root / "run/router/master.sock"
+        self.agent_socket = root / "run/agent/agent.sock"
+        self.docker_socket = root / "var/run/docker.sock"
+        self.router = root / "var/lib/router"
+        self.state = root / "var/lib/agent"
+        self.secrets = root / "etc" / system / "secrets"
+        self.keys = self.secrets / "keys"
+        self.templates = root / "var/lib" / system / "templates"
+        self.files = PurePosixPath(root / "var/lib" / system / "files")
 
 
 @dataclass(frozen=True, slots=True)
-class Tunables:
+class Tunables(RouterPorts):
     """The JSON object in ARGOSY_AGENT; every key is optional. Ports are those of `discovery.ports` in the settings.
 
     `ttl_seconds`: of the agent's lease; `check_seconds`: between a router's checks of one server; `drain_seconds`: how
     long old connections may last; `etcd_seconds`: bounds one call of etcd; `tick_seconds`: between two looks whether
-    all is still as it shall be; `bind_address`: where the router listens, empty for all of the machine. `listen`,
-    `machine_port`: only the balancer's, ADDRESS:PORT each and the machines' port that takes the PROXY protocol.
+    all is still as it must be; the rest is where the router listens.
     """
 
     role: str = MACHINE
@@ -84,17 +50,7 @@ class Tunables:
     check_seconds: float = 2
     drain_seconds: float = 300
     domain: str = "local"
-    http_port: int = 80
-    proxy_port: int = 81
-    https_port: int = 443
-    https_proxy_port: int = 444
-    tls_port: int = 8443
-    tls_proxy_port: int = 8444
-    forward_ports: tuple[int, int] = (20000, 20999)
     templates: str = ""
-    listen: tuple[str, ...] = ()
-    machine_port: int = 81
-    bind_address: str = ""
     etcd_seconds: float = 3
     tick_seconds: float = 5
     root: str = "/"
@@ -140,7 +96,7 @@ def parse_options(environment: Mapping[str, str]) -> Options:
         cluster=environment["CLUSTER"],
         machine=environment["MACHINE_NAME"],
         address=environment.get("MACHINE_ADDRESS", ""),
-        endpoints=tuple(_endpoint(it) for it in environment["ETCD_ENDPOINTS"].split(",")),
+        endpoints=tuple(_endpoint(name) for name in environment["ETCD_ENDPOINTS"].split(",")),
         tunables=tunables,
     )
 
@@ -160,7 +116,7 @@ def _tunables(text: str) -> Tunables:
         raise ConfigError(f"not JSON: {error}", VARIABLE) from None
     if not isinstance(found, dict):
         raise ConfigError("not a JSON object", VARIABLE)
-    known = {it.name: it.default for it in fields(Tunables)}
+    known = {field.name: field.default for field in fields(Tunables)}
     values: dict[str, Any] = {}
     for name, value in found.items():
         if name not in known:
@@ -177,7 +133,7 @@ def _converted(name: str, value: object, default: object) -> object:
     path = f"{VARIABLE}.{name}"
     if isinstance(default, tuple):
         kind: type = int if name == "forward_ports" else str
-        if not isinstance(value, list) or not all(type(it) is kind for it in value):
+        if not isinstance(value, list) or not all(type(item) is kind for item in value):
             raise ConfigError(f"not a list of {kind.__name__}: {value!r}", path)
         if name == "forward_ports" and len(value) != 2:
             raise ConfigError(f"not [FIRST, LAST]: {value!r}", path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from argosy.agent.journal import Trouble, log
+from argosy.agent.log import Trouble, log
 from argosy.errors import EtcdError
 from argosy.schema import Problem, router_key, router_problems_key
 
@@ -17,7 +17,7 @@ _log = log("publication")
 RETRY_SECONDS = 1.0
 
 
-class Store(Protocol):
+class PublicationStore(Protocol):
     """What of `argosy.etcd.Etcd` this needs."""
 
     def put(self, key: str, value: str, lease: int = 0) -> int: ...
@@ -44,28 +44,21 @@ class Publication:
     long as etcd refuses, they are tried again and the newest is what counts.
     """
 
-    def __init__(self, store: Store, lease: Lease, machine: str) -> None:
+    def __init__(self, store: PublicationStore, lease: Lease, machine: str) -> None:
         self._store = store
         self._lease = lease
         self._key, self._problems_key = router_key(machine), router_problems_key(machine)
         self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._pause = threading.Event()
         self._turn = threading.Lock()
         self._wanted: _Said | None = None
         self._done: tuple[int, _Said] | None = None
         self._thread = threading.Thread(target=self._run, name="publication", daemon=True)
-        self.trouble = Trouble(_log, "said again what the router has applied")
+        self.trouble = Trouble(_log, "what the router has applied is reported again")
 
     def start(self) -> None:
         self._lease.subscribe(lambda _: self._wake.set())
         self._thread.start()
-
-    def stop(self) -> None:
-        """Say no more. Waits for a put that is under way: the store may be closed afterwards."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def say(self, revision: int, problems: Iterable[Problem]) -> None:
         """Let everybody know, soon, that all up to `revision` is applied but for `problems`."""
@@ -79,14 +72,13 @@ class Publication:
         return self._done[1].revision if self._done else 0
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait()
+        while self._wake.wait():
             self._wake.clear()
             try:
                 self.publish()
             except EtcdError as error:
-                self.trouble.set(f"what the router has applied can't be told: {error}")
-                self._stopping.wait(RETRY_SECONDS)
+                self.trouble.set(f"what the router has applied can't be reported: {error}")
+                self._pause.wait(RETRY_SECONDS)
                 self._wake.set()
             else:
                 self.trouble.clear()
@@ -114,5 +106,5 @@ class Publication:
 
 def _problems_text(problems: Iterable[Problem]) -> str:
     """Return them as JSON, [{"service", "key", "reason"}], in an order of their own; empty for none."""
-    told = sorted({(it.service, it.key, it.reason) for it in problems})
-    return json.dumps([dict(zip(("service", "key", "reason"), it, strict=True)) for it in told]) if told else ""
+    listed = sorted(set(problems), key=lambda problem: (problem.service, problem.key, problem.reason))
+    return json.dumps([asdict(problem) for problem in listed]) if listed else ""

@@ -12,27 +12,33 @@ from functools import partial
 from typing import Protocol
 
 from argosy import atomic
-from argosy.agent import connections, departures, haproxy, journal, ports, templates
-from argosy.agent.certificates import CertificateFolder
-from argosy.agent.configuration import Configuration
-from argosy.agent.containers import Docker
-from argosy.agent.forwards import Forwards
+from argosy.agent import log
+from argosy.agent.alarms import AlarmFollower
 from argosy.agent.lease import Lease
-from argosy.agent.loading import Loader
+from argosy.agent.machine_status import PATH as MACHINE_STATUS
+from argosy.agent.machine_status import MachineStatus
 from argosy.agent.members import MemberFollower
 from argosy.agent.mirror import Mirror
 from argosy.agent.options import Options, parse_options
-from argosy.agent.plans import Plans
 from argosy.agent.publication import Publication
-from argosy.agent.registrar import Registrar
-from argosy.agent.router import Router
+from argosy.agent.registrar import deregistration
+from argosy.agent.registrar.forwards import Forwards
+from argosy.agent.registrar.registrar import Registrar
+from argosy.agent.router import connections, haproxy, ports
+from argosy.agent.router.certificates import CertificateFolder
+from argosy.agent.router.configuration import Configuration
+from argosy.agent.router.loading import Loader
+from argosy.agent.router.plans import Plans
+from argosy.agent.router.router import Router
 from argosy.agent.store import Credentials, open_store, read_credentials
 from argosy.agent.telemetry import Telemetry
+from argosy.agent.templates import watching
+from argosy.engine.running import MachineContainers
 from argosy.errors import ConfigError
 from argosy.etcd.client import Etcd
 from argosy.schema import Problem
 
-_log = journal.log("run")
+_log = log.log("run")
 
 EXIT_FAILED = 70
 STUCK_SECONDS = 60.0
@@ -45,7 +51,7 @@ def run(environment: Mapping[str, str] = os.environ) -> int:
     It also ends when the machine gets other certificates for etcd: its unit starts it again, with these. Returns the
     exit status when it can't even start.
     """
-    journal.start()
+    log.start()
     threading.excepthook = _end_with
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +86,7 @@ def _credentials_differ(options: Options, known: Credentials) -> bool:
 
 def _end_with(failure: threading.ExceptHookArgs) -> None:
     """End the process when one of its threads has failed: its unit starts it anew, whole. Half of an agent would look
-    well and do nothing."""
+    healthy and do nothing."""
     name = failure.thread.name if failure.thread else "?"
     _log.critical("thread %s failed", name, exc_info=failure.exc_value)
     sys.stderr.flush()
@@ -106,14 +112,15 @@ class Agent:
         # Stores of their own: no other call keeps a renewal, or what the router says, waiting.
         lease = Lease(self._open_store(options), options.tunables.ttl_seconds, paths.state / "lease.json")
         publication = Publication(self._open_store(options), lease, options.machine)
-        self.parts += [lease, publication]
+        alarms = AlarmFollower(self._open_store(options))
+        self.parts += [lease, publication, alarms]
         if options.balancer:
             plans, self.router = self._make_router(options, publication)
         else:
             plans, self.router = self._make_machine(options, lease, publication)
-        _tell_of_publication(self.telemetry, lease, publication)
-        _tell_of_etcd(self.telemetry, self.mirror)
-        _tell_of_router(self.telemetry, self.router, plans)
+        _report_publication(self.telemetry, lease, publication)
+        _report_etcd(self.telemetry, self.mirror, alarms)
+        _report_router(self.telemetry, self.router, plans)
         plans.follow(self.mirror, self.router.wake)
         self.parts.append(self.mirror)
 
@@ -171,41 +178,43 @@ class Agent:
             store=store,
             mirror=self.mirror,
             lease=lease,
-            docker=Docker(paths.docker_socket),
+            containers=MachineContainers(paths.docker_socket),
             forwards=forwards,
             state=paths.state,
             check_seconds=tunables.check_seconds,
         )
-        files = templates.from_options(options, self.mirror)
+        files = watching.from_options(options, self.mirror)
 
         def others() -> Iterable[Problem]:
             return (
                 *registrar.problems,
-                *(Problem("", f"template {it.resource}", it.reason) for it in files.problems()),
+                *(Problem("", f"template {problem.resource}", problem.reason) for problem in files.problems()),
             )
 
         made = self._make_router(options, publication, forwards, others)
         registrar.subscribe(made[1].wake)
         self.parts += [registrar, files]
         tell = self.telemetry
-        tell.route("POST", departures.PATH, departures.Departures(registrar, store).answer)
+        tell.route("POST", deregistration.PATH, deregistration.Departures(registrar, store).answer)
         client = haproxy.Haproxy(paths.admin_socket, paths.master_socket)
         tell.route("GET", connections.PATH, connections.Connections(client, made[1].let_go).answer)
+        tell.route("POST", MACHINE_STATUS, MachineStatus(options).answer)
         tell.status("registrar", lambda: {"instances": registrar.states, "failure": registrar.failure})
         tell.status("templates", files.status)
         tell.check("registrar", lambda: registrar.failure)
         return made
 
 
-def _tell_of_publication(tell: Telemetry, lease: Lease, publication: Publication) -> None:
+def _report_publication(tell: Telemetry, lease: Lease, publication: Publication) -> None:
     tell.check("lease", lambda: lease.trouble.reason, ready_only=True)
     tell.check("publication", lambda: publication.trouble.reason, ready_only=True)
     tell.gauge("published_revision", "What /routers/NAME says, as far as we know.", lambda: publication.said)
     tell.gauge("lease_alive", "Whether the agent's lease was renewed within its time to live.", lambda: lease.alive)
 
 
-def _tell_of_etcd(tell: Telemetry, mirror: Mirror) -> None:
+def _report_etcd(tell: Telemetry, mirror: Mirror, alarms: AlarmFollower) -> None:
     tell.check("etcd", lambda: mirror.trouble.reason, ready_only=True)
+    tell.check("alarms", lambda: alarms.trouble.reason, ready_only=True)
     tell.gauge("etcd_connected", "Whether the agent follows etcd just now.", lambda: mirror.connected)
     tell.gauge("etcd_revision", "The newest revision that the agent has heard of.", lambda: mirror.revision)
     tell.gauge("etcd_keys", "Keys that the agent holds.", lambda: len(mirror.entries))
@@ -222,8 +231,8 @@ def _tell_of_etcd(tell: Telemetry, mirror: Mirror) -> None:
     )
 
 
-def _tell_of_router(tell: Telemetry, router: Router, plans: Plans) -> None:
-    tell.check("router", lambda: "its rounds don't move on" if _stuck(router) else "")
+def _report_router(tell: Telemetry, router: Router, plans: Plans) -> None:
+    tell.check("router", lambda: "its rounds don't move on" if time.monotonic() - router.beat > STUCK_SECONDS else "")
     tell.check("haproxy", lambda: router.trouble.reason, ready_only=True)
     tell.check("configuration", lambda: router.refused.reason, ready_only=True)
     tell.check("routes", lambda: "" if router.revision else "none were applied yet", ready_only=True)
@@ -239,7 +248,3 @@ def _tell_of_router(tell: Telemetry, router: Router, plans: Plans) -> None:
     tell.total("reloads", "Reloads of HAProxy.", lambda: router.loader.reloads)
     tell.total("failed_reloads", "Configurations that HAProxy did not load.", lambda: router.loader.failures)
     tell.total("runtime_changes", "Changes of servers without a reload.", lambda: router.servers.changes)
-
-
-def _stuck(router: Router) -> bool:
-    return time.monotonic() - router.beat > STUCK_SECONDS

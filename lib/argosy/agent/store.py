@@ -8,7 +8,7 @@ from argosy.agent.options import Options
 from argosy.errors import ConfigError
 from argosy.etcd import rpc
 from argosy.etcd.client import Etcd
-from argosy.etcd.telling import Endpoint
+from argosy.etcd.statuses import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@
     GET /metrics  Prometheus text (https://prometheus.io/docs/instrumenting/exposition_formats/)
     GET /status   JSON: what the parts of the agent say
 
-The other parts add their own routes, metrics and checks. Only root reaches the socket (0600).
+The other parts add their own routes, metrics and checks; one is the status of the whole machine, `POST /machine`
+(argosy.agent.machine_status). Only root reaches the socket (0600).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from argosy.agent.journal import log
+from argosy.agent.log import log
 
 _log = log("telemetry")
 
@@ -34,18 +35,6 @@ Handler = Callable[[str, Mapping[str, str], bytes], Answer]
 TEXT, JSON, METRICS = "text/plain; charset=utf-8", "application/json", "text/plain; version=0.0.4; charset=utf-8"
 BODY_BYTES = 1_000_000
 CLIENT_SECONDS = 10.0
-
-
-class Counter:
-    """A number that only grows."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self.value = 0.0
-
-    def inc(self, by: float = 1) -> None:
-        with self._turn:
-            self.value += by
 
 
 class Telemetry:
@@ -74,19 +63,13 @@ class Telemetry:
         """Add a counter `argosy_NAME_total` that `function` tells when it is asked for."""
         self._metrics[f"argosy_{name}_total"] = ("counter", help, function)
 
-    def counter(self, name: str, help: str) -> Counter:
-        """Add a metric `argosy_NAME_total` and return what to count with."""
-        made = Counter()
-        self.total(name, help, lambda: made.value)
-        return made
-
     def route(self, method: str, prefix: str, handler: Handler) -> None:
         """Answer METHOD for `prefix` itself and all below it (`prefix/...`); the longest prefix wins."""
         self._routes[method, prefix] = handler
 
     def check(self, name: str, function: Callable[[], str], *, ready_only: bool = False) -> None:
         """Let `function` say why the agent does not do its work, or only (`ready_only`) why it is not ready; empty when
-        all is well."""
+        nothing is wrong."""
         (self._ready if ready_only else self._health)[name] = function
 
     def status(self, name: str, function: Callable[[], Any]) -> None:

@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from argosy.agent_package import agent_files
-from argosy.build_context import WHEELHOUSE, BuildContext
-from argosy.build_plan import select_images
-from argosy.config import ImageSettings, Settings
-from argosy.console import Report
-from argosy.content_memo import ContentMemo
-from argosy.engine_connection import connect
-from argosy.engine_images import Streams, stored_images
-from argosy.errors import ArgosyError, BuildFailed, Interrupted, Refused
-from argosy.fanout import Outcomes, fan_out
-from argosy.model import Step
-from argosy.operations.build.versioning import (
+from argosy.builds.own_modules import agent_files
+from argosy.builds.plan import installer_image, select_images
+from argosy.builds.versioning import (
     Built,
     Known,
+    Need,
     build_version,
     building,
     known_versions,
     read_series,
     state_folder,
 )
-from argosy.operations.registry.access import repository
-from argosy.versions import newest_of
-from argosy.wheelhouse import ensure_wheelhouse
+from argosy.config.loading import ImageSettings, Settings
+from argosy.engine.connection import connect
+from argosy.errors import ArgosyError, BuildFailed, Interrupted, Refused
+from argosy.fanout import Outcomes, fan_out
+from argosy.images.context import WHEELHOUSE, BuildContext
+from argosy.images.memo import ContentMemo
+from argosy.images.repositories import on_engine
+from argosy.images.store import Streams, stored_images
+from argosy.images.versions import Stored, newest_of, of_cluster
+from argosy.images.wheelhouse import ensure_wheelhouse, refuse_unpinned, wheelhouse_key
+from argosy.model import Step
+from argosy.providers import provider_of
+from argosy.report import Report
 
 
 def plan_images(settings: Settings, only: Collection[str] = ()) -> list[Step]:
     """Return what `build_images` would build, changing nothing. Whether it makes a version shows only the content."""
     read_series(settings)
     with connect() as client:
-        newest = newest_of(stored_images(client, settings.system))
+        newest = newest_of(of_cluster(stored_images(client, settings.system), settings.cluster))
+    names = select_images(settings.images, only, newest)
+    _refuse_unpinned(settings, names)
     steps = []
-    for name in select_images(settings.images, only, newest):
+    for name in names:
         needs = sorted(set(settings.images[name].needs.values()))
         after = f", on {', '.join(needs)}" if needs else ""
         now = f"newest is {newest[name].version}" if name in newest else "no version yet"
@@ -53,16 +58,18 @@ def build_images(settings: Settings, report: Report, only: Collection[str] = (),
     """
     read_series(settings)
     with connect() as client, building(settings, client):
-        newest = newest_of(stored_images(client, settings.system))
+        newest = newest_of(of_cluster(stored_images(client, settings.system), settings.cluster))
         names = select_images(settings.images, only, newest)
+        _refuse_unpinned(settings, names)
         pushed = [name for name in names if settings.images[name].push]
         builder = _Builder(
             settings,
             report,
             names,
             known=known_versions(client, settings, pushed, report),
-            bases={name: f"{repository(settings, name)}:{stored.version}" for name, stored in newest.items()},
+            bases={name: need_of(settings, stored) for name, stored in newest.items()},
             no_cache=no_cache,
+            fetch=_needed_here(settings, names, only),
         )
         outcomes = fan_out(
             {name: name for name in names},
@@ -74,34 +81,35 @@ def build_images(settings: Settings, report: Report, only: Collection[str] = (),
     return all_built(outcomes)
 
 
+def _refuse_unpinned(settings: Settings, names: Collection[str]) -> None:
+    for name in names:
+        if settings.images[name].wheels:
+            refuse_unpinned(settings.find(settings.images[name].wheels), name)
+
+
+@dataclass
 class _Builder:
     """Builds images by name, from several threads. An image waits for those it needs, which come before it."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        report: Report,
-        names: Collection[str],
-        *,
-        known: Known,
-        bases: Mapping[str, str],
-        no_cache: bool,
-    ) -> None:
-        self._settings = settings
-        self._report = report
-        self._known = known
-        self._bases = dict(bases)
-        self._no_cache = no_cache
-        self._memo = ContentMemo(state_folder(settings))
+    settings: Settings
+    report: Report
+    names: Collection[str]
+    known: Known
+    bases: dict[str, Need]
+    no_cache: bool
+    fetch: Collection[str]
+
+    def __post_init__(self) -> None:
+        self._memo = ContentMemo(state_folder(self.settings))
         self._streams = Streams()
-        self._ended = {name: threading.Event() for name in names}
+        self._ended = {name: threading.Event() for name in self.names}
         self._failed: set[str] = set()
 
     def build(self, name: str) -> Built:
         try:
             self._await_needs(name)
             built = self._build(name)
-            self._bases[name] = built.reference
+            self.bases[name] = Need(name, built.version, built.reference, built.identity)
         except BaseException:
             self._failed.add(name)
             raise
@@ -116,7 +124,7 @@ class _Builder:
             event.set()
 
     def _await_needs(self, name: str) -> None:
-        for need in sorted(set(self._settings.images[name].needs.values())):
+        for need in sorted(set(self.settings.images[name].needs.values())):
             if need in self._ended:
                 self._ended[need].wait()
             if need in self._failed:
@@ -125,31 +133,49 @@ class _Builder:
             raise Interrupted("interrupted")
 
     def _build(self, name: str) -> Built:
-        image = self._settings.images[name]
+        image = self.settings.images[name]
         with self._streams.client() as client:
             return build_version(
                 client,
-                self._settings,
-                self._report,
+                self.settings,
+                self.report,
                 name,
-                image_context(self._settings, name, image),
-                arguments={argument: self._bases[need] for argument, need in image.needs.items()},
-                known=self._known.get(name, {}),
+                image_context(self.settings, name, image),
+                needs={argument: self.bases[need] for argument, need in image.needs.items()},
+                known=self.known,
                 memo=self._memo,
-                no_cache=self._no_cache,
+                no_cache=self.no_cache,
+                fetch=self.fetch,
             )
+
+
+def need_of(settings: Settings, stored: Stored) -> Need:
+    """Return a version on this engine as something that another image is built on."""
+    reference = f"{on_engine(settings, stored.name)}:{stored.version}"
+    return Need(stored.name, str(stored.version), reference, stored.identity)
+
+
+def _needed_here(settings: Settings, names: Collection[str], only: Collection[str]) -> set[str]:
+    """Return the images that this host itself uses, or that were asked for by name: they are pulled where the registry
+    has them already. The others are only in the way of who builds for machines elsewhere."""
+    if provider_of(settings).machines_here:
+        return set(names)
+    return {*only, *installer_image(settings.images).needs.values()}
 
 
 def image_context(settings: Settings, name: str, image: ImageSettings) -> BuildContext:
     """Return the build context of an image, with its wheelhouse if it has one (fetched now if it wasn't before)."""
     files: dict[str, bytes | Path] = {}
+    packages = ""
     if image.wheels:
         cache = state_folder(settings) / "wheels"
-        wheels = ensure_wheelhouse(settings.find(image.wheels), cache, name, image.wheels_python)
+        requirements = settings.find(image.wheels)
+        packages = wheelhouse_key(requirements, name, image.wheels_python)
+        wheels = ensure_wheelhouse(requirements, cache, name, image.wheels_python)
         files = {f"{WHEELHOUSE}/{wheel.name}": wheel for wheel in wheels}
     if image.agent:
         files |= agent_files()
-    return BuildContext(settings.find(image.context), f"images.{name}", image.dockerfile, files)
+    return BuildContext(settings.find(image.context), f"images.{name}", image.dockerfile, files, packages)
 
 
 def all_built(outcomes: Outcomes[Built]) -> list[Built]:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
-from argosy.build_plan import installer_image
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.content_memo import ContentMemo
-from argosy.engine_connection import connect
-from argosy.engine_images import RELEASE_LABEL, render_pins, stored_images
+from argosy.builds.images import build_images, image_context, need_of
+from argosy.builds.own_modules import installer_files
+from argosy.builds.plan import installer_image
+from argosy.builds.release import pinned_services, render_release
+from argosy.builds.templates import read_templates
+from argosy.builds.versioning import Built, Need, build_version, building, known_versions, read_series, state_folder
+from argosy.config.loading import Settings
+from argosy.engine.connection import connect
+from argosy.engine.names import CLUSTER_LABEL
 from argosy.errors import ConfigError, Refused
-from argosy.model import Image, Step
-from argosy.operations.build.images import image_context
-from argosy.operations.build.templates import read_templates
-from argosy.operations.build.versioning import (
-    Built,
-    build_version,
-    building,
-    known_versions,
-    read_series,
-    state_folder,
+from argosy.images.memo import ContentMemo
+from argosy.images.store import (
+    PINNED_LABEL,
+    PROMOTED_LABEL,
+    RELEASE_LABEL,
+    render_pinned,
+    render_pins,
+    stored_images,
 )
-from argosy.operations.registry import access, plan_push, push
-from argosy.release import render_release
-from argosy.versions import INSTALLER, newest_of
+from argosy.images.versions import INSTALLER, newest_of
+from argosy.model import Image, Step
+from argosy.registry import access
+from argosy.registry.push import plan_push, push
+from argosy.report import Report
 
 RELEASE_FOLDER = "release"
 
@@ -38,8 +43,10 @@ def plan_installer(settings: Settings) -> list[Step]:
     return [*pushes, Step(INSTALLER, f"build the release of {', '.join(pinned_names(settings))}")]
 
 
-def build_installer(settings: Settings, report: Report) -> Built:
+def build_installer(settings: Settings, report: Report, *, fetch: bool = True) -> Built:
     """Build and version the installer image. Idempotent: the same release gets no new version.
+
+    `fetch`: it is on this engine in the end, though the registry may have had it already.
 
     A digest exists only in a registry, so first the images that it pins are pushed where the registry lacks them. It
     pins the newest version of each that the registry then has. Raises Refused when an image has no version at all,
@@ -50,9 +57,23 @@ def build_installer(settings: Settings, report: Report) -> Built:
     here = _built_here(settings)
     if here:
         push(settings, report, only=here)
-    pins = _pins(settings)
+    return build_release(settings, report, _pins(settings), templates, fetch=fetch)
+
+
+def build_release(
+    settings: Settings,
+    report: Report,
+    pins: Mapping[str, Image],
+    templates: Mapping[str, bytes],
+    promoted: str = "",
+    *,
+    fetch: bool = True,
+) -> Built:
+    """Build and version the release that pins just these images. `promoted`: of what it was made, for its label;
+    `fetch`: as of `build_installer`."""
     rendered = render_release(settings, pins, templates)
     release = {f"{RELEASE_FOLDER}/{path}": content for path, content in rendered.items()}
+    pinned = pinned_services(json.loads(rendered["release.json"]))
     image = installer_image(settings.images)
     context = image_context(settings, INSTALLER, image)
     with connect() as client, building(settings, client):
@@ -61,11 +82,17 @@ def build_installer(settings: Settings, report: Report) -> Built:
             settings,
             report,
             INSTALLER,
-            replace(context, files={**context.files, **release}),
-            arguments=_arguments(settings),
-            known=known_versions(client, settings, [INSTALLER], report).get(INSTALLER, {}),
+            replace(context, files={**context.files, **installer_files(context.folder), **release}),
+            needs=_needs(settings),
+            known=known_versions(client, settings, [INSTALLER], report),
             memo=ContentMemo(state_folder(settings)),
-            labels={RELEASE_LABEL: render_pins(pins)},
+            labels={
+                CLUSTER_LABEL: settings.cluster,
+                RELEASE_LABEL: render_pins(pins),
+                PROMOTED_LABEL: promoted,
+                **({PINNED_LABEL: render_pinned(pinned)} if pinned else {}),
+            },
+            fetch=[INSTALLER] if fetch else [],
         )
 
 
@@ -97,12 +124,17 @@ def _pins(settings: Settings) -> dict[str, Image]:
     return {name: access.as_image(settings, stored) for name, stored in newest.items()}
 
 
-def _arguments(settings: Settings) -> dict[str, str]:
+def _needs(settings: Settings) -> dict[str, Need]:
     with connect() as client:
         newest = newest_of(stored_images(client, settings.system))
-    arguments = {}
+    needs = {}
     for argument, name in installer_image(settings.images).needs.items():
         if name not in newest:
             raise Refused(f"{INSTALLER}: it is built on {name}, of which there is no version here: inv build.images")
-        arguments[argument] = f"{access.repository(settings, name)}:{newest[name].version}"
-    return arguments
+        needs[argument] = need_of(settings, newest[name])
+    return needs
+
+
+def build_all(settings: Settings, report: Report) -> list[Built]:
+    """Build every image, push those that the release pins, build the installer. Idempotent."""
+    return [*build_images(settings, report), build_installer(settings, report, fetch=False)]

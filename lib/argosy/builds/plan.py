@@ -1,13 +1,13 @@
-"""Which images are built, in which order. Pure."""
+"""Pure. Which images are built, in which order."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from argosy.config import ImageSettings, nearest
-from argosy.errors import ConfigError
-from argosy.versions import INSTALLER
+from argosy.config.loading import ImageSettings
+from argosy.errors import ConfigError, nearest
+from argosy.images.versions import INSTALLER
 
 DEFAULT_INSTALLER = ImageSettings(context="installer", needs={"PYTHON_IMAGE": "python"})
 
@@ -34,7 +34,8 @@ def build_order(images: Mapping[str, ImageSettings]) -> list[str]:
 
 
 def select_images(images: Mapping[str, ImageSettings], only: Collection[str], have: Collection[str]) -> list[str]:
-    """Return, in their order, the images `only` (all when empty) and what they need of which no version is in `have`.
+    """Return, in their order, the images `only` (when empty all but those on demand) and what they need of which no
+    version is in `have`.
 
     Raises ConfigError for a name that isn't under images:.
     """
@@ -42,10 +43,10 @@ def select_images(images: Mapping[str, ImageSettings], only: Collection[str], ha
     for name in only:
         if name not in order:
             raise ConfigError(f"no image {name!r} under images:{nearest(name, dict.fromkeys(order))}", "only")
-    wanted = set(only or order)
+    wanted = set(only) or {name for name in order if not images[name].on_demand}
     for name in reversed(order):
         if name in wanted:
-            wanted |= {need for need in images[name].needs.values() if need not in have}
+            wanted |= {need for need in images[name].needs.values() if not only or need not in have}
     return [name for name in order if name in wanted]
 
 
@@ -53,5 +54,6 @@ def installer_image(images: Mapping[str, ImageSettings]) -> ImageSettings:
     """Return how the installer is built: images.installer, or the one that Argosy brings along."""
     if INSTALLER in images:
         return images[INSTALLER]
-    needs = {argument: name for argument, name in DEFAULT_INSTALLER.needs.items() if name in images}
+    built = {name for name, image in images.items() if not image.on_demand}
+    needs = {argument: name for argument, name in DEFAULT_INSTALLER.needs.items() if name in built}
     return DEFAULT_INSTALLER.model_copy(update={"needs": needs})

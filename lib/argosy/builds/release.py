@@ -1,11 +1,12 @@
-"""The release: what the installer image holds under /release. Pure.
+"""Pure. The release: what the installer image holds under /release.
 
-    release.json      the services in start order, the digest of each image, how the installer shall behave
+    release.json      the services in start order, the digest of each image, how the installer behaves
     units/X.service   one systemd unit for each service
     templates/        the system's own template resources: conf.d/*.toml and templates/ (docs/templates.md)
 
-It names neither a registry nor its own version: both come to a machine from its machine.env and release.env. So a
-release is the same bytes in every registry, and building it again without a change makes no new version.
+It names its system and its cluster, and a machine of another one refuses it. It names neither a registry nor its own
+version: both come to a machine from its machine.env and release.env. So a release is the same bytes in every registry,
+and building it again without a change makes no new version.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.config import CheckSettings, ServiceSettings, Settings
+from argosy.config.loading import CheckSettings, ServiceSettings, Settings
 from argosy.errors import Refused
+from argosy.images.versions import PinnedService
 from argosy.model import Image
 from argosy.order import start_order
+from argosy.rendering.service_unit import marker, render_unit, unit_name
 from argosy.schema import DEFAULT_SERVICE, SSL_SUPPORT
-from argosy.service_unit import marker, render_unit, unit_name
 
 LOOPBACK = "127.0.0.1"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -49,14 +51,29 @@ def render_release(
             wanted[entry.image] = _pinned(images, name, entry.image)
     document = {
         "system": settings.system,
+        "cluster": settings.cluster,
         "marker": marker(settings.system),
         "pull_attempts": settings.install.pull_attempts,
         "deadline_seconds": settings.install.deadline_seconds,
         "keys": _keys(settings),
-        "images": {name: _image(image) for name, image in wanted.items()},
+        "images": {
+            name: {"repository": image.repository, "version": image.version, "digest": image.digest}
+            for name, image in wanted.items()
+        },
         "services": services,
     }
     return {"release.json": json.dumps(document, indent=2).encode() + b"\n", **files}
+
+
+def pinned_services(document: Mapping[str, Any]) -> dict[str, PinnedService]:
+    """Return the services of a release.json that run on some machines only."""
+    return {
+        service["name"]: PinnedService(
+            tuple(service["machines"]), service["revision"], service["stop"]["grace_seconds"]
+        )
+        for service in document["services"]
+        if "machines" in service
+    }
 
 
 def _keys(settings: Settings) -> dict[str, str]:
@@ -77,16 +94,13 @@ def _pinned(images: Mapping[str, Image], service: str, name: str) -> Image:
     return image
 
 
-def _image(image: Image) -> dict[str, str]:
-    return {"repository": image.repository, "version": image.version, "digest": image.digest}
-
-
 def _service(system: str, name: str, entry: ServiceSettings, revision: str) -> dict[str, Any]:
     return {
         "name": name,
         "unit": unit_name(system, name),
         "image": entry.image,
         "revision": revision,
+        **({"machines": entry.machines} if entry.machines else {}),
         "requires": entry.requires,
         "check": _check(entry, entry.check),
         "stop": {"signal": entry.stop.signal, "grace_seconds": entry.stop.grace_seconds},

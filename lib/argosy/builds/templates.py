@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argosy.agent.template_functions import check_templates
-from argosy.agent.template_loading import read_files
-from argosy.agent.template_resources import is_resource, parse_set
-from argosy.config import Settings
+from argosy.agent.templates.functions import check_templates
+from argosy.agent.templates.loading import read_files
+from argosy.agent.templates.resources import is_resource, parse_set
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def read_templates(settings: Settings) -> dict[str, bytes]:
     if not any(map(is_resource, files)):
         raise ConfigError(f"no resource in {folder}: they are files conf.d/NAME.toml", "templates")
     where = f"{settings.templates.rstrip('/')}/"
-    found = parse_set(files, [settings.files_path], where)
+    found = parse_set(files, settings.files_path, where)
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
         raise ConfigError(f"{found.problems[0].reason}{more}")

@@ -4,41 +4,54 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import docker
 
 from argosy import atomic
-from argosy.build_context import BuildContext, write_context
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.content_memo import ContentMemo
-from argosy.engine import SYSTEM_LABEL
-from argosy.engine_images import (
+from argosy.config.loading import Settings
+from argosy.config.suites import ARGUMENT
+from argosy.engine.names import SYSTEM_LABEL
+from argosy.errors import ConfigError, RegistryError
+from argosy.images.context import BuildContext, context_digest, write_context
+from argosy.images.inputs import declares, inputs_digest, parse_bases
+from argosy.images.memo import ContentMemo
+from argosy.images.repositories import on_engine
+from argosy.images.store import (
     CANDIDATE_LABEL,
     CONTENT_LABEL,
     IMAGE_LABEL,
+    INPUTS_LABEL,
     VERSION_LABEL,
+    base_digest,
     build,
-    export_content,
+    machine_kind,
+    pull,
+    read_content,
     remove_candidates,
     stamp,
     stored_images,
     tag,
+    untag,
 )
-from argosy.errors import ConfigError, RegistryError
-from argosy.operations.registry.access import newest_in, opened, repository
-from argosy.versions import Version, decide, parse_series
+from argosy.images.versions import Stored, Version, counted, decide, of_cluster, parse_series, unchanged
+from argosy.registry import access
+from argosy.registry.trust import trust_registry
+from argosy.report import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """One image after its build. `reference`: its local name, such as air/frontend:0.1.3; `is_new`: nobody had this
-    content as the newest version; `content`: the digest of what it holds."""
+    content as the newest version; `content`: the digest of what it holds; `inputs`: of what it was made of, empty when
+    that is not known. An image that the registry has with the same inputs need not be on this engine."""
 
     name: str
     version: str
@@ -46,10 +59,56 @@ class Built:
     is_new: bool
     content: str
     seconds: float
+    inputs: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What stands for it in the inputs of an image that needs it."""
+        return self.inputs or self.content
 
 
-Known = dict[str, dict[Version, str]]
-"""Image -> version -> digest of content, on this engine and in the registry."""
+@dataclass(frozen=True)
+class Known:
+    """The images that versions are counted from: `here`, on this engine, and `there`, the registry's newest. `present`:
+    the names of those whose newest version has come to this engine since."""
+
+    cluster: str
+    here: list[Stored]
+    there: list[Stored] = field(default_factory=list)
+    present: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def _contents(self) -> dict[str, dict[Version, str]]:
+        return counted([*self.here, *self.there], self.cluster)
+
+    def contents(self, name: str) -> dict[Version, str]:
+        """Return version -> digest of content."""
+        return self._contents.get(name, {})
+
+    def unchanged(self, name: str, series: tuple[int, int], inputs: str) -> Stored | None:
+        """Return the newest version of an image if it was made of these inputs; that of this engine, if it is here."""
+        stored = [item for item in of_cluster([*self.here, *self.there], self.cluster) if item.name == name]
+        return unchanged(series, self.contents(name), [item for item in stored if not item.foreign], inputs)
+
+    def to_fetch(self, name: str, version: str) -> Stored | None:
+        """Return where the registry has a version that this engine lacks; nothing for one that was just built."""
+        found = next((item for item in self.there if (item.name, str(item.version)) == (name, version)), None)
+        if found is None or name in self.present:
+            return None
+        mine = [(item.version, item.content) for item in self.here if item.name == name]
+        return None if (found.version, found.content) in mine else found
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An image of ours that another is built on. `reference`: its local name; `identity`: what stands for it in the
+    other's inputs."""
+
+    name: str
+    version: str
+    reference: str
+    identity: str
 
 
 def state_folder(settings: Settings) -> Path:
@@ -83,13 +142,14 @@ def building(settings: Settings, client: docker.DockerClient) -> Iterator[None]:
 
 
 def _host_folder() -> Path:
-    """Return this user's folder for locks between checkouts: private, so that nobody else can plant a file in it."""
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"argosy-{os.getuid()}"
+    """Return this user's folder for locks between checkouts: private, so that nobody else can plant a file in it.
+
+    Not in XDG_RUNTIME_DIR, which root has after a login and not under sudo.
+    """
+    folder = Path(tempfile.gettempdir()) / f"argosy-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ConfigError(
-            "it belongs to somebody else; remove it, or set XDG_RUNTIME_DIR to a folder of yours", str(folder)
-        )
+        raise ConfigError("it belongs to somebody else; remove it, or set TMPDIR to a folder of yours", str(folder))
     return folder
 
 
@@ -99,19 +159,14 @@ def known_versions(client: docker.DockerClient, settings: Settings, pushed: Coll
     A registry that can't be asked is no reason not to build (ours is itself built first); it is said in one line. If
     a version then clashes with the registry's, `registry.push` refuses it.
     """
-    known: Known = {}
-    for stored in stored_images(client, settings.system):
-        known.setdefault(stored.name, {})[stored.version] = stored.content
+    here, there = stored_images(client, settings.system), []
     if pushed and settings.registry.address:
         try:
-            with opened(settings, attempts=1) as registry:
-                newest = newest_in(registry, settings, pushed)
+            with access.opened(settings, attempts=1) as registry:
+                there = access.counted_in(registry, settings, pushed)
         except (RegistryError, ConfigError) as error:
             report("registry", f"not asked for its versions: {error}")
-        else:
-            for name, stored in newest.items():
-                known.setdefault(name, {})[stored.version] = stored.content
-    return known
+    return Known(settings.cluster, here, there)
 
 
 def build_version(
@@ -121,39 +176,104 @@ def build_version(
     name: str,
     context: BuildContext,
     *,
-    arguments: Mapping[str, str],
-    known: Mapping[Version, str],
+    needs: Mapping[str, Need],
+    known: Known,
     memo: ContentMemo,
     labels: Mapping[str, str] | None = None,
     no_cache: bool = False,
+    fetch: Collection[str] = (),
 ) -> Built:
-    """Build one image and give it its version. `labels`: beside our own. Raises BuildFailed."""
-    started = time.monotonic()
+    """Build one image and give it its version, unless its newest version was made of the same inputs.
+
+    `needs`: by build argument; `labels`: beside our own; `fetch`: the images that must be on this engine in the end,
+    wherever they were built. Raises BuildFailed.
+    """
+    started, repository = time.monotonic(), on_engine(settings, name)
     with write_context(context) as stream:
+        others = _suite_argument(context, settings.build.suite)
+        inputs = _inputs(client, context, stream, needs, others, labels or {})
+        found = None if no_cache else known.unchanged(name, read_series(settings), inputs)
+        if found is not None:
+            if name in fetch:
+                _fetch(client, settings, report, known, name, str(found.version))
+            seconds = time.monotonic() - started
+            report(name, f"unchanged: {found.version}, made of the same ({seconds:.1f} s)")
+            reference = f"{repository}:{found.version}"
+            return Built(name, str(found.version), reference, False, found.content, seconds, inputs)
+        for need in needs.values():
+            _fetch(client, settings, report, known, need.name, need.version)
         candidate = build(
             client,
             name,
             stream,
             labels={CANDIDATE_LABEL: settings.system},
             dockerfile=context.dockerfile,
-            arguments=arguments,
+            arguments={argument: need.reference for argument, need in needs.items()} | others,
             no_cache=no_cache,
             on_step=lambda step: report(name, step),
         )
-    content = memo.content(candidate, lambda: export_content(client, candidate, settings.system))
-    decision = decide(name, read_series(settings), known, content)
-    version = str(decision.version)
+    content = read_content(client, candidate, settings.system, memo)
+    contents = known.contents(name)
+    decided = decide(name, read_series(settings), contents, content)
+    version, is_new = str(decided), decided not in contents
     ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
-    _tag(client, settings, name, candidate, {**ours, **(labels or {})})
+    ours[INPUTS_LABEL] = inputs
+    # An unchanged version's tag moves to the fresh candidate, which holds the same: its layers are what the builder's
+    # cache goes by, and the old one goes.
+    tag(client, stamp(client, name, candidate, {**ours, **(labels or {})}), repository, version)
+    known.present.add(name)
     seconds = time.monotonic() - started
-    report(name, f"{'new version' if decision.is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
-    return Built(name, version, f"{repository(settings, name)}:{version}", decision.is_new, content, seconds)
+    report(name, f"{'new version' if is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
+    return Built(name, version, f"{repository}:{version}", is_new, content, seconds, inputs)
 
 
-def _tag(client: docker.DockerClient, settings: Settings, name: str, candidate: str, labels: Mapping[str, str]) -> None:
-    """Label the candidate as its version and tag it.
+def _suite_argument(context: BuildContext, suite: str) -> dict[str, str]:
+    """Return the build argument that names Debian's suite, for a Dockerfile that takes it."""
+    return {ARGUMENT: suite} if declares(_dockerfile(context), ARGUMENT) else {}
 
-    With an unchanged content the version's tag moves to the fresh candidate, which holds the same: its layers are what
-    the builder's cache goes by, and the old one goes.
-    """
-    tag(client, stamp(client, name, candidate, labels), repository(settings, name), labels[VERSION_LABEL])
+
+def _dockerfile(context: BuildContext) -> str:
+    return (context.folder / context.dockerfile).read_text(errors="replace")
+
+
+def _inputs(
+    client: docker.DockerClient,
+    context: BuildContext,
+    stream: IO[bytes],
+    needs: Mapping[str, Need],
+    others: Mapping[str, str],
+    labels: Mapping[str, str],
+) -> str:
+    """Return the digest of what an image is made of; empty when it can't be known."""
+    bases = parse_bases(_dockerfile(context), {argument: need.reference for argument, need in needs.items()}, others)
+    if not bases.known:
+        return ""
+    return inputs_digest(
+        context_digest(stream),
+        context.dockerfile,
+        packages=context.packages,
+        needs={argument: need.identity for argument, need in needs.items()} | dict(others),
+        bases={reference: base_digest(client, reference) for reference in bases.external},
+        labels=labels,
+        machine=machine_kind(client),
+    )
+
+
+def _fetch(
+    client: docker.DockerClient, settings: Settings, report: Report, known: Known, name: str, version: str
+) -> None:
+    """Bring a version that the registry has to this engine, unless it is here. Raises RegistryError, EngineError."""
+    with known.lock:
+        wanted = known.to_fetch(name, version)
+        if wanted is None:
+            return
+        trust_registry(settings, report)
+        where = f"{settings.registry.address}/{access.as_image(settings, wanted).repository}"
+        credentials = {"username": settings.registry.user, "password": access.password(settings)}
+        try:
+            image = pull(client, where, wanted.digest, credentials)
+            tag(client, image, on_engine(settings, name), version)
+        finally:
+            untag(client, f"{where}@{wanted.digest}")
+        known.present.add(name)
+    report(name, f"pulled {version}")

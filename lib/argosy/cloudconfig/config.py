@@ -1,4 +1,4 @@
-"""What a machine is made of before anything of the system is installed on it, and its cloud-config file. Pure.
+"""Pure. What a machine is made of before anything of the system is installed on it, and its cloud-config file.
 
 `machine_config` decides (lifecycle step 2), `render` writes it down in the dialect of the machine's OS:
 
@@ -12,13 +12,17 @@ path unit SYSTEM-secrets.path waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from argosy import machine_files, machine_units
-from argosy.config import Settings
-from argosy.dialects import DIALECTS, MachineConfig, User
+from argosy.cloudconfig import files as machine_files
+from argosy.cloudconfig import units
+from argosy.cloudconfig.dialects import DIALECTS
+from argosy.cloudconfig.dialects.machine import MachineConfig, User
+from argosy.cloudconfig.files import Common
+from argosy.cloudconfig.shared import SHARED
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError
 from argosy.model import Image, Machine
+from argosy.paths import Names
+from argosy.providers import provider_of
 
 DIALECT_OF_OS = {"debian": "cloud-init", "ubuntu": "cloud-init", "flatcar": "coreos", "fedora-coreos": "ignition"}
 
@@ -31,49 +35,39 @@ def dialect_for(os: str, wanted: str = "") -> str:
     return dialect
 
 
-def machine_config(
-    settings: Settings,
-    machine: Machine,
-    cluster_machines: Sequence[Machine],
-    *,
-    release: Image,
-    etcd: Image,
-    registry_ca: str,
-    authorized_keys: Sequence[str],
-    initial_state: str = "new",
-    members: Sequence[Machine] | None = None,
-) -> MachineConfig:
-    """Return what `machine` is made of.
+def machine_config(settings: Settings, machine: Machine, common: Common) -> MachineConfig:
+    """Return what `machine`, one of `common.machines`, is made of.
 
-    `cluster_machines`: all of them, the machine among them; the first `etcd.max_members` run etcd, the others are its
-    clients. `members`: who runs etcd instead, in a cluster that has been so for a while. `release`, `etcd`: the images
-    to install, by digest. `registry_ca`: PEM of the CA that the registry's certificate is checked against; empty for
-    one that the OS trusts. `initial_state`: `new`, or `existing` for a machine that joins. Raises ConfigError when the
-    registry has no address.
+    Raises ConfigError when the registry has no address.
     """
     if not settings.registry.address:
         raise ConfigError("the machines need the registry's address; give it as HOST:PORT", "registry.address")
-    if members is None:
-        members = list(cluster_machines)[: settings.etcd.max_members]
-    names = machine_files.Names(settings.system, machine.os)
+    members = common.machines[: settings.etcd.max_members] if common.members is None else common.members
+    names = Names(settings.system, machine.os)
     member = machine.name in {other.name for other in members}
+    provider = provider_of(settings)
+    files = machine_files.files(settings, names, machine, members, common)
     return MachineConfig(
         os=machine.os,
         hostname=machine.name,
-        users=(User(settings.ssh.user, tuple(dict.fromkeys(authorized_keys))),),
-        files=machine_files.files(
-            settings,
-            names,
-            machine,
-            members,
-            release=release,
-            etcd=etcd,
-            registry_ca=registry_ca,
-            initial_state=initial_state,
-        ),
-        units=machine_units.units(settings, names, member=member),
+        users=(User(settings.ssh_of(machine).user, tuple(dict.fromkeys(common.authorized_keys))),),
+        files=tuple(sorted((*files, *provider.extra_files(settings, machine)), key=lambda file: file.path)),
+        units=(*units.units(settings, names, member=member), *provider.extra_units(settings, machine)),
         own_hosts_file=not settings.machine.container,
     )
+
+
+def owned_paths(settings: Settings, machine: Machine) -> tuple[list[str], list[str]]:
+    """Return the files that are ours alone on the machine, and the names of the units, whatever it was made with.
+
+    Raises ConfigError as `machine_config` does.
+    """
+    names, image = Names(settings.system, machine.os), Image("", "", "", "")
+    config = machine_config(settings, machine, Common([machine], image, image, registry_ca="any", members=[machine]))
+    files = [file.path for file in config.files if file.path not in SHARED]
+    files += [f"{names.programs}/{program}" for program in machine_files.PROGRAMS]
+    mine = [f"{names.system}-{kind}" for kind in units.KINDS]
+    return list(dict.fromkeys(files)), list(dict.fromkeys([*(unit.name for unit in config.units), *mine]))
 
 
 def render(config: MachineConfig, dialect: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The files that a machine's cloud-config puts on it, and where they are. Pure.
+"""Pure. The files that a machine's cloud-config puts on it, and where they are.
 
 /etc/S/machine.env        who this machine is and where the registry and etcd are; every unit reads it
 /etc/S/release.env        the release to install first; /var/lib/S/release.env, which an upgrade writes, wins over
@@ -6,10 +6,14 @@
 /etc/S/etcd.env           etcd's settings, and its image
 /etc/S/settings.json      {"database/host": "10.0.0.5"}: settings that the first machine puts into etcd
 /etc/S/metadata.json      {"tier": "green"}: what /machines/NAME says of this machine
+/etc/S/shared.json        what the files that we share with the machine's owner held before (argosy.cloudconfig.shared);
+                          of machines that were there before they were ours
 /etc/S/required-secrets   names of files under /etc/S/secrets, one a line
 /opt/S/bin/               programs (templates/machine)
 /run/S/dns/upstream.conf  whom dnsmasq asks: made on the machine at boot (use-dns)
 /etc/environment, /etc/docker/daemon.json, /etc/docker/certs.d/REGISTRY/ca.crt
+
+The cluster's provider may add its own.
 """
 
 from __future__ import annotations
@@ -19,104 +23,66 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from argosy import dns
-from argosy.config import Settings
-from argosy.dialects.machine import File
+from argosy.config import dns
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError
-from argosy.model import Image, Machine
-from argosy.rendering import render
+from argosy.model import File, Image, Machine
+from argosy.paths import UNIT_FOLDER, Names
+from argosy.rendering.rendering import render
+from argosy.secrets.names import required_secrets
 
 ETCD_METRICS_PORT = 2381
-COMMON_SECRETS = ("ca.crt", "etcd-client.crt", "etcd-client.key", "registry/config.json")
-MEMBER_SECRETS = ("etcd-peer.crt", "etcd-peer.key", "etcd-server.crt", "etcd-server.key")
 PROGRAMS = ("check-secrets", "etcdctl", "installer", "make-swap", "pull-image", "service-settings", "use-dns")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:/@,=+-]*")
 _UBUNTU_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin"
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """Where the files of `system` are on a machine that runs `os`."""
+class Common:
+    """What all machines of a cluster are made with.
 
-    system: str
-    os: str = "debian"
+    `machines`: all of them; the first `etcd.max_members` run etcd, the others are its clients. `members`: who runs etcd
+    instead, in a cluster that has been so for a while. `release`, `etcd`: the images to install, by digest.
+    `registry_ca`: PEM of the CA that the registry's certificate is checked against; empty for one that the OS trusts.
+    `authorized_keys`: who may log in. `initial_state`: `new`, or `existing` for a machine that joins.
+    """
 
-    @property
-    def config(self) -> str:
-        return f"/etc/{self.system}"
-
-    @property
-    def secrets(self) -> str:
-        return f"/etc/{self.system}/secrets"
-
-    @property
-    def marker(self) -> str:
-        """Written last by an upload of the secrets; SYSTEM-secrets.path waits for it."""
-        return f"/etc/{self.system}/secrets/.complete"
-
-    @property
-    def state(self) -> str:
-        return f"/var/lib/{self.system}"
-
-    @property
-    def dns(self) -> str:
-        """The folder that the container of dnsmasq has at dns.UPSTREAM_FOLDER."""
-        return f"/run/{self.system}/dns"
-
-    @property
-    def programs(self) -> str:
-        return f"/opt/{self.system}/bin"
-
-    @property
-    def command(self) -> str:
-        """The command named after the system, in everybody's PATH; Flatcar's /usr is read-only."""
-        return f"{'/opt/bin' if self.os == 'flatcar' else '/usr/local/bin'}/{self.system}"
-
-
-def required_secrets(settings: Settings, member: bool = True) -> list[str]:
-    """Return the files under /etc/S/secrets without which a machine does not start. `member`: it runs etcd."""
-    own = set(settings.secrets).union(*(service.secrets for service in settings.services.values()))
-    return sorted({*COMMON_SECRETS, *(MEMBER_SECRETS if member else ()), *own})
+    machines: Sequence[Machine]
+    release: Image
+    etcd: Image
+    registry_ca: str = ""
+    authorized_keys: Sequence[str] = ()
+    initial_state: str = "new"
+    members: Sequence[Machine] | None = None
 
 
 def files(
-    settings: Settings,
-    names: Names,
-    machine: Machine,
-    members: Sequence[Machine],
-    *,
-    release: Image,
-    etcd: Image,
-    registry_ca: str,
-    initial_state: str,
+    settings: Settings, names: Names, machine: Machine, members: Sequence[Machine], common: Common
 ) -> tuple[File, ...]:
-    """Return every file of `machine`, sorted by path. `members`: the machines that run etcd."""
+    """Return every file of `machine` but its provider's. `members`: the machines that run etcd."""
     member = machine.name in {other.name for other in members}
     contents = {
         "/etc/environment": environment(machine),
         "/etc/docker/daemon.json": daemon_json(settings, machine.os),
         f"{names.config}/machine.env": env_file(machine_env(settings, machine, members)),
-        f"{names.config}/release.env": env_file(release_env(settings, release)),
-        f"{names.config}/settings.json": json_file({key: plain(value) for key, value in settings.settings.items()}),
+        f"{names.config}/release.env": env_file(release_env(settings, common.release)),
+        f"{names.config}/settings.json": json_file(
+            {key: setting_text(value) for key, value in settings.settings.items()}
+        ),
         f"{names.config}/metadata.json": json_file(machine.metadata),
         f"{names.config}/required-secrets": "".join(f"{name}\n" for name in required_secrets(settings, member)),
-        f"{names.config}/etcd.env": env_file(
-            etcd_env(settings, names, machine, members, image=etcd, initial_state=initial_state)
-        ),
+        f"{names.config}/etcd.env": env_file(etcd_env(settings, names, machine, members, common)),
     }
-    if registry_ca:
+    if common.registry_ca:
         for registry in filter(None, (settings.registry.address, settings.discovered_registry)):
-            contents[f"/etc/docker/certs.d/{registry}/ca.crt"] = registry_ca
-    made = [File(path, content) for path, content in contents.items()]
-    return tuple(sorted([*made, *programs(settings, names)], key=lambda file: file.path))
+            contents[f"/etc/docker/certs.d/{registry}/ca.crt"] = common.registry_ca
+    return (*(File(path, content) for path, content in contents.items()), *programs(settings, names))
 
 
 def programs(settings: Settings, names: Names) -> list[File]:
     """Return the programs, the command among them with a launcher in everybody's PATH."""
     left_out = {"make-swap": not has_swap(settings), "use-dns": not settings.discovery.enabled}
     sources = {name: f"machine/{name}.sh.j2" for name in PROGRAMS if not left_out.get(name)}
-    if settings.provider == "gce":
-        sources["publish-host-keys"] = "machine/publish-host-keys.sh.j2"
     sources[names.system] = "machine/command.sh.j2"
     values = {
         "client_port": settings.etcd.client_port,
@@ -124,6 +90,7 @@ def programs(settings: Settings, names: Names) -> list[File]:
         "loopback": dns.LOOPBACK_ADDRESS,
         "bridge": dns.bridge_address(settings),
         "upstream_name": dns.UPSTREAM_NAME,
+        "unit_folder": UNIT_FOLDER,
     }
     made = [
         File(f"{names.programs}/{name}", render(source, names=names, **values), 0o755)
@@ -147,7 +114,7 @@ def machine_env(settings: Settings, machine: Machine, members: Sequence[Machine]
         "MACHINE_ADDRESS": machine.address,
         "MACHINE_ROLE": "member" if member else "client",
         "REGISTRY": settings.registry.address,
-        "ETCD_ENDPOINTS": ",".join(f"https://{it.address}:{settings.etcd.client_port}" for it in members),
+        "ETCD_ENDPOINTS": ",".join(f"https://{member.address}:{settings.etcd.client_port}" for member in members),
     }
     # Docker's own choice is known on the machine only.
     return values | ({"BRIDGE_ADDRESS": dns.bridge_address(settings)} if settings.discovery.enabled else {})
@@ -159,21 +126,21 @@ def release_env(settings: Settings, release: Image) -> dict[str, str]:
 
 
 def etcd_env(
-    settings: Settings, names: Names, machine: Machine, members: Sequence[Machine], *, image: Image, initial_state: str
+    settings: Settings, names: Names, machine: Machine, members: Sequence[Machine], common: Common
 ) -> dict[str, str]:
     """Return etcd.env. Paths are those in the container, which has the secrets where the machine has them.
 
     IMAGE is not etcd's: the unit reads it. Source: https://etcd.io/docs/v3.4/op-guide/configuration/
     """
     client, peer, secrets = settings.etcd.client_port, settings.etcd.peer_port, names.secrets
-    values = {"IMAGE": image.reference(settings.registry.address)}
+    values = {"IMAGE": common.etcd.reference(settings.registry.address)}
     if machine.name not in {other.name for other in members}:
         return values
     return values | {
         "ETCD_NAME": machine.name,
         "ETCD_DATA_DIR": "/var/lib/etcd",
-        "ETCD_INITIAL_CLUSTER": ",".join(f"{it.name}=https://{it.address}:{peer}" for it in members),
-        "ETCD_INITIAL_CLUSTER_STATE": initial_state,
+        "ETCD_INITIAL_CLUSTER": ",".join(f"{member.name}=https://{member.address}:{peer}" for member in members),
+        "ETCD_INITIAL_CLUSTER_STATE": common.initial_state,
         "ETCD_INITIAL_CLUSTER_TOKEN": f"{settings.system}-{settings.cluster}",
         "ETCD_INITIAL_ADVERTISE_PEER_URLS": f"https://{machine.address}:{peer}",
         "ETCD_LISTEN_PEER_URLS": f"https://{machine.address}:{peer}",
@@ -240,6 +207,6 @@ def json_file(value: Mapping[str, object]) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def plain(value: str | int | float | bool) -> str:
+def setting_text(value: str | int | float | bool) -> str:
     """Return a setting as the text that stands in etcd: YAML's true is `true`."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The systemd units that a machine's cloud-config puts on it. Pure.
+"""Pure. The systemd units that a machine's cloud-config puts on it.
 
 S-secrets.path        waits for the marker of complete secrets
 S-secrets.service     checks them, then starts the next two
@@ -7,18 +7,32 @@ S-installer.service   installs the release
 S-swap.service        the swap file, where there is one
 S-resolver.service    lets the machine ask its own dnsmasq for the local domain, at boot
 S-resolver.path       starts it again when resolv.conf changes
-S-host-keys.service   on Google Compute Engine: tells the machine's ssh host keys to the API
+
+The cluster's provider may add its own.
 """
 
 from __future__ import annotations
 
-from argosy.config import Settings
-from argosy.dialects.machine import Unit
-from argosy.machine_files import Names, has_swap
-from argosy.rendering import render
-from argosy.systemd import Expanded, command_line
+from argosy.cloudconfig.files import has_swap
+from argosy.config.loading import Settings
+from argosy.model import Unit
+from argosy.paths import Names
+from argosy.rendering.rendering import render
+from argosy.rendering.systemd import Expanded, command_line
 
 ETCD_STOP_SECONDS = 30
+ETCDCTL_START_SECONDS = 5
+"""What a health check has beyond its request: to start a program in a container takes a while on a busy machine."""
+KINDS = (
+    "secrets.path",
+    "secrets.service",
+    "installer.service",
+    "etcd.service",
+    "swap.service",
+    "resolver.path",
+    "resolver.service",
+)
+"""All that a machine can have, whatever its settings are."""
 
 
 def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]:
@@ -36,9 +50,6 @@ def units(settings: Settings, names: Names, *, member: bool) -> tuple[Unit, ...]
         made.append(_unit(names, "swap.service", enabled=True, started=True, megabytes=settings.machine.swap_megabytes))
     if settings.discovery.enabled:
         made += [_unit(names, kind, enabled=True, started=True) for kind in ("resolver.service", "resolver.path")]
-    if settings.provider == "gce":
-        program = command_line([f"{names.programs}/publish-host-keys"])
-        made.append(_unit(names, "host-keys.service", enabled=True, started=True, program=program))
     return tuple(made)
 
 
@@ -59,8 +70,10 @@ def _etcd(settings: Settings, names: Names) -> Unit:
 
 def _etcd_run(settings: Settings, names: Names, container: str) -> list[str]:
     """Return the argv that runs etcd: as root, who alone may read the keys, and without any capability."""
+    seconds = settings.etcd.timeout_seconds
     health = [
         "etcdctl",
+        f"--command-timeout={seconds:g}s",
         f"--endpoints=https://127.0.0.1:{settings.etcd.client_port}",
         f"--cacert={names.secrets}/ca.crt",
         f"--cert={names.secrets}/etcd-client.crt",
@@ -86,7 +99,7 @@ def _etcd_run(settings: Settings, names: Names, container: str) -> list[str]:
         f"--volume={names.state}/etcd:/var/lib/etcd",
         f"--health-cmd={' '.join(health)}",
         "--health-interval=15s",
-        "--health-timeout=10s",
+        f"--health-timeout={seconds + ETCDCTL_START_SECONDS:g}s",
         "--health-start-period=60s",
         "--entrypoint=etcd",
         Expanded("${IMAGE}"),

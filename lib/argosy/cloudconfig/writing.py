@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
-from argosy import atomic, cloudconfig, inventory, pki, ssh_keypair
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.dialects import MachineConfig
+from argosy import atomic, inventory
+from argosy.cloudconfig import config as cloudconfig
+from argosy.cloudconfig.changes import OBSERVE, Changes, parse_observed, plan_changes, shared_paths, shell_arguments
+from argosy.cloudconfig.files import Common
+from argosy.cloudconfig.shared import DAEMON_JSON, RESTART, restart_docker
+from argosy.config.loading import Settings
 from argosy.errors import Refused
-from argosy.host import Host, Hosts, joined
-from argosy.machine_changes import OBSERVE, SHARED, Changes, parse_observed, plan_changes, shell_arguments
+from argosy.fanout import joined
 from argosy.model import Image, Machine, Step
-from argosy.operations import registry
-from argosy.remote_shell import Script
+from argosy.paths import Names
+from argosy.pki import authority as pki
+from argosy.registry import access
+from argosy.report import Report
+from argosy.secrets.checkout import refuse_lost
+from argosy.ssh import keypair
+from argosy.ssh.host import Host, Hosts
+from argosy.ssh.shell import Script
 
 FOLDER = "cloud-config"
+READ = '[ ! -e "$1" ] || { printf . && cat -- "$1"; }'
+"""Prints the file $1 after a dot, nothing when there is none; one that can't be read is an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What all machines of a cluster have in common. `keys`: none yet in a dry run before the first run; `members`: who
-    runs etcd, None for the first machines of a new cluster."""
+class Known(TypedDict, total=False):
+    """What is given where it is known. `release`: what to install; the newest in the registry when not given.
+    `initial_state`: `existing` for machines that join, else `new`; `members`: who runs etcd then; `installed`: machines
+    that keep the release that they have been told to install; `operators`: the ssh keys of further operators."""
 
-    cluster: Sequence[Machine]
-    release: Image
-    etcd: Image
-    registry_ca: str
-    keys: Sequence[str]
+    release: Image | None
     initial_state: str
-    members: Sequence[Machine] | None = None
+    members: Sequence[Machine] | None
+    installed: Collection[str]
+    operators: Sequence[str]
 
 
 def paths(settings: Settings, machines: Iterable[Machine], format: str = "") -> dict[str, Path]:
     """Return where each machine's file is, or will be: .argosy/CLUSTER/cloud-config/NAME.{yaml,ign}."""
     folder = settings.state_path / FOLDER
-    suffixes = {it.name: cloudconfig.suffix(cloudconfig.dialect_for(it.os, format)) for it in machines}
+    suffixes = {machine.name: cloudconfig.suffix(cloudconfig.dialect_for(machine.os, format)) for machine in machines}
     return {name: folder / f"{name}{suffix}" for name, suffix in suffixes.items()}
 
 
@@ -45,20 +53,17 @@ def plan(
     settings: Settings,
     machines: Sequence[Machine],
     format: str = "",
-    *,
-    release: Image | None = None,
-    initial_state: str = "new",
-    members: Sequence[Machine] | None = None,
+    **known: Unpack[Known],
 ) -> list[Step]:
     """Return what `write` would do, changing nothing. Asks the registry for the release."""
-    given = _given(settings, machines, release, initial_state, members)
+    given = _given(settings, machines, **known)
     authority = pki.authority_path(settings.secrets_path)
-    keypair = _own_key(settings)
-    steps = [Step("here", f"make {path}") for path in (authority, keypair) if path and not path.exists()]
+    made_here = [authority] if settings.ssh.key else [authority, keypair.key_path(settings)]
+    steps = [Step("here", f"make {path}") for path in made_here if not path.exists()]
     if steps:
         # What goes into the files is not made yet.
         return steps + [Step(name, f"write {path}") for name, path in paths(settings, machines, format).items()]
-    given = replace(given, registry_ca=authority.read_text(), keys=_authorized_keys(settings))
+    given = replace(given, registry_ca=authority.read_text(), authorized_keys=_keys(settings, **known))
     return [
         Step(name, f"{'replace' if path.exists() else 'write'} {path}")
         for name, (path, text) in _rendered(settings, machines, format, given).items()
@@ -71,25 +76,19 @@ def write(
     machines: Sequence[Machine],
     report: Report,
     format: str = "",
-    *,
-    release: Image | None = None,
-    initial_state: str = "new",
-    members: Sequence[Machine] | None = None,
+    **known: Unpack[Known],
 ) -> dict[str, Path]:
     """Write the file of each of `machines` and return the paths; files that would not change are left alone.
 
-    The cluster is what the inventory knows and `machines`. `format`: the dialect, when not each OS's own. `release`:
-    what to install; the newest in the registry when not given. `initial_state`: `existing` for machines that join;
-    `members`: who runs etcd then. Makes the CA and the cluster's ssh key when they are missing. Everything is rendered
-    before the first file is written, each of which is replaced in one step. Raises ConfigError, RegistryError.
+    The cluster is what the inventory knows and `machines`. `format`: the dialect, when not each OS's own. Makes the CA
+    and the cluster's ssh key when they are missing. Everything is rendered before the first file is written, each of
+    which is replaced in one step. Raises ConfigError, RegistryError.
     """
-    given = _given(settings, machines, release, initial_state, members)
-    pki.ensure_ca(settings.secrets_path)
-    own = _own_key(settings)
-    if own:
-        ssh_keypair.ensure_key_pair(own, f"{settings.system}-{settings.cluster}")
+    given = _given(settings, machines, **known)
+    _ensure_ca(settings)
+    keypair.ensure_own_key(settings)
     authority = pki.authority_path(settings.secrets_path).read_text()
-    given = replace(given, registry_ca=authority, keys=_authorized_keys(settings))
+    given = replace(given, registry_ca=authority, authorized_keys=_keys(settings, **known))
     written = _rendered(settings, machines, format, given)
     (settings.state_path / FOLDER).mkdir(parents=True, exist_ok=True)
     for name, (path, text) in written.items():
@@ -98,18 +97,26 @@ def write(
     return {name: path for name, (path, _text) in written.items()}
 
 
+def _keys(settings: Settings, **known: Unpack[Known]) -> list[str]:
+    return [*keypair.authorized_keys(settings), *known.get("operators", ())]
+
+
+def _ensure_ca(settings: Settings) -> None:
+    """Make the CA when there is none. Raises Refused when the machines trust one that this checkout has lost."""
+    if not pki.authority_path(settings.secrets_path).exists():
+        refuse_lost(settings, "ca.crt")
+    pki.ensure_ca(settings.secrets_path)
+
+
 def plan_apply(
     hosts: Hosts,
     settings: Settings,
     machines: Sequence[Machine],
-    *,
-    release: Image | None = None,
-    initial_state: str = "new",
-    members: Sequence[Machine] | None = None,
+    **known: Unpack[Known],
 ) -> list[Step]:
     """Return what `apply` would do on each machine, changing nothing."""
-    given = _given_now(settings, machines, release, initial_state, members)
-    changes = _observed_changes(hosts, settings, machines, given)
+    given = _given_now(settings, machines, **known)
+    changes = _observed_changes(hosts, settings, machines, given, known.get("installed", ()))
     authority = pki.authority_path(settings.secrets_path)
     made = [] if authority.exists() else [Step("here", f"make {authority}")]
     return made + [Step(name, line) for name, change in changes.items() for line in change.lines()]
@@ -120,93 +127,87 @@ def apply(
     settings: Settings,
     machines: Sequence[Machine],
     report: Report,
-    *,
-    release: Image | None = None,
-    initial_state: str = "new",
-    members: Sequence[Machine] | None = None,
+    **known: Unpack[Known],
 ) -> dict[str, Changes]:
     """Bring files and units to machines that are up already, and return what changed on each. Idempotent.
 
-    `initial_state`, `members`: as for `write`. Host names, users and ssh keys stay as they are; /etc/environment and
-    daemon.json are merged into. All machines are looked at before any is changed: Refused when one lacks Docker or
-    systemd. Docker is restarted where its settings changed. Raises HostsFailed when machines failed; the others are
-    done.
+    Host names, users and ssh keys stay as they are; /etc/environment and
+    daemon.json are merged into. All machines are looked at before any is changed. Docker is restarted where its
+    settings changed. Raises HostsFailed when machines failed; the others are done.
     """
-    pki.ensure_ca(settings.secrets_path)
-    given = _given_now(settings, machines, release, initial_state, members)
-    changes = _observed_changes(hosts, settings, machines, given)
+    _ensure_ca(settings)
+    given = _given_now(settings, machines, **known)
+    changes = _observed_changes(hosts, settings, machines, given, known.get("installed", ()))
 
     def one(host: Host) -> Changes:
         change = changes[host.name]
-        _bring(host, change)
+        bring(host, change, f"{Names(settings.system).config}/{RESTART}")
         report(host.name, f"machine files: {len(change.files)} written" if change else "machine files: unchanged")
         return change
 
     return joined(hosts.each(one, machines, what="Setting up"))
 
 
-def _bring(host: Host, change: Changes) -> None:
+def bring(host: Host, change: Changes, marker: str) -> None:
+    """Do it. `marker`: the file that is there from before Docker's settings change until it has read them."""
     if not change:
         return
     folders = sorted({str(Path(file.path).parent) for file in change.files})
     if folders:
         host.run(["mkdir", "-p", "--", *folders], sudo=True)
     for file in change.files:
+        if file.path == DAEMON_JSON:
+            host.put_bytes(b"", marker, sudo=True)
         host.put_bytes(file.content.encode(), file.path, mode=file.mode, sudo=True)
     if change.reload_units:
         host.run(["systemctl", "daemon-reload"], sudo=True)
     if change.restart_docker:
-        host.run(["systemctl", "restart", "docker.service"], sudo=True)
-    if change.enable:
-        host.run(["systemctl", "enable", "--quiet", *change.enable], sudo=True)
+        host.run(restart_docker(marker), sudo=True)
     if change.start:
         host.run(["systemctl", "start", *change.start], sudo=True)
+    if change.enable:
+        host.run(["systemctl", "enable", "--quiet", *change.enable], sudo=True)
 
 
 def _observed_changes(
-    hosts: Hosts, settings: Settings, machines: Sequence[Machine], given: _Given
+    hosts: Hosts, settings: Settings, machines: Sequence[Machine], given: Common, installed: Collection[str]
 ) -> dict[str, Changes]:
     """Look at all machines and return what each needs. Raises HostsFailed naming those that can't be had or used."""
 
     def observe(host: Host) -> Changes:
-        config = _config(settings, host.machine, given)
-        shown = host.run(Script("compare files", OBSERVE, *shell_arguments(config)), sudo=True)
-        return plan_changes(config, parse_observed(shown.stdout, _shared(host)))
+        config = cloudconfig.machine_config(settings, host.machine, given)
+        names = Names(settings.system, host.machine.os)
+        if host.name in installed:
+            kept = f"{names.config}/release.env"
+            config = replace(config, files=tuple(file for file in config.files if file.path != kept))
+        shown = host.run(Script("compare files", OBSERVE, *shell_arguments(config, names)), sudo=True)
+        texts = read_files(host, shared_paths(names))
+        return plan_changes(config, parse_observed(shown.stdout, texts), names)
 
     return joined(hosts.each(observe, machines, what="Looking at the machines"))
 
 
-def _shared(host: Host) -> dict[str, str]:
-    """Return the text of the files that are not ours alone; empty where there is none."""
-    shown = {path: host.run(["cat", "--", path], sudo=True, check=False) for path in SHARED}
-    return {path: result.stdout if result.ok else "" for path, result in shown.items()}
+def read_files(host: Host, files: Iterable[str]) -> dict[str, str | None]:
+    """Return the text of each of these files of a machine, None where there is no such file."""
+    shown = {path: host.run(Script(f"read {path}", READ, path), sudo=True).stdout for path in files}
+    return {path: text[1:] if text else None for path, text in shown.items()}
 
 
-def _given(
-    settings: Settings,
-    machines: Sequence[Machine],
-    release: Image | None,
-    initial_state: str,
-    members: Sequence[Machine] | None,
-) -> _Given:
+def _given(settings: Settings, machines: Sequence[Machine], **known: Unpack[Known]) -> Common:
     """Return what can be known without making anything; the CA and the keys follow."""
-    etcd = registry.current_images(settings).get(settings.etcd.image)
+    etcd = access.current_images(settings).get(settings.etcd.image)
     if etcd is None:
         raise Refused(f"image {settings.etcd.image} is not in the registry: inv build.all registry.push")
-    cluster = _cluster(settings, machines, initial_state)
-    return _Given(cluster, release or registry.current_release(settings), etcd, "", (), initial_state, members)
+    initial_state = known.get("initial_state", "new")
+    cluster, release = _cluster(settings, machines, initial_state), known.get("release")
+    release = release or access.current_release(settings)
+    return Common(cluster, release, etcd, initial_state=initial_state, members=known.get("members"))
 
 
-def _given_now(
-    settings: Settings,
-    machines: Sequence[Machine],
-    release: Image | None,
-    initial_state: str,
-    members: Sequence[Machine] | None,
-) -> _Given:
+def _given_now(settings: Settings, machines: Sequence[Machine], **known: Unpack[Known]) -> Common:
     """Return the same for machines that are up: nobody's ssh key is needed, since somebody logs in already."""
     authority = pki.authority_path(settings.secrets_path)
-    given = _given(settings, machines, release, initial_state, members)
+    given = _given(settings, machines, **known)
     return replace(given, registry_ca=authority.read_text() if authority.exists() else "")
 
 
@@ -228,37 +229,16 @@ def _cluster(settings: Settings, machines: Sequence[Machine], initial_state: str
 
 
 def _rendered(
-    settings: Settings, machines: Sequence[Machine], format: str, given: _Given
+    settings: Settings, machines: Sequence[Machine], format: str, given: Common
 ) -> dict[str, tuple[Path, str]]:
     where = paths(settings, machines, format)
     return {
-        machine.name: (where[machine.name], cloudconfig.render(_config(settings, machine, given), format))
+        machine.name: (
+            where[machine.name],
+            cloudconfig.render(cloudconfig.machine_config(settings, machine, given), format),
+        )
         for machine in machines
     }
-
-
-def _config(settings: Settings, machine: Machine, given: _Given) -> MachineConfig:
-    return cloudconfig.machine_config(
-        settings,
-        machine,
-        given.cluster,
-        release=given.release,
-        etcd=given.etcd,
-        registry_ca=given.registry_ca,
-        authorized_keys=given.keys,
-        initial_state=given.initial_state,
-        members=given.members,
-    )
-
-
-def _own_key(settings: Settings) -> Path | None:
-    """Return where the cluster's own ssh key is (or will be); None when the operator's is configured."""
-    return None if settings.ssh.key else settings.secrets_path / "ssh" / "id_ed25519"
-
-
-def _authorized_keys(settings: Settings) -> list[str]:
-    key = _own_key(settings) or settings.root / Path(settings.ssh.key).expanduser()
-    return [ssh_keypair.public_key(key), *settings.machine.authorized_keys]
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -19,30 +19,18 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
-from argosy.console import Report
+from argosy.clock import Clock, SystemClock
 from argosy.errors import EtcdError, LockHeld, LockLost
-from argosy.etcd import Compare, Delete, Entry, Put, TransactionResult, absent, created_at
-from argosy.operations.clock import Clock, SystemClock
+from argosy.etcd import Compare, Delete, Entry, Etcd, Put, TransactionResult, absent, created_at
+from argosy.report import Report
+from argosy.text import json_object
 
 KEY = "/cluster/lock"
 TTL_SECONDS = 30
 RETRY_SECONDS = 0.5
 ATTEMPTS = 5
 """Of taking a lock that goes away each time that we look who holds it."""
-
-
-class Store(Protocol):
-    """What of `argosy.etcd.Etcd` this needs."""
-
-    def get(self, key: str) -> Entry | None: ...
-    def transact(
-        self, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete] = ()
-    ) -> TransactionResult: ...
-    def grant(self, ttl_seconds: int) -> int: ...
-    def keep_alive(self, lease: int) -> int: ...
-    def revoke(self, lease: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +71,7 @@ class Holder:
 
 def parse_holder(text: str) -> Holder:
     """Return what the key's value says, as far as it says anything."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    known = found if isinstance(found, dict) else {}
+    known = json_object(text) or {}
     words = {name: str(known[name]) for name in ("holder", "host", "task", "started") if known.get(name)}
     return Holder(str(known.get("id", "")), **words)
 
@@ -99,7 +83,7 @@ class ClusterLock:
     """
 
     def __init__(
-        self, store: Store, holder: Holder, lease: int, revision: int, ttl_seconds: float, clock: Clock, sent: float
+        self, store: Etcd, holder: Holder, lease: int, revision: int, ttl_seconds: float, clock: Clock, sent: float
     ) -> None:
         """`sent`: when the lease was asked for, by the clock's `elapsed`."""
         self.holder = holder
@@ -117,14 +101,6 @@ class ClusterLock:
         self._callbacks: list[Callable[[], None]] = []
         self._last_failure = ""
 
-    @property
-    def id(self) -> str:
-        return self.holder.id
-
-    def guard(self) -> Compare:
-        """Return the condition that we are the holder, for a transaction."""
-        return created_at(KEY, self.revision)
-
     def check(self) -> None:
         """Raise LockLost unless we surely hold the lock now. Asks nobody."""
         if not self._lost.is_set() and self._clock.elapsed() >= self._until:
@@ -132,31 +108,27 @@ class ClusterLock:
         if self._lost.is_set():
             raise LockLost(
                 f"the cluster's lock is lost: {self._reason}; what was begun may be half-way: see inv cluster.lock, "
-                "then run the same again"
+                "then run the same command again"
             )
 
-    def transact(
-        self, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete] = ()
-    ) -> TransactionResult:
-        """Do what `Etcd.transact` does, if we hold the lock. Raises LockLost, and EtcdError as that does.
-
-        `failure` is done when one of the conditions does not hold, be it ours: make it nothing that needs the lock.
-        """
+    def transact(self, conditions: Sequence[Compare], writes: Sequence[Put | Delete]) -> TransactionResult:
+        """Do what `Etcd.transact` does, if we hold the lock. Raises LockLost, and EtcdError as that does."""
         self.check()
-        done = self._store.transact([self.guard(), *conditions], success, failure)
+        done = self._store.transact([created_at(KEY, self.revision), *conditions], writes)
         if not done.succeeded:
-            self._check_key()
+            self._look_at(self._store.get(KEY))
         return done
 
-    def write(self, deeds: Sequence[Put | Delete]) -> int:
-        """Do all `deeds` in one transaction, if we hold the lock, and return its revision.
+    def write(self, writes: Sequence[Put | Delete]) -> int:
+        """Do all `writes` in one transaction, if we hold the lock, and return its revision.
 
-        Tried again for as long as an outage may last: `deeds` must be fit to be done twice. Raises LockLost, EtcdError.
+        Tried again for as long as an outage may last: `writes` must be fit to be done twice. Raises LockLost and
+        EtcdError.
         """
         deadline = self._clock.elapsed() + self._trusted_seconds
         while True:
             try:
-                return self.transact((), deeds).revision
+                return self.transact((), writes).revision
             except EtcdError as error:
                 self._last_failure = f" ({error})"
                 if self._clock.elapsed() >= deadline:
@@ -201,9 +173,6 @@ class ClusterLock:
         self._released.set()
         self._store.revoke(self._lease)
 
-    def _check_key(self) -> None:
-        self._look_at(self._store.get(KEY))
-
     def _look_at(self, entry: Entry | None) -> None:
         if entry is None:
             self._lose("it ran out, or somebody broke it")
@@ -222,7 +191,7 @@ class ClusterLock:
 
 @contextmanager
 def held(
-    store: Store,
+    store: Etcd,
     task: str,
     *,
     ttl_seconds: int = TTL_SECONDS,
@@ -247,7 +216,7 @@ def held(
                 report("lock", f"could not be given back, and runs out in {ttl_seconds} s: {error}")
 
 
-def take(store: Store, task: str, ttl_seconds: int, clock: Clock, who: Who) -> ClusterLock:
+def take(store: Etcd, task: str, ttl_seconds: int, clock: Clock, who: Who) -> ClusterLock:
     """Take the lock or raise LockHeld; nothing keeps it alive yet. See `held`."""
     started = clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
     holder = Holder(secrets.token_hex(8), who.holder, who.host, task, started)
@@ -270,7 +239,7 @@ def take(store: Store, task: str, ttl_seconds: int, clock: Clock, who: Who) -> C
     )
 
 
-def _put(store: Store, holder: Holder, lease: int) -> int:
+def _put(store: Etcd, holder: Holder, lease: int) -> int:
     """Put the key unless it is there; return the revision that created it, 0 when it is somebody else's."""
     try:
         done = store.transact([absent(KEY)], [Put(KEY, holder.to_json(), lease)])
@@ -284,13 +253,13 @@ def _put(store: Store, holder: Holder, lease: int) -> int:
     return done.revision if done.succeeded else 0
 
 
-def read(store: Store) -> Holder | None:
+def read(store: Etcd) -> Holder | None:
     """Return who holds the lock, None when nobody does."""
     entry = store.get(KEY)
     return parse_holder(entry.value) if entry else None
 
 
-def break_(store: Store) -> Holder | None:
+def break_(store: Etcd) -> Holder | None:
     """Take the lock away from its holder, who then changes nothing any more; return who that was. Idempotent."""
     entry = store.get(KEY)
     if entry is None:

@@ -1,4 +1,4 @@
-"""The system services that every machine has when discovery is on: router, agent and dns. Pure.
+"""Pure. The system services that every machine has when discovery is on: router, agent and dns.
 
 They are services like the user's own: units of the release, pulled by digest, checked, shown by `cluster.status`.
 The router runs apart from the agent that tells it what to do: it serves on while the agent is restarted or gone.
@@ -10,15 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from argosy import dns
-from argosy.service_settings import (
-    CheckSettings,
-    ServiceSettings,
-    StopSettings,
-    TcpCheck,
-    VolumeSettings,
-)
-from argosy.settings import Settings
+from argosy.config import dns
+from argosy.config.containers import OPEN_FILES, CheckSettings, ServiceSettings, StopSettings, TcpCheck, VolumeSettings
+from argosy.config.settings import Settings
+from argosy.config.suites import PYTHONS, chosen_suite
 
 AGENT, ROUTER, DNS = "agent", "router", "dns"
 IMAGES: dict[str, dict[str, object]] = {
@@ -30,11 +25,15 @@ IMAGES: dict[str, dict[str, object]] = {
         "context": "images/agent",
         "needs": {"PYTHON_IMAGE": "python"},
         "wheels": "images/agent/requirements.txt",
-        "wheels_python": "3.11",
         "agent": True,
     },
 }
 """The images that Argosy brings along for its own services, as they would stand under `images:`."""
+ON_THIS_HOST: dict[str, dict[str, object]] = {
+    "registry": {"context": "images/registry", "push": False, "on_demand": True},
+    "machine": {"context": "images/machine", "push": False, "on_demand": True},
+}
+"""The images of what may run beside the machines: a registry of our own, and machines that are containers."""
 
 RUN, STATE = "/run/router", "/var/lib/router"
 AGENT_RUN, AGENT_STATE = "/run/agent", "/var/lib/agent"
@@ -50,11 +49,17 @@ def with_builtin_services(settings: Settings) -> Settings:
 
 
 def with_builtin_images(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration, not validated yet, with our own images beneath the user's where discovery is on."""
+    """Return a configuration, not validated yet, with our own images beneath the user's; where discovery is off, all
+    of them only on demand."""
     discovery, images = document.get("discovery"), document.get("images")
-    if not isinstance(images, Mapping) or (isinstance(discovery, Mapping) and discovery.get("enabled") is False):
+    python = {"wheels_python": PYTHONS[chosen_suite(document.get("build"))]}
+    if not isinstance(images, Mapping):
         return dict(document)
-    return {**document, "images": {**IMAGES, **images}}
+    off = isinstance(discovery, Mapping) and discovery.get("enabled") is False
+    own = {name: image | (python if "wheels" in image else {}) for name, image in IMAGES.items()}
+    if off:
+        own = {name: {**image, "on_demand": True} for name, image in own.items()}
+    return {**document, "images": {**ON_THIS_HOST, **own, **images}}
 
 
 def agent_options(settings: Settings) -> dict[str, object]:
@@ -80,8 +85,9 @@ def _router(settings: Settings) -> ServiceSettings:
     return ServiceSettings(
         image=settings.discovery.router_image,
         network="host",
+        open_files=OPEN_FILES,
         volumes=_router_folders(settings),
-        check=CheckSettings(tcp=TcpCheck(port=settings.discovery.ports.http)),
+        check=CheckSettings(tcp=TcpCheck(port=settings.discovery.ports.http), **limits(settings)),
         # SIGUSR1: no new connections, open ones may finish.
         stop=StopSettings(signal="USR1", grace_seconds=15),
     )
@@ -100,11 +106,12 @@ def _agent(settings: Settings) -> ServiceSettings:
     return ServiceSettings(
         image=settings.discovery.agent_image,
         network="host",
+        open_files=OPEN_FILES,
         requires=[ROUTER],
         env={"ARGOSY_AGENT": json.dumps(agent_options(settings), separators=(",", ":"))},
         env_files=[f"/etc/{system}/machine.env"],
         volumes=[*_router_folders(settings), *own],
-        check=CheckSettings(command=["python3", "-m", "argosy.agent", "health"]),
+        check=CheckSettings(command=_agent_health(settings), **limits(settings)),
     )
 
 
@@ -113,12 +120,23 @@ def _dns(settings: Settings) -> ServiceSettings:
     return ServiceSettings(
         image=settings.discovery.dns_image,
         network="host",
+        open_files=OPEN_FILES,
         command=dns.container_arguments(domain=domain),
         env_files=[f"/etc/{system}/machine.env"],
         volumes=[_volume(f"/run/{system}/dns", dns.UPSTREAM_FOLDER, read_only=True)],
         capabilities=list(dns.CAPABILITIES),
-        check=CheckSettings(command=dns.check_command(domain)),
+        check=CheckSettings(command=dns.check_command(domain), **limits(settings)),
     )
+
+
+def limits(settings: Settings) -> dict[str, float]:
+    """Return how long a built-in service has to pass its check, and one try may take."""
+    return settings.discovery.checks.model_dump()
+
+
+def _agent_health(settings: Settings) -> list[str]:
+    seconds = settings.discovery.checks.timeout_seconds
+    return ["python3", "-m", "argosy.agent", "health", "--seconds", f"{seconds:g}"]
 
 
 def _router_folders(settings: Settings) -> list[VolumeSettings]:

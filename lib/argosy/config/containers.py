@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from argosy.setting_types import (
+from argosy.config.types import (
     EnvName,
     FileName,
     ImageName,
@@ -21,6 +22,12 @@ from argosy.setting_types import (
 
 SERVICE_CHECK_PATTERN = r"^(|tcp|none|http /[^\s\"']*( \d{3}(,\d{3})*)?)$"
 """What stands in etcd under /services/NAME/check (argosy.schema reads it)."""
+
+
+OPEN_FILES = 20_000
+"""How many files our own programs may have open, each in its container. Engines allow from 1024 to a billion: HAProxy
+and dnsmasq size themselves by it, and nothing raises the agent's. (etcd and the registry need none: Go raises the soft
+limit to the hard one, and makes no table by it.)"""
 
 
 class HttpCheck(Section):
@@ -61,6 +68,16 @@ class VolumeSettings(Section):
     target: Annotated[Line, Field(pattern=r"^/[^:,]*$")]
     read_only: bool = False
 
+    @property
+    def named(self) -> bool:
+        """Whether Docker keeps it under its name, on the machine where it was first used."""
+        return not self.source.startswith("/")
+
+
+def kept_volumes(volumes: Iterable[VolumeSettings]) -> list[str]:
+    """Return the named volumes that are written to: what is in them is on the machine where it ran."""
+    return [volume.source for volume in volumes if volume.named and not volume.read_only]
+
 
 class ContainerSettings(Section):
     """What a system service and a local dependency have in common.
@@ -77,6 +94,10 @@ class ContainerSettings(Section):
     command: list[Line] = []
     check: CheckSettings | None = None
     stop: StopSettings = StopSettings()
+
+    @property
+    def kept_volumes(self) -> list[str]:
+        return kept_volumes(self.volumes)
 
 
 class EndpointSettings(Section):
@@ -105,10 +126,13 @@ class EndpointSettings(Section):
 class ServiceSettings(ContainerSettings):
     """A system service: one instance on every machine, as the unit SYSTEM-NAME.service.
 
+    `machines`: the only ones that run it, by name; it stays in service while they are upgraded. All when left out.
     `env_files`: files on the machine with NAME=VALUE lines. `capabilities`: the only ones that its container has
     (capabilities(7), without CAP_); left out, Docker's own. `discovery`: register its instances; without it they are
-    known to systemd alone."""
+    known to systemd alone. `open_files`: the most that its programs may have open; 0 means as the
+    engine allows."""
 
+    machines: list[Name] = []
     requires: list[Name] = []
     network: Literal["bridge", "host"] = "bridge"
     settings: dict[EnvName, SettingKey] = {}
@@ -118,6 +142,7 @@ class ServiceSettings(ContainerSettings):
     capabilities: list[Annotated[str, Field(pattern=r"^[A-Z_]+$")]] | None = None
     discovery: EndpointSettings | None = None
     memory_megabytes: Annotated[int, Field(ge=0)] = 0
+    open_files: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _ports_fit_network(self) -> Self:

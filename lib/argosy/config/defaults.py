@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from argosy.gce_defaults import GCE
+from argosy.config.gce_defaults import GCE
+from argosy.config.suites import host_suite
 
 DEFAULTS: dict[str, Any] = {
     "cluster": "",
@@ -30,13 +31,14 @@ DEFAULTS: dict[str, Any] = {
     },
     "registry": {
         "address": "",
+        "repository": "",
         "bind": [],
         "user": "argosy",
         "password": {"file": "", "command": []},
         "timeout_seconds": 30,
     },
     "docker": {"bip": "", "dns": [], "storage_driver": ""},
-    "build": {"keep_versions": 5, "max_parallel": 2},
+    "build": {"suite": host_suite(), "keep_versions": 5, "max_parallel": 2},
     "machine": {"os": "debian", "swap_megabytes": 0, "container": False, "authorized_keys": []},
     "etcd": {"image": "etcd", "client_port": 2379, "peer_port": 2380, "max_members": 5, "timeout_seconds": 5},
     "install": {"deadline_seconds": 600, "pull_attempts": 8},
@@ -62,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
         "drain_seconds": 300,
         "default_service": "",
         "ssl_support": False,
+        "checks": {"deadline_seconds": 60, "timeout_seconds": 5},
         "ports": {
             "http": 80,
             "http_proxy": 81,
@@ -95,5 +98,6 @@ DEFAULTS: dict[str, Any] = {
         "dependencies": {},
     },
     "gce": GCE,
+    "providers": {},
     "clusters": {},
 }

@@ -1,4 +1,4 @@
-"""How a machine, its Docker daemon and its containers resolve the local domain (docs/dns.md). Pure.
+"""Pure. How a machine, its Docker daemon and its containers resolve the local domain (docs/dns.md).
 
 dnsmasq listens on the address of Docker's bridge, for containers, and on a loopback address, for the machine itself.
 It answers every name under `discovery.domain` with the bridge's address, where the machine's router listens.
@@ -6,7 +6,7 @@ It answers every name under `discovery.domain` with the bridge's address, where 
 
 from __future__ import annotations
 
-from argosy.settings import Settings
+from argosy.config.settings import Settings
 
 DEFAULT_BIP = "172.17.42.1/16"
 """Docker's own choice depends on what else is on the machine; whoever answers with the address must know it."""

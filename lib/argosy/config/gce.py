@@ -7,8 +7,10 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from argosy.config.sections import SecretReference
+from argosy.config.types import EnvName, FileName, Line, PositiveSeconds, Section
 from argosy.errors import ConfigError, nearest
 
 # https://cloud.google.com/compute/docs/naming-resources, /docs/labeling-resources
@@ -41,18 +43,11 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
 
 ResourceName = Annotated[str, Field(pattern=RESOURCE_PATTERN)]
 OptionalName = Annotated[str, Field(pattern=r"^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$")]
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
-Network = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
-PositiveSeconds = Annotated[float, Field(gt=0)]
 FolderPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._/-]*)?$")]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GceImage(_Section):
+class GceImage(Section):
     """`name`: one image, for good; without it the newest of `family`."""
 
     project: Line
@@ -66,35 +61,26 @@ class GceImage(_Section):
         return self
 
 
-class GceDisk(_Section):
+class GceDisk(Section):
     gigabytes: Annotated[int, Field(ge=1, le=65536)]
     type: ResourceName = "pd-balanced"
 
 
-class GceSecret(_Section):
-    """Where a server's secret is: a file, or a command that prints it; secrets/CLUSTER/gce/SERVER/NAME when neither is
-    given, made of `generate_bytes` random bytes (in hexadecimal) if it is missing."""
-
-    file: str = ""
-    command: list[str] = []
-    generate_bytes: Annotated[int, Field(ge=0, le=1024)] = 0
-
-
-class GceContainer(_Section):
+class GceContainer(Section):
     """What a server of a type outside the cluster runs. In `env` {project}, {system}, {cluster}, {name} and {address}
-    are filled in. `secrets`: files at /run/secrets/NAME. `data`: where it has the data disk. `user`: the uid that reads
-    the secrets and owns the data."""
+    are filled in. `secrets`: files at /run/secrets/NAME; secrets/CLUSTER/gce/SERVER/NAME unless a reference says where.
+    `data`: where it has the data disk. `user`: the uid that reads the secrets and owns the data."""
 
     image: Line
-    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = {}
-    secrets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")], GceSecret] = {}
+    env: dict[EnvName, Line] = {}
+    secrets: dict[FileName, SecretReference] = {}
     ports: list[Annotated[str, Field(pattern=r"^\d{1,5}:\d{1,5}$")]] = []
     command: list[Line] = []
     data: FolderPath = ""
     user: Annotated[int, Field(ge=0)] = 0
 
 
-class GceType(_Section):
+class GceType(Section):
     """A type of server. `cluster`: it is a machine of the cluster, and boots with the cluster's cloud-config; the
     others run one `container`, or nothing. `serves_registry`: it is given the cluster's registry's certificate, key and
     htpasswd as secrets. `format`: the cloud-config's dialect, when not that of the OS."""
@@ -124,8 +110,8 @@ class GceType(_Section):
         return self
 
 
-class GceBalancer(_Section):
-    """The load balancer before the cluster's routers. `drain_seconds`: how long open connections may go on when a
+class GceBalancer(Section):
+    """The load balancer before the cluster's routers. `drain_seconds`: how long open connections may stay when a
     machine leaves it."""
 
     check_seconds: Annotated[int, Field(ge=1, le=300)]
@@ -134,7 +120,7 @@ class GceBalancer(_Section):
     drain_seconds: Annotated[int, Field(ge=0, le=3600)]
 
 
-class GceSettings(_Section):
+class GceSettings(Section):
     """One cluster's place in a project of Google Compute Engine. `region`: that of `zone` when empty. `emulator`: the
     URL of a pretended Compute API on this host, which is asked without credentials and whose servers don't exist."""
 

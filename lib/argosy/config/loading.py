@@ -6,19 +6,16 @@ Keys that begin with `x-` are the user's own, as in Compose.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from invoke.config import Config as InvokeConfig
 from pydantic import BaseModel, ValidationError
 
-from argosy.builtin_services import with_builtin_images, with_builtin_services
-from argosy.defaults import DEFAULTS
-from argosy.errors import ConfigError, nearest
-from argosy.scheduled_settings import ScheduledSettings
-from argosy.sections import ImageSettings, MachineEntry, SecretReference, SshSettings
-from argosy.service_settings import (
+from argosy.config.builtin import with_builtin_images, with_builtin_services
+from argosy.config.containers import (
     CheckSettings,
     ContainerSettings,
     EndpointSettings,
@@ -26,8 +23,13 @@ from argosy.service_settings import (
     ServiceSettings,
     VolumeSettings,
 )
-from argosy.setting_types import FILE_NAME_PATTERN, NAME_PATTERN, Contradiction, Name, Section
-from argosy.settings import Settings
+from argosy.config.defaults import DEFAULTS
+from argosy.config.ports import check_ports
+from argosy.config.scheduled import ScheduledSettings
+from argosy.config.sections import ImageSettings, MachineEntry, SecretReference, SshSettings, SshTarget
+from argosy.config.settings import Settings
+from argosy.config.types import FILE_NAME_PATTERN, NAME_PATTERN, Contradiction, Name, Section
+from argosy.errors import ConfigError, nearest
 
 __all__ = [
     "FILE_NAME_PATTERN",
@@ -44,11 +46,14 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SshSettings",
+    "SshTarget",
     "VolumeSettings",
     "load",
     "load_scheduled",
-    "nearest",
+    "own_settings",
 ]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load(config: Mapping[str, Any] | InvokeConfig, cluster: str = "", root: Path | None = None) -> Settings:
@@ -56,6 +61,7 @@ def load(config: Mapping[str, Any] | InvokeConfig, cluster: str = "", root: Path
 
     `config`: what Invoke gives a task as `c.config`, or any mapping of the same shape, without defaults if need be.
     `cluster`: the value of `--cluster`; empty means what `config` says (INVOKE_CLUSTER ends up there).
+    What the environment says (INVOKE_SSH_USER) beats the cluster's section, too.
     `root`: the folder that relative paths start from; the folder of tasks.py when `config` knows it.
     Raises ConfigError with the dotted path of the first key that is unknown or has a bad value.
     """
@@ -68,13 +74,16 @@ def load(config: Mapping[str, Any] | InvokeConfig, cluster: str = "", root: Path
     _refuse_unknown_sections(layered, clusters)
     cluster = _choose_cluster(cluster or str(layered["cluster"] or ""), clusters)
     section = {key: value for key, value in (clusters[cluster] or {}).items() if not key.startswith("x-")}
-    document = _merged(layered, section)
+    environment = _environment(config, cluster)
+    document = _merged(_merged(layered, section), environment)
     document["cluster"] = cluster
     document["root"] = root or _project_root(config)
     try:
-        return with_builtin_services(Settings.model_validate(with_builtin_images(document)))
+        settings = Settings.model_validate(with_builtin_images(document))
     except ValidationError as error:
-        raise _config_error(error, section, cluster) from None
+        raise _config_error(error, section, cluster, environment=environment) from None
+    check_ports(settings)
+    return with_builtin_services(settings)
 
 
 def load_scheduled(settings: Settings, document: object, file: str) -> dict[str, ScheduledSettings]:
@@ -89,12 +98,32 @@ def load_scheduled(settings: Settings, document: object, file: str) -> dict[str,
     except ValidationError as error:
         located = _config_error(error, {}, "", _Document)
         raise ConfigError(str(located), file) from None
-    settings.check_scheduled({**settings.scheduled, **found}, f"{file}: scheduled")
+    every = {**settings.scheduled, **found}
+    settings.check_scheduled(every, f"{file}: scheduled")
+    try:
+        check_ports(settings.model_copy(update={"scheduled": every}))
+    except ConfigError as error:
+        raise ConfigError(str(error), file) from None
     return found
+
+
+def own_settings(settings: Settings, model: type[Model]) -> Model:
+    """Return what `providers:` holds for the provider of the cluster, as `model` has it. Raises ConfigError."""
+    try:
+        return model.model_validate(settings.providers.get(settings.provider, {}))
+    except ValidationError as error:
+        raise _config_error(error, {}, "", model, ("providers", settings.provider)) from None
 
 
 class _Document(Section):
     scheduled: dict[Name, ScheduledSettings]
+
+
+def _environment(config: Mapping[str, Any] | InvokeConfig, cluster: str) -> dict[str, Any]:
+    """Return what the environment sets for the cluster: of the level that Invoke keeps it in, where it has read it."""
+    found = _plain(getattr(config, "_env", {}))
+    of_cluster = found.pop("clusters", {}).get(cluster, {})
+    return _merged({key: value for key, value in found.items() if key in DEFAULTS}, of_cluster)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,16 +164,34 @@ def _choose_cluster(wanted: str, clusters: Mapping[str, Any]) -> str:
     raise ConfigError(f"which cluster? Give --cluster NAME or INVOKE_CLUSTER; known: {known}", "cluster")
 
 
+_SHAPES = {
+    "model_type": "keys with values, such as {key: value}",
+    "dict_type": "keys with values, such as {key: value}",
+    "list_type": "a list, such as [a, b]",
+    "tuple_type": "a list, such as [a, b]",
+}
+"""What a key has to hold, by the type of pydantic's error, whose own words are Python's."""
+
+
 def _config_error(
-    error: ValidationError, section: Mapping[str, Any], cluster: str, root: type[BaseModel] = Settings
+    error: ValidationError,
+    section: Mapping[str, Any],
+    cluster: str,
+    root: type[BaseModel] = Settings,
+    above: Sequence[str] = (),
+    environment: Mapping[str, Any] = MappingProxyType({}),
 ) -> ConfigError:
+    """Return the first of the errors. `above`: where in the configuration the `root` stands; `environment`: what came
+    from there, and not from the cluster's `section`."""
     first = error.errors(include_url=False, include_input=False)[0]
     location = [str(part) for part in first["loc"] if part != "[key]"]
-    path = ".".join(location)
-    if _holds(section, location):
+    path = ".".join((*above, *location))
+    if _holds(section, location) and not _holds(environment, location):
         path = f"clusters.{cluster}.{path}"
     if first["type"] == "extra_forbidden":
         return ConfigError(f"unknown key{nearest(location[-1], _known_keys(location[:-1], root))}", path)
+    if shape := _SHAPES.get(first["type"]):
+        return ConfigError(f"it must be {shape}", path)
     message = str(first["msg"]).removeprefix("Value error, ")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Contradiction):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from argosy.service_settings import CheckSettings, EndpointSettings, StopSettings, VolumeSettings
-from argosy.setting_types import (
+from argosy.config.containers import CheckSettings, EndpointSettings, StopSettings, VolumeSettings, kept_volumes
+from argosy.config.types import (
     IMAGE_PATTERN,
     Contradiction,
     EnvName,
@@ -128,6 +128,15 @@ class ScheduledSettings(Section):
     def own_image(self) -> bool:
         """Whether `image` is a name under `images:`."""
         return bool(re.fullmatch(IMAGE_PATTERN, self.image))
+
+    @property
+    def kept_volumes(self) -> list[str]:
+        return kept_volumes(self.volumes)
+
+    @property
+    def keeps_home(self) -> bool:
+        """Whether its instances stay on the machines that have their volumes. A global service has its own on each."""
+        return bool(self.kept_volumes) and not self.everywhere
 
     @property
     def placed_by(self) -> list[Constraint]:

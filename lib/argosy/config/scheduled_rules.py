@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 
+from argosy.config.scheduled import ScheduledSettings
 from argosy.errors import ConfigError, nearest
-from argosy.scheduled_settings import ScheduledSettings
 
 MAX_SWARM_NAME = 63
 GENERATION_DIGITS = 6
@@ -37,7 +37,7 @@ def kept_apart(scheduled: Mapping[str, ScheduledSettings]) -> dict[str, Schedule
     """Return the definitions with each conflict said by both."""
     found = {}
     for name, entry in scheduled.items():
-        others = {*entry.conflicts, *(other for other, it in scheduled.items() if name in it.conflicts)}
+        others = {*entry.conflicts, *(other for other, settings in scheduled.items() if name in settings.conflicts)}
         found[name] = entry.model_copy(update={"conflicts": sorted(others)}) if others else entry
     return found
 

@@ -6,10 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from argosy.service_settings import ContainerSettings
-from argosy.setting_types import (
+from argosy.config.containers import ContainerSettings
+from argosy.config.suites import PYTHONS
+from argosy.config.types import (
     Address,
     EnvName,
+    HostName,
     ImageName,
     Interface,
     Line,
@@ -20,7 +22,9 @@ from argosy.setting_types import (
     Port,
     PositiveSeconds,
     RegistryAddress,
+    RepositoryPath,
     Section,
+    UserName,
     Window,
 )
 
@@ -29,7 +33,7 @@ class SshSettings(Section):
     """`key`: the private key's path; empty means the cluster's own, made when first needed.
     `entry_node`: `[user@]host[:port]` through which the machines are reached; empty means directly."""
 
-    user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]*$")]
+    user: UserName
     key: str
     port: Port
     entry_node: str
@@ -37,6 +41,12 @@ class SshSettings(Section):
     connect_attempts: Annotated[int, Field(ge=1)]
     command_timeout_seconds: PositiveSeconds
     max_parallel: Annotated[int, Field(ge=1)]
+
+
+class SshTarget(SshSettings):
+    """How one machine is reached. `host`: the name or address where its ssh server is."""
+
+    host: HostName
 
 
 class SecretReference(Section):
@@ -54,10 +64,12 @@ class SecretReference(Section):
 
 
 class RegistrySettings(Section):
-    """`address`: HOST:PORT as the machines reach it. `bind`: addresses that our own registry listens on (loopback and
-    the host of `address` when empty). `password`: secrets/CLUSTER/registry.password when empty."""
+    """`address`: HOST:PORT as the machines reach it. `repository`: what the repositories of the images begin with, the
+    system's name when empty. `bind`: addresses that our own registry listens on; loopback and the host of `address`
+    when empty. `password`: secrets/CLUSTER/registry.password when empty."""
 
     address: RegistryAddress
+    repository: RepositoryPath
     bind: list[Address]
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     password: SecretReference
@@ -71,6 +83,9 @@ class DockerSettings(Section):
 
 
 class BuildSettings(Section):
+    """`suite`: Debian's, that our images are built on; the host's own or the newest stable one when left out."""
+
+    suite: Annotated[str, Field(pattern=f"^({'|'.join(PYTHONS)})$")]
     keep_versions: Annotated[int, Field(ge=1)]
     max_parallel: Annotated[int, Field(ge=1)]
 
@@ -103,9 +118,9 @@ class RolloutSettings(Section):
 
     `batch`: how many at once: a number, or a share such as 25%. `canary`: a single machine first. `soak_seconds`:
     between two batches. `drain_seconds`: how long a machine's open connections may take to end. `check_seconds`: how
-    long an upgraded machine may take to pass. `windows`: when a rollout may begin a batch (argosy.maintenance); always
-    when empty. `free_megabytes`: what a machine must have where Docker keeps images. `clock_skew_seconds`: how far its
-    clock may be off. `lock_ttl_seconds`: after how long the lock of an operator who died is free.
+    long an upgraded machine may take to pass. `windows`: when a rollout may begin a batch (argosy.config.windows);
+    always when empty. `free_megabytes`: what a machine must have where Docker keeps images. `clock_skew_seconds`: how
+    far its clock may be off. `lock_ttl_seconds`: after how long the lock of an operator who died is free.
     """
 
     batch: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}%?$", coerce_numbers_to_str=True)]
@@ -122,8 +137,9 @@ class RolloutSettings(Section):
 class ImageSettings(Section):
     """An image that we build. `needs`: build argument -> name of our image whose newest version it receives.
     `wheels`: a requirements file (with hashes), brought as a wheelhouse in the folder `wheelhouse/` of the context;
-    `wheels_python`: the image's Python (3.11), when it may be another than this host's. `agent`: our agent's code is
-    brought as the folder `argosy/` of the context. `push`: machines need it, so it goes to the registry."""
+    `wheels_python`: the image's Python (3.13), when it may be another than this host's. `agent`: our agent's code is
+    brought as the folder `argosy/` of the context. `push`: machines need it, so it goes to the registry. `on_demand`:
+    it is built only when it is named, or when one that is built needs it."""
 
     context: str
     dockerfile: str = "Dockerfile"
@@ -132,6 +148,7 @@ class ImageSettings(Section):
     wheels_python: Annotated[str, Field(pattern=r"^(3\.\d{1,2})?$")] = ""
     agent: bool = False
     push: bool = True
+    on_demand: bool = False
 
 
 class PortRange(Section):
@@ -170,6 +187,13 @@ class RouterPorts(Section):
         return self
 
 
+class BuiltinChecks(Section):
+    """How long the built-in services have to pass their checks after a start, and one try may take."""
+
+    deadline_seconds: PositiveSeconds
+    timeout_seconds: PositiveSeconds
+
+
 class DiscoverySettings(Section):
     """Service discovery and routing: the built-in services `router`, `agent` and `dns` on every machine.
 
@@ -178,6 +202,7 @@ class DiscoverySettings(Section):
     `drain_seconds`: how long an open connection may outlive the configuration that it was made under.
     `default_service`: takes the requests that name no service; without it they are answered with 404. `ssl_support`:
     terminate TLS with the certificates of secrets/CLUSTER/keys/. Both are written to etcd unless they are there.
+    `checks`: of the three services themselves.
     """
 
     enabled: bool
@@ -190,15 +215,26 @@ class DiscoverySettings(Section):
     drain_seconds: PositiveSeconds
     default_service: Annotated[str, Field(pattern=r"^([a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)?$")]
     ssl_support: bool
+    checks: BuiltinChecks
     ports: RouterPorts
 
 
+class MachineSsh(Section):
+    """How one machine is reached where that is not as `ssh` says. `host`: the name or address where its ssh server is;
+    the machine's `address` when left out."""
+
+    host: HostName | None = None
+    port: Port | None = None
+    user: UserName | None = None
+
+
 class MachineEntry(Section):
-    """A machine that is known by name before it exists."""
+    """A machine that is known by name before it exists. `address`: by which the other machines reach it."""
 
     address: Address
     os: Os | None = None
     metadata: dict[str, str] = {}
+    ssh: MachineSsh = MachineSsh()
 
 
 class BalancerSettings(Section):

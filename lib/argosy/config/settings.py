@@ -7,16 +7,15 @@ The defaults of the top level and its sections are in `defaults.DEFAULTS`. The s
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
-from argosy.errors import ConfigError, nearest
-from argosy.gce_settings import GceSettings
-from argosy.order import start_order
-from argosy.scheduled_rules import check_name, check_references
-from argosy.scheduled_settings import ScheduledSettings, SwarmSettings
-from argosy.sections import (
+from argosy.config.containers import ServiceSettings
+from argosy.config.gce import GceSettings
+from argosy.config.scheduled import ScheduledSettings, SwarmSettings
+from argosy.config.scheduled_rules import check_name, check_references
+from argosy.config.sections import (
     BuildSettings,
     DiscoverySettings,
     DockerSettings,
@@ -31,22 +30,26 @@ from argosy.sections import (
     RolloutSettings,
     SecretReference,
     SshSettings,
+    SshTarget,
 )
-from argosy.service_settings import ServiceSettings
-from argosy.setting_types import FileName, ImageName, Name, Section, SettingKey
+from argosy.config.types import FileName, ImageName, Name, ProviderName, Section, SettingKey
+from argosy.errors import ConfigError, nearest
+from argosy.model import Machine
+from argosy.order import start_order
 
 RESERVED_SERVICES = ("agent", "dns", "etcd", "installer", "resolver", "router", "secrets", "swap")
 
 
 class Settings(Section):
     """One cluster's settings: what `load` returns. `root` is the folder that relative paths start from.
-    `provider`: where the machines come from; `static` means that they are there already.
+    `provider`: where the machines come from (argosy.providers); `providers`: by its name, what one that is not
+    Argosy's own is configured by; it checks that itself.
     `templates`: the folder of the system's template resources; empty for none."""
 
     root: Path
     cluster: Name
     system: Name
-    provider: Literal["static", "vagrant", "gce"]
+    provider: ProviderName
     version_file: str
     state_dir: str
     secrets_dir: str
@@ -70,11 +73,12 @@ class Settings(Section):
     hooks: HookSettings
     local: LocalSettings
     gce: GceSettings
+    providers: dict[ProviderName, dict[str, Any]]
 
     def find(self, path: str) -> Path:
         """Return the file or folder of the project, else the one that Argosy brings along (images, ...)."""
         own = self.root / path
-        brought = Path(__file__).parent / "data" / path
+        brought = Path(__file__).parents[1] / "data" / path
         return brought if brought.exists() and not own.exists() else own
 
     @property
@@ -95,14 +99,19 @@ class Settings(Section):
         return self.root / self.secrets_dir / self.cluster
 
     @property
-    def config_path(self) -> PurePosixPath:
-        """The system's folder on a machine, such as /etc/air."""
-        return PurePosixPath("/etc") / self.system
-
-    @property
     def files_path(self) -> PurePosixPath:
         """Where the agent keeps the files that it makes of `templates`, such as /var/lib/air/files."""
         return PurePosixPath("/var/lib") / self.system / "files"
+
+    def ssh_of(self, machine: Machine) -> SshTarget:
+        """Return how the machine is reached: as `machines` says of its name or else its address, otherwise as `ssh`."""
+        by_address = (entry for entry in self.machines.values() if entry.address == machine.address)
+        entry = self.machines.get(machine.name) or next(by_address, None)
+        own = entry.ssh.model_dump(exclude_none=True) if entry else {}
+        through = self.ssh.entry_node
+        if through and "@" not in through:
+            through = f"{self.ssh.user}@{through}"  # whoever the machine itself lets in
+        return SshTarget.model_construct(**{**dict(self.ssh), "host": machine.address, "entry_node": through, **own})
 
     def check_scheduled(self, scheduled: dict[str, ScheduledSettings], where: str) -> None:
         """Refuse scheduled services that do not fit the rest of the settings. `where`: their place, for the error."""
@@ -116,35 +125,23 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _references(self) -> Self:
-        for where, images in (
-            ("services", {name: service.image for name, service in self.services.items()}),
-            ("local.dependencies", {name: entry.image for name, entry in self.local.dependencies.items()}),
-        ):
-            for name, image in images.items():
-                if image not in self.images:
-                    raise ConfigError(
-                        f"no image {image!r} under images:{nearest(image, self.images)}",
-                        f"{where}.{name}.image",
-                    )
-        for name, image_settings in self.images.items():
-            for needed in image_settings.needs.values():
-                if needed not in self.images:
-                    raise ConfigError(
-                        f"no image {needed!r} under images:{nearest(needed, self.images)}",
-                        f"images.{name}.needs",
-                    )
+        images = [(f"services.{name}.image", service.image) for name, service in self.services.items()]
+        images += [(f"local.dependencies.{name}.image", entry.image) for name, entry in self.local.dependencies.items()]
+        images += [(f"images.{name}.needs", need) for name, own in self.images.items() for need in own.needs.values()]
+        for where, image in images:
+            if image not in self.images:
+                raise ConfigError(f"no image {image!r} under images:{nearest(image, self.images)}", where)
         for name, service in self.services.items():
             for required in service.requires:
                 if required not in self.services:
-                    raise ConfigError(
-                        f"no service {required!r}{nearest(required, self.services)}",
-                        f"services.{name}.requires",
-                    )
+                    what = f"no service {required!r}{nearest(required, self.services)}"
+                    raise ConfigError(what, f"services.{name}.requires")
             if name in RESERVED_SERVICES:
                 raise ConfigError(f"the unit {self.system}-{name}.service is our own", f"services.{name}")
         start_order({name: service.requires for name, service in self.services.items()})
         self.check_scheduled(self.scheduled, "scheduled")
         seen: dict[str, str] = {}
+        servers: dict[tuple[str, int], str] = {}
         for name, entry in self.machines.items():
             if entry.address in seen:
                 raise ConfigError(
@@ -152,4 +149,10 @@ class Settings(Section):
                     f"machines.{name}.address",
                 )
             seen[entry.address] = name
+            server = (entry.ssh.host or entry.address, entry.ssh.port or self.ssh.port)
+            if server in servers:
+                raise ConfigError(
+                    f"{server[0]}:{server[1]} is already the ssh server of {servers[server]}", f"machines.{name}.ssh"
+                )
+            servers[server] = name
         return self

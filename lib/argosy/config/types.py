@@ -8,11 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from argosy.maintenance import parse_window
+from argosy.config.providers import IMPLEMENTATIONS
+from argosy.config.windows import parse_window
+from argosy.errors import nearest
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 IMAGE_PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
+REPOSITORY_PATTERN = r"^([a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*)?$"
+HOST_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 FILE_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 
 
@@ -59,19 +63,35 @@ def _window(value: str) -> str:
     return value
 
 
+def _provider(value: str) -> str:
+    if value not in IMPLEMENTATIONS:
+        known = ", ".join(IMPLEMENTATIONS)
+        raise ValueError(f"no provider {value!r}{nearest(value, IMPLEMENTATIONS)}; known: {known}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, value):
+        raise ValueError(f"{value!r} is not a name of lower-case letters, digits and dashes, at most 63 of them")
+    return value
+
+
 def _one_line(value: str) -> str:
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("it holds a control character or a line break")
     return value
 
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, AfterValidator(_name)]
+HostName = Annotated[str, Field(pattern=HOST_NAME_PATTERN)]
+UserName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]*$")]
 ImageName = Annotated[str, Field(pattern=IMAGE_PATTERN)]
 FileName = Annotated[str, Field(pattern=FILE_NAME_PATTERN)]
 EnvName = Annotated[str, Field(pattern=ENV_NAME_PATTERN)]
 Line = Annotated[str, AfterValidator(_one_line)]
 Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
+RepositoryPath = Annotated[str, Field(pattern=REPOSITORY_PATTERN)]
 RegistryAddress = Annotated[str, AfterValidator(_registry_address)]
 Interface = Annotated[str, AfterValidator(_interface)]
 Network = Annotated[str, AfterValidator(_network)]
@@ -80,6 +100,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 PublishedPort = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}:)?\d{1,5}:\d{1,5}(/(tcp|udp))?$")]
 SettingKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")]
+ProviderName = Annotated[str, AfterValidator(_provider)]
 Os = Literal["debian", "ubuntu", "flatcar", "fedora-coreos"]
 
 

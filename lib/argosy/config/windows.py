@@ -1,4 +1,4 @@
-"""When a cluster may be changed: `rollout.windows`, each a line such as `Mon-Fri 22:00-06:00 Europe/Berlin`. Pure.
+"""Pure. When a cluster may be changed: `rollout.windows`, each a line such as `Mon-Fri 22:00-06:00 Europe/Berlin`.
 
     [DAYS] HH:MM-HH:MM [ZONE]
 
@@ -60,8 +60,8 @@ def is_open(windows: Sequence[Window], now: datetime) -> bool:
     if not windows:
         return True
     return any(
-        it.opens(now, ahead) and it.opening(now, ahead)[0] <= now < it.opening(now, ahead)[1]
-        for it in windows
+        window.opens(now, ahead) and window.opening(now, ahead)[0] <= now < window.opening(now, ahead)[1]
+        for window in windows
         for ahead in (-1, 0)
     )
 
@@ -70,8 +70,8 @@ def next_opening(windows: Sequence[Window], now: datetime) -> datetime:
     """Return when the next window after `now` opens, in UTC; `now` itself while one is open."""
     if is_open(windows, now):
         return now
-    openings = [it.opening(now, ahead)[0] for it in windows for ahead in range(9) if it.opens(now, ahead)]
-    return min(it for it in openings if it > now)
+    openings = [window.opening(now, ahead)[0] for window in windows for ahead in range(9) if window.opens(now, ahead)]
+    return min(opening for opening in openings if opening > now)
 
 
 def _time(text: str) -> time:

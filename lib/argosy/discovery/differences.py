@@ -1,12 +1,13 @@
-"""What became of services between two moments: what `discovery.watch` shows, a line each. Pure."""
+"""Pure. What became of services between two moments: what `discovery.watch` shows, a line each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from argosy.schema import Check, Directory, Instance, Problem, Service
+from argosy.text import printable
 
 ATTRIBUTES = ("scheme", "host_port", "private", "sni", "check")
 
@@ -23,33 +24,27 @@ class ServiceChange:
     new: str = ""
 
     def __str__(self) -> str:
-        words = [plain(self.service), self.what]
+        words = [printable(self.service), self.what]
         if self.instance:
-            words.append(plain(self.instance))
+            words.append(printable(self.instance))
         if self.old and self.new:
-            words.append(f"{plain(self.old)} -> {plain(self.new)}")
+            words.append(f"{printable(self.old)} -> {printable(self.new)}")
         elif self.old or self.new:
-            words.append(plain(self.new) or f"{plain(self.old)} -> none")
+            words.append(printable(self.new) or f"{printable(self.old)} -> none")
         return " ".join(words)
 
     def to_json(self, revision: int) -> dict[str, Any]:
         """Return `{"revision": 7, "service": "web", "what": "weight", "instance": "a", "old": "100", "new": "50"}`."""
-        names = ("service", "what", "instance", "old", "new")
-        return {"revision": revision, **{name: getattr(self, name) for name in names}}
+        return {"revision": revision, **asdict(self)}
 
 
 def service_changes(before: Directory, after: Directory, names: Iterable[str] = ()) -> list[ServiceChange]:
     """Return what changed from `before` to `after`: of these services, or of all when none is named."""
     chosen = set(names)
     known = sorted({*before.services, *after.services})
-    changes = [it for name in known for it in _changes(before.services.get(name), after.services.get(name))]
+    changes = [change for name in known for change in _changes(before.services.get(name), after.services.get(name))]
     changes += _problems(before.problems, after.problems)
-    return [it for it in changes if not chosen or it.service in chosen]
-
-
-def plain(text: str) -> str:
-    """Return `text` as a terminal may have it: names and values in etcd are any bytes."""
-    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+    return [change for change in changes if not chosen or change.service in chosen]
 
 
 def check_text(check: Check) -> str:
@@ -110,11 +105,11 @@ def _instance_changes(
 
 def _problems(before: Iterable[Problem], after: Iterable[Problem]) -> Iterator[ServiceChange]:
     old, new = set(before), set(after)
-    for problem in sorted(old - new, key=lambda it: (it.key, it.reason)):
+    for problem in sorted(old - new, key=lambda problem: (problem.key, problem.reason)):
         yield ServiceChange(problem.service, "problem-solved", new=str(problem))
-    for problem in sorted(new - old, key=lambda it: (it.key, it.reason)):
+    for problem in sorted(new - old, key=lambda problem: (problem.key, problem.reason)):
         yield ServiceChange(problem.service, "problem", new=str(problem))
 
 
 def _by_id(service: Service | None) -> dict[str, Instance]:
-    return {it.id: it for it in service.instances} if service else {}
+    return {instance.id: instance for instance in service.instances} if service else {}

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from argosy import atomic
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, nearest
 from argosy.etcd import Entry
 from argosy.model import MachineState
-from argosy.routing import RouterOptions, plan_routing
-from argosy.schema import FOLLOWED, Directory, KeyValue, MachineRecord, Problem, parse_directory
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import RouterOptions
+from argosy.schema import FOLLOWED, Directory, MachineRecord, Problem, parse_directory
 
 
 def router_options(settings: Settings, machine: MachineRecord) -> RouterOptions:
@@ -36,20 +37,20 @@ def router_options(settings: Settings, machine: MachineRecord) -> RouterOptions:
     )
 
 
-def conflicts(settings: Settings, entries: Iterable[KeyValue]) -> tuple[Problem, ...]:
+def conflicts(settings: Settings, entries: Iterable[Entry]) -> tuple[Problem, ...]:
     """Return what of these keys no router would use, though each by itself is good: two services claim the same."""
     return plan_routing(parse_directory(entries), router_options(settings, MachineRecord(""))).problems
 
 
 def render(
-    settings: Settings, entries: Iterable[KeyValue], machine: str = ""
+    settings: Settings, entries: Iterable[Entry], machine: str = ""
 ) -> tuple[dict[str, str], tuple[Problem, ...]]:
     """Return the files that the router of `machine` (the first by name, when left out) would get, by their paths below
     its folder, and what is wrong with the keys. Raises ConfigError for a machine that the keys don't know."""
     directory = parse_directory(entries)
     planned = plan_routing(directory, router_options(settings, _machine(directory, machine)))
     problems = {*directory.problems, *planned.problems, *planned.local_problems}
-    return planned.files(), tuple(sorted(problems, key=lambda it: (it.key, it.reason)))
+    return planned.files(), tuple(sorted(problems, key=lambda problem: (problem.key, problem.reason)))
 
 
 def read_keys(path: Path) -> list[Entry]:

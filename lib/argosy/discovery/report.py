@@ -1,28 +1,29 @@
-"""What discovery knows at one moment: services, their instances, and what each router has made of them. Pure."""
+"""Pure. What discovery knows at one moment: services, their instances, and what each router has made of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from argosy.discovery.differences import attributes
+from argosy.etcd.values import Entry
 from argosy.model import MachineState
-from argosy.router_config import backend_name, server_name
-from argosy.routing_changes import ActualServer
+from argosy.routing.changes import ActualServer
+from argosy.routing.haproxy import backend_name, server_name
 from argosy.schema import (
     FOLLOWED,
     ROUTERS,
     Directory,
     Instance,
-    KeyValue,
     Problem,
     Service,
     parse_directory,
     router_key,
     router_problems_key,
 )
-from argosy.service_changes import attributes, plain
+from argosy.text import printable
 
 Rows = list[list[object]]
 Servers = Mapping[str, Mapping[str, ActualServer]]
@@ -42,6 +43,10 @@ class RouterState:
 
     def behind(self, revision: int) -> bool:
         return self.revision is None or self.revision < revision
+
+    def to_json(self, wanted: int) -> dict[str, Any]:
+        problems = [asdict(problem) for problem in self.problems]
+        return {"revision": self.revision, "behind": self.behind(wanted), "problems": problems}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +79,18 @@ class DiscoveryReport:
         return {
             "revision": self.revision,
             "services": [_service_json(service, self.health) for service in self.services],
-            "problems": [problem_json(it) for it in self.problems],
-            "routers": {
-                name: {
-                    "revision": it.revision,
-                    "behind": it.behind(self.revision),
-                    "problems": [problem_json(problem) for problem in it.problems],
-                }
-                for name, it in self.routers.items()
-            },
+            "problems": [asdict(problem) for problem in self.problems],
+            "routers": {name: router.to_json(self.revision) for name, router in self.routers.items()},
         }
 
     def tables(self) -> list[tuple[list[str], Rows]]:
         """Return the tables that `discovery.list` prints: (columns, rows)."""
         services: Rows = [row for service in self.services for row in _service_rows(service, self.health)]
-        routers: Rows = [[name, it.revision, self._router_word(it)] for name, it in self.routers.items()]
-        problems: Rows = [["", plain(str(it))] for it in self.problems]
-        problems += [[name, plain(str(it))] for name, router in self.routers.items() for it in router.problems]
+        routers: Rows = [[name, router.revision, self._router_word(router)] for name, router in self.routers.items()]
+        problems: Rows = [["", printable(str(problem))] for problem in self.problems]
+        problems += [
+            [name, printable(str(problem))] for name, router in self.routers.items() for problem in router.problems
+        ]
         columns = ["service", "scheme", "reached by", "check", "instance", "endpoint", "weight", "registered", "state"]
         shown = [(columns, services), (["router", "has applied", ""], routers), (["on", "problem"], problems)]
         return [(titles, rows) for titles, rows in shown if rows]
@@ -99,7 +99,7 @@ class DiscoveryReport:
         """Return what is wrong with the router of a machine that should have one, empty for nothing."""
         router = self.routers.get(machine, RouterState())
         if router.revision is None:
-            return "its router tells nothing: is its agent running?"
+            return "its router reports nothing: is its agent running?"
         if router.behind(self.revision):
             return f"its router is behind: it has applied {router.revision}, {self.revision} is wanted"
         return ""
@@ -110,27 +110,27 @@ class DiscoveryReport:
             "services": len(self.services),
             "instances": self.instances,
             "problems": self._problem_lines(),
-            "routers": {name: it.revision for name, it in self.routers.items()},
+            "routers": {name: router.revision for name, router in self.routers.items()},
         }
 
     def section_rows(self) -> Rows:
         """Return the same as rows of two cells."""
         rows: Rows = [["services", len(self.services)], ["instances", self.instances]]
-        rows += [[f"router of {name}", self._router_word(it)] for name, it in self.routers.items()]
+        rows += [[f"router of {name}", self._router_word(router)] for name, router in self.routers.items()]
         return rows + [["problem", line] for line in self._problem_lines()]
 
     def _problem_lines(self) -> list[str]:
         local = [f"{name}: {problem}" for name, router in self.routers.items() for problem in router.problems]
-        return [plain(line) for line in [*map(str, self.problems), *local]]
+        return [printable(line) for line in [*map(str, self.problems), *local]]
 
     def _router_word(self, router: RouterState) -> str:
         if router.revision is None:
-            return "tells nothing: its agent is not there"
+            return "reports nothing: its agent is not there"
         return f"behind: {self.revision} is wanted" if router.behind(self.revision) else "up to date"
 
 
 def discovery_report(
-    entries: Iterable[KeyValue], names: Sequence[str] = (), found: Iterable[Problem] = ()
+    entries: Iterable[Entry], names: Sequence[str] = (), found: Iterable[Problem] = ()
 ) -> DiscoveryReport:
     """Return the report of all `entries` under FOLLOWED and /routers/, of these services or of all.
 
@@ -138,11 +138,13 @@ def discovery_report(
     """
     listed = list(entries)
     directory = parse_directory(listed)
-    problems = sorted({*directory.problems, *found}, key=lambda it: (it.service, it.key, it.reason))
+    problems = sorted({*directory.problems, *found}, key=lambda problem: (problem.service, problem.key, problem.reason))
     return DiscoveryReport(
         revision=newest_revision(listed),
-        services=tuple(directory.services[it] for it in sorted(directory.services) if not names or it in names),
-        problems=tuple(it for it in problems if not names or it.service in names),
+        services=tuple(
+            directory.services[service] for service in sorted(directory.services) if not names or service in names
+        ),
+        problems=tuple(problem for problem in problems if not names or problem.service in names),
         routers=router_states(directory, listed),
     )
 
@@ -150,13 +152,13 @@ def discovery_report(
 def instance_health(services: Iterable[Service], servers: Mapping[str, Servers]) -> Health:
     """Return what each router says of each instance. `servers`: by machine, what its HAProxy has."""
     return {
-        (service.name, it.id): {
-            machine: _health(found.get(backend_name(service.name), {}).get(server_name(it.id, it.endpoint)))
+        (service.name, instance.id): {
+            machine: _health(found.get(backend_name(service.name), {}).get(server_name(instance.id, instance.endpoint)))
             for machine, found in servers.items()
         }
         for service in services
         if service.scheme is not None
-        for it in service.instances
+        for instance in service.instances
     }
 
 
@@ -166,20 +168,20 @@ def _health(server: ActualServer | None) -> str:
     return UP if server.up and not server.maintenance else DOWN
 
 
-def newest_revision(entries: Iterable[KeyValue]) -> int:
+def newest_revision(entries: Iterable[Entry]) -> int:
     """Return the newest revision of what routers follow, as far as its keys tell (a deletion leaves none)."""
-    return max((it.mod_revision for it in entries if it.key.startswith(FOLLOWED)), default=0)
+    return max((entry.mod_revision for entry in entries if entry.key.startswith(FOLLOWED)), default=0)
 
 
-def applied_revisions(entries: Iterable[KeyValue]) -> dict[str, int]:
+def applied_revisions(entries: Iterable[Entry]) -> dict[str, int]:
     """Return the revision that each live router says it has applied; -1 for a value that is no number."""
-    told = {it.key.removeprefix(ROUTERS): it.value for it in entries if it.key.startswith(ROUTERS)}
+    told = {entry.key.removeprefix(ROUTERS): entry.value for entry in entries if entry.key.startswith(ROUTERS)}
     return {name: _number(value) for name, value in sorted(told.items()) if "/" not in name}
 
 
-def router_states(directory: Directory, entries: Iterable[KeyValue]) -> dict[str, RouterState]:
+def router_states(directory: Directory, entries: Iterable[Entry]) -> dict[str, RouterState]:
     """Return the state of every live machine's router, and of others that told theirs."""
-    listed = {it.key: it for it in entries if it.key.startswith(ROUTERS)}
+    listed = {entry.key: entry for entry in entries if entry.key.startswith(ROUTERS)}
     applied = applied_revisions(listed.values())
     names = sorted({*applied, *live_machines(directory)})
     return {name: RouterState(applied.get(name), _router_problems(name, listed)) for name in names}
@@ -187,7 +189,7 @@ def router_states(directory: Directory, entries: Iterable[KeyValue]) -> dict[str
 
 def live_machines(directory: Directory) -> list[str]:
     """Return the names of the machines that should have a router."""
-    return sorted(name for name, it in directory.machines.items() if it.state != MachineState.DOWN)
+    return sorted(name for name, machine in directory.machines.items() if machine.state != MachineState.DOWN)
 
 
 def registered_by(instance: str) -> str:
@@ -198,11 +200,7 @@ def registered_by(instance: str) -> str:
     return machine if colon and container and named else ""
 
 
-def problem_json(problem: Problem) -> dict[str, str]:
-    return {"service": problem.service, "key": problem.key, "reason": problem.reason}
-
-
-def _router_problems(name: str, entries: Mapping[str, KeyValue]) -> tuple[Problem, ...]:
+def _router_problems(name: str, entries: Mapping[str, Entry]) -> tuple[Problem, ...]:
     found: list[Problem] = []
     key = router_key(name)
     if key in entries and _number(entries[key].value) < 0:
@@ -211,7 +209,9 @@ def _router_problems(name: str, entries: Mapping[str, KeyValue]) -> tuple[Proble
     if told is None:
         return tuple(found)
     try:
-        found += [Problem(str(it["service"]), str(it["key"]), str(it["reason"])) for it in json.loads(told.value)]
+        found += [
+            Problem(str(load["service"]), str(load["key"]), str(load["reason"])) for load in json.loads(told.value)
+        ]
     except (ValueError, TypeError, KeyError):
         found.append(Problem("", told.key, "not a JSON list of problems"))
     return tuple(found)
@@ -228,7 +228,9 @@ def _service_json(service: Service, health: Health) -> dict[str, Any]:
         "host_port": service.host_port,
         "private": service.private,
         "sni": list(service.sni),
-        "instances": [_instance_json(it, health.get((service.name, it.id), {})) for it in service.instances],
+        "instances": [
+            _instance_json(instance, health.get((service.name, instance.id), {})) for instance in service.instances
+        ],
     }
 
 
@@ -251,23 +253,27 @@ def _service_rows(service: Service, health: Health) -> Rows:
     rows: Rows = [
         [
             *(first if number == 0 else [""] * len(first)),
-            plain(it.id),
-            str(it.endpoint),
-            it.weight,
-            f"{registered_by(it.id) or BY_HAND}{', leased' if it.lease else ''}",
-            _state(it, health.get((service.name, it.id), {})),
+            printable(instance.id),
+            str(instance.endpoint),
+            instance.weight,
+            f"{registered_by(instance.id) or BY_HAND}{', leased' if instance.lease else ''}",
+            _state(instance, health.get((service.name, instance.id), {})),
         ]
-        for number, it in enumerate(service.instances)
+        for number, instance in enumerate(service.instances)
     ]
     return rows or [[*first, "(none)", "", "", "", ""]]
 
 
 def _state(instance: Instance, health: Mapping[str, str]) -> str:
     """Return how an instance is, in words; nothing to say of one whose routers were not asked."""
-    words = ["draining"] if instance.draining else []
-    words += [f"{said} on {router}" for router, said in health.items() if said != UP]
+    return ", ".join(["draining"] * instance.draining + health_words(health))
+
+
+def health_words(health: Mapping[str, str]) -> list[str]:
+    """Return what the routers that were asked say of an instance, in words."""
+    words = [f"{said} on {router}" for router, said in health.items() if said != UP]
     up = sum(said == UP for said in health.values())
-    return ", ".join([*words, *([f"up on {up} of {len(health)}"] if health else [])])
+    return [*words, *([f"up on {up} of {len(health)}"] if health else [])]
 
 
 def _reached_by(service: Service) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from argosy.discovery_report import applied_revisions, live_machines
+from argosy.clock import wait_until
+from argosy.discovery import keys
+from argosy.discovery.report import applied_revisions, live_machines
 from argosy.errors import DeadlineExceeded
 from argosy.etcd import Entry, Etcd
-from argosy.operations.discovery import keys
 from argosy.schema import MACHINES, ROUTERS, parse_directory
 
 LOOK_SECONDS = 0.5
 """Between two looks, should no watch say when to look."""
 FOLLOW_UP_SECONDS = 3.0
-"""How far behind etcd a router may be before that is a fault; it takes milliseconds when all is well."""
+"""How far behind etcd a router may be before that is a fault; it takes milliseconds when nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Applied:
         names = ", ".join(self.routers)
         told = [f"applied by {names} after {self.seconds:.1f} s"] if names else ["no router is live to apply it"]
         if self.silent:
-            told.append(f"not told by {', '.join(self.silent)}: no agent is there; see inv discovery.list")
+            told.append(f"not reported by {', '.join(self.silent)}: no agent is there; see inv discovery.list")
         return told
 
 
@@ -62,12 +63,10 @@ def follow_up(store: Etcd, revision: int) -> None:
 
 def _wait(store: Etcd, revision: int, seconds: float) -> tuple[list[Entry], dict[str, int]]:
     """Wait until no live router is behind, or time is over; return what was read last, and who is behind, and where."""
-    deadline = time.monotonic() + seconds
-    with store.bell(ROUTERS) as bell:
-        while True:
-            entries = keys.read(store, (MACHINES, ROUTERS))
-            behind = {name: at for name, at in applied_revisions(entries).items() if at < revision}
-            left = deadline - time.monotonic()
-            if not behind or left <= 0:
-                return entries, behind
-            bell.wait(min(LOOK_SECONDS, left))
+
+    def look() -> tuple[list[Entry], dict[str, int]]:
+        entries = keys.read(store, (MACHINES, ROUTERS))
+        return entries, {name: at for name, at in applied_revisions(entries).items() if at < revision}
+
+    with store.hint(ROUTERS) as hint:
+        return wait_until(look, seconds, done=lambda seen: not seen[1], every=LOOK_SECONDS, pause=hint.wait)

@@ -27,7 +27,7 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
     `timeout_seconds` bounds each call, or each silence of a stream. Raises EngineError when no engine answers.
     """
     try:
-        _knock()
+        _try_socket()
         client = docker.from_env(timeout=timeout_seconds)
     except (DockerException, OSError) as error:
         raise EngineError(_no_engine(error)) from None
@@ -46,7 +46,12 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
         client.close()
 
 
-def _knock() -> None:
+def has_engine() -> bool:
+    """Return whether there is an engine, be it stopped or not for us: DOCKER_HOST names one, or its socket is there."""
+    return bool(os.environ.get("DOCKER_HOST")) or os.path.lexists(DEFAULT_ENGINE.removeprefix("unix://"))
+
+
+def _try_socket() -> None:
     """Raise OSError when nothing listens on the engine's socket: the client itself would leave its own open then."""
     where = os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
     if where.startswith("unix://"):
@@ -117,6 +122,15 @@ def is_local_address(address: str) -> bool:
             trial.bind((address, 0))
         except OSError:
             return False
+    return True
+
+
+def is_free_port(address: str, port: int) -> bool:
+    """Return whether nothing listens on `address:port`, and we may (IPv4, TCP)."""
+    try:
+        try_port("", address, port)
+    except EngineError:
+        return False
     return True
 
 

@@ -12,22 +12,24 @@ import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import not_
 from pathlib import Path
 from typing import Literal
 
 import docker
 from docker.errors import NotFound
 from docker.models.containers import Container
-from docker.types import IPAMConfig, IPAMPool, LogConfig
+from docker.models.networks import Network
+from docker.models.volumes import Volume
+from docker.types import IPAMConfig, IPAMPool, LogConfig, Ulimit
 from docker.types import Mount as DockerMount
-from tenacity import RetryError as StillWaiting
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from argosy.config import VolumeSettings
-from argosy.engine_connection import one_line, refusals, try_port
+from argosy.clock import wait_until
+from argosy.config.loading import VolumeSettings
+from argosy.engine.connection import one_line, refusals, try_port
+from argosy.engine.names import SYSTEM_LABEL, refuse_foreign
 from argosy.errors import DeadlineExceeded, EngineError, Unhealthy
 
-SYSTEM_LABEL = "argosy.system"
 SPEC_LABEL = "argosy.spec"
 SECRETS_PATH = "/run/secrets"
 
@@ -45,6 +47,7 @@ class ContainerSpec:
     `files`: path in the container -> file on this host, `secrets`: the same under /run/secrets/NAME. Both are mounted
     read-only, and their content is part of the specification: a renewed certificate replaces the container.
     `volumes`: a source without a slash names a volume, which is made with the container's labels.
+    `open_files`: the most that its programs may have open; 0 means as many as the engine allows.
     `labels` must hold SYSTEM_LABEL: it is how we know our own.
     """
 
@@ -61,6 +64,7 @@ class ContainerSpec:
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 10
     restart: str = "unless-stopped"
+    open_files: int = 0
 
     def mounted_files(self) -> dict[str, Path]:
         """Return every file that is mounted: path in the container -> absolute path on this host."""
@@ -72,6 +76,8 @@ class ContainerSpec:
         document = asdict(self)
         document["volumes"] = [volume.model_dump() for volume in self.volumes]
         del document["secrets"]
+        if not self.open_files:  # a container of before there was the limit stays as it is
+            del document["open_files"]
         document["files"] = {
             target: [str(path), _file_digest(path)] for target, path in sorted(self.mounted_files().items())
         }
@@ -98,7 +104,7 @@ def ensure_network(
 
     `dynamic_range`: the part of `subnet` from which the engine gives addresses by itself; all of it when empty.
 
-    Raises EngineError when a network of that name has another subnet.
+    Raises Refused when a network of that name is another checkout's, EngineError when it has another subnet.
     """
     with refusals(f"network {name}"):
         found = [network for network in client.networks.list(names=[name]) if network.name == name]
@@ -107,6 +113,7 @@ def ensure_network(
             ipam = IPAMConfig(pool_configs=pools) if pools else None
             client.networks.create(name, driver="bridge", labels=dict(labels), ipam=ipam)
             return True
+        refuse_foreign(f"network {name}", labels_on(found[0]), labels)
         subnets = [pool.get("Subnet") for pool in found[0].attrs["IPAM"]["Config"] or []]
     if subnet and subnet not in subnets:
         raise EngineError(
@@ -122,7 +129,8 @@ def ensure_container(
     """Make `spec` true and wait until `ready` says so; return what it took. Idempotent.
 
     A container of that name that isn't ours is never touched. One that can't be started is removed again.
-    Raises EngineError; Unhealthy when it dies before it is ready; DeadlineExceeded when it isn't ready in time.
+    Raises Refused when it is another checkout's; EngineError; Unhealthy when it dies before it is ready;
+    DeadlineExceeded when it isn't ready in time.
     """
     with refusals(spec.name):
         outcome = _settle(client, spec)
@@ -158,6 +166,7 @@ def _needed(spec: ContainerSpec, current: Container | None) -> Outcome:
         raise EngineError(
             f"{spec.name}: a container of that name is there and isn't ours: remove it (`docker rm -f {spec.name}`)"
         )
+    refuse_foreign(f"container {spec.name}", current.labels, spec.labels)
     if current.labels.get(SPEC_LABEL) == spec.digest():
         if current.status == "running":
             return "unchanged"
@@ -188,13 +197,15 @@ def _create(client: docker.DockerClient, spec: ContainerSpec) -> None:
     _check_ports(client, spec)
     for volume in spec.volumes:
         if "/" not in volume.source:
-            client.volumes.create(volume.source, labels=dict(spec.labels))
+            made = client.volumes.create(volume.source, labels=dict(spec.labels))
+            refuse_foreign(f"volume {volume.source}", labels_on(made), spec.labels)
     host_config = client.api.create_host_config(
         port_bindings=port_bindings(spec.ports),
         mounts=_mounts(spec),
         network_mode=spec.network or None,
         restart_policy={"Name": spec.restart},
         log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
+        ulimits=[Ulimit(name="nofile", soft=spec.open_files, hard=spec.open_files)] if spec.open_files else None,
     )
     try:
         made = client.api.create_container(
@@ -258,18 +269,10 @@ def _wait_until_ready(client: docker.DockerClient, spec: ContainerSpec, ready: R
                 _refuse_dead(client, spec)
         return reason
 
-    waiting = Retrying(
-        retry=retry_if_result(bool),
-        stop=stop_after_delay(deadline_seconds),
-        wait=wait_exponential(multiplier=0.05, max=1),
-    )
-    try:
-        waiting(attempt)
-    except StillWaiting as error:
-        reason = error.last_attempt.result()
+    if reason := wait_until(attempt, deadline_seconds, done=not_):
         raise DeadlineExceeded(
             f"{spec.name}: not ready after {deadline_seconds:g} s: {reason} (see `docker logs {spec.name}`)"
-        ) from None
+        )
 
 
 def _refuse_dead(client: docker.DockerClient, spec: ContainerSpec) -> None:
@@ -288,19 +291,29 @@ def remove_labelled(
     client: docker.DockerClient, labels: Mapping[str, str], kinds: Sequence[Kind] = ("container", "network")
 ) -> list[str]:
     """Remove what carries all of `labels`; return `KIND NAME` of each. Volumes hold data: only when asked for."""
-    chosen: dict[str, str | list[str] | bool] = {"label": [f"{key}={value}" for key, value in labels.items()]}
-    removed = []
     with refusals("clean-up"):
-        if "container" in kinds:
-            for container in client.containers.list(all=True, filters=chosen):
-                remove_container(container)
-                removed.append(f"container {container.name}")
-        if "network" in kinds:
-            for network in client.networks.list(filters=chosen):
-                network.remove()
-                removed.append(f"network {network.name}")
-        if "volume" in kinds:
-            for volume in client.volumes.list(filters=chosen):
-                volume.remove()
-                removed.append(f"volume {volume.name}")
-    return removed
+        return remove_all(labelled(client, labels, kinds))
+
+
+def remove_all(found: Mapping[str, Container | Network | Volume]) -> list[str]:
+    """Remove what `labelled` has found; return its names."""
+    for thing in found.values():
+        remove_container(thing) if isinstance(thing, Container) else thing.remove()
+    return list(found)
+
+
+def labelled(
+    client: docker.DockerClient, labels: Mapping[str, str], kinds: Sequence[Kind]
+) -> dict[str, Container | Network | Volume]:
+    """Return what carries all of `labels`, running or not, by `KIND NAME`."""
+    chosen: dict[str, str | list[str] | bool] = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    listings: dict[Kind, Callable[[], Sequence[Container | Network | Volume]]] = {
+        "container": lambda: client.containers.list(all=True, filters=chosen, ignore_removed=True),
+        "network": lambda: client.networks.list(filters=chosen),
+        "volume": lambda: client.volumes.list(filters=chosen),
+    }
+    return {f"{kind} {container.name}": container for kind in kinds for container in listings[kind]()}
+
+
+def labels_on(thing: Container | Network | Volume) -> Mapping[str, str]:
+    return thing.labels if isinstance(thing, Container) else thing.attrs.get("Labels") or {}

@@ -8,21 +8,16 @@ newest raises OutOfSequence: look again.
 
 from __future__ import annotations
 
-import json
-import struct
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import IO, Any
+from typing import Any
 
-from argosy.engine_api import EngineApi, Query, at_socket, over_ssh
-from argosy.errors import DeadlineExceeded, EngineError, EngineRefused, OutOfSequence
-from argosy.swarm_model import (
+from argosy.clock import wait_until
+from argosy.engine.api import EngineApi, Query, filters, frames
+from argosy.engine.swarm_model import (
     NANOSECONDS,
     LogLine,
     Node,
-    PublishedPort,
     SwarmInfo,
     SwarmService,
     Task,
@@ -33,26 +28,12 @@ from argosy.swarm_model import (
     parse_service,
     parse_task,
 )
+from argosy.errors import DeadlineExceeded, EngineRefused, OutOfSequence
 
-__all__ = [
-    "LogLine",
-    "Node",
-    "PublishedPort",
-    "Swarm",
-    "SwarmInfo",
-    "SwarmService",
-    "Task",
-    "Tokens",
-    "at_socket",
-    "over_ssh",
-]
-
-# The engine itself gives up on joining after 20 s and goes on in the background.
+# The engine itself answers after 20 s, and continues to join in the background.
 JOIN_SECONDS = 60.0
-POLL_SECONDS = 0.2
 # Nodes change by themselves too (their state): how often a change is tried on what they are now.
 TRIES = 5
-STREAMS = {1: "stdout", 2: "stderr"}
 
 
 class Swarm:
@@ -88,43 +69,36 @@ class Swarm:
         what it knows and be the only manager. Refused with 503 when it is in a Swarm already.
         """
         body = {
-            "ListenAddr": f"{address}:{port}",
-            "AdvertiseAddr": f"{address}:{port}",
-            "DataPathAddr": address,
+            **_addresses(address, port),
             "ForceNewCluster": force_new_cluster,
             "Spec": render_swarm_spec({}, heartbeat_seconds, task_history),
         }
         return str(self.engine.post("/swarm/init", body))
 
-    def join(self, address: str, port: int, managers: list[str], token: str, *, availability: str = "active") -> None:
+    def join(self, address: str, port: int, managers: list[str], token: str) -> None:
         """Join a Swarm and wait until this engine is in it. `managers`: ADDRESS:PORT; `token`: decides the role.
 
         Raises EngineRefused, with 503 when it is in a Swarm already; DeadlineExceeded.
         """
         body = {
-            "ListenAddr": f"{address}:{port}",
-            "AdvertiseAddr": f"{address}:{port}",
-            "DataPathAddr": address,
+            **_addresses(address, port),
             "RemoteAddrs": managers,
             "JoinToken": token,
-            "Availability": availability,
         }
         was_inside = self.info().inside
         try:
             self.engine.post("/swarm/join", body)
         except EngineRefused as error:
-            # The engine does not wait for it any longer, but goes on by itself.
+            # The engine no longer waits for it, but continues by itself.
             if was_inside or error.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise
             self._wait_until_joined(error)
 
     def _wait_until_joined(self, refusal: EngineRefused) -> None:
-        deadline, pause = time.monotonic() + JOIN_SECONDS, threading.Event()
-        while (info := self.info()).state == "pending":
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded(f"{self.where}: it has not joined within {JOIN_SECONDS:g} s: {refusal}")
-            pause.wait(POLL_SECONDS)
-        if info.state != "active":
+        state = wait_until(lambda: self.info().state, JOIN_SECONDS, done=lambda state: state != "pending")
+        if state == "pending":
+            raise DeadlineExceeded(f"{self.where}: it has not joined within {JOIN_SECONDS:g} s: {refusal}")
+        if state != "active":
             raise refusal
 
     def leave(self, force: bool = False) -> None:
@@ -170,7 +144,7 @@ class Swarm:
     # Nodes
 
     def nodes(self) -> list[Node]:
-        return [parse_node(it) for it in self.engine.get("/nodes") or ()]
+        return [parse_node(node) for node in self.engine.get("/nodes") or ()]
 
     def node(self, node_id: str) -> Node:
         """Return one node; EngineRefused with 404 when there is none. `self` is the engine's own."""
@@ -184,7 +158,7 @@ class Swarm:
         availability: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Node:
-        """Change what is given of a node and return it as it is then. `labels`: all that it shall have.
+        """Change what is given of a node and return it as it is then. `labels`: all that it is to have.
 
         Done on the newest version: nodes change by themselves. Idempotent.
         """
@@ -204,23 +178,19 @@ class Swarm:
 
     def remove_node(self, node_id: str, force: bool = False) -> None:
         """Forget a node that is down, or with `force` any; one that is gone is fine."""
-        self._delete(f"/nodes/{node_id}", {"force": force})
+        self.engine.delete(f"/nodes/{node_id}", {"force": force})
 
     # Services
 
     def services(self, labels: Mapping[str, str] | None = None) -> list[SwarmService]:
         """Return the services that have all these labels."""
         wanted = [f"{key}={value}" for key, value in (labels or {}).items()]
-        return [parse_service(it) for it in self.engine.get("/services", _filters(label=wanted)) or ()]
+        return [parse_service(service) for service in self.engine.get("/services", filters(label=wanted)) or ()]
 
     def service(self, name: str) -> SwarmService | None:
         """Return the service with this id or name, None when there is none."""
-        try:
-            return parse_service(self.engine.get(f"/services/{name}"))
-        except EngineRefused as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        found = self.engine.find(f"/services/{name}")
+        return found and parse_service(found)
 
     def create_service(self, spec: Mapping[str, Any], registry_auth: str = "") -> str:
         """Create a service and return its id. Refused with 409 when the name is taken.
@@ -245,29 +215,27 @@ class Swarm:
 
     def remove_service(self, service_id: str) -> None:
         """Remove a service; one that is gone is fine. Its tasks end by themselves, a moment later."""
-        self._delete(f"/services/{service_id}", {})
+        self.engine.delete(f"/services/{service_id}")
 
     # Tasks
 
     def tasks(self, service_id: str = "", *, node_id: str = "") -> list[Task]:
         """Return the tasks of a service (even a removed one), of a node, or all; ended ones too while they are kept."""
-        wanted = _filters(service=[service_id] if service_id else [], node=[node_id] if node_id else [])
+        wanted = filters(service=[service_id] if service_id else [], node=[node_id] if node_id else [])
         try:
             found = self.engine.get("/tasks", wanted)
         except EngineRefused as error:
-            # It knows the service, or the node, no more; tasks of it may be there for a while yet.
+            # It no longer knows the service, or the node; tasks of it may be there for a while yet.
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             found = self.engine.get("/tasks")
-        tasks = [parse_task(it) for it in found or ()]
-        return [it for it in tasks if service_id in ("", it.service_id) and node_id in ("", it.node_id)]
+        tasks = [parse_task(one) for one in found or ()]
+        return [task for task in tasks if service_id in ("", task.service_id) and node_id in ("", task.node_id)]
 
-    def logs(
-        self, service_id: str, *, follow: bool = False, tail: int | None = None, since: int = 0
-    ) -> Iterator[LogLine]:
+    def logs(self, service_id: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
         """Yield the lines of a service's instances, on all machines, as they come.
 
-        `tail`: only so many last lines of each; `since`: unix seconds. For services without a terminal (TTY).
+        `tail`: only so many last lines of each. For services without a terminal (TTY).
         """
         query: Query = {
             "stdout": True,
@@ -276,18 +244,17 @@ class Swarm:
             "details": True,
             "follow": follow,
             "tail": "all" if tail is None else tail,
-            "since": since,
         }
         with self.engine.reading(f"/services/{service_id}/logs", query, follow=follow) as body:
             for stream, text in frames(body):
-                yield from (parse_log_line(stream, line) for line in text.splitlines())
+                yield from (parse_log_line(stream, line) for line in text.decode(errors="replace").splitlines())
 
     # How changes are made
 
     def _change_newest(
         self, what: str, attempt: Callable[[], tuple[int, Callable[[], None]]], version_now: Callable[[], int]
     ) -> None:
-        """Look, change, and once more while the version was no longer the newest.
+        """Look, change, and do it again while the version was no longer the newest.
 
         The engine's status does not tell (20.10 says 500, a text tells): the version does.
         """
@@ -303,13 +270,6 @@ class Swarm:
                 return
         raise _moved(what, refusal)
 
-    def _delete(self, path: str, query: Query) -> None:
-        try:
-            self.engine.delete(path, query)
-        except EngineRefused as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-
 
 def render_swarm_spec(before: Mapping[str, Any], heartbeat_seconds: float, task_history: int) -> dict[str, Any]:
     """Return ClusterSpec with our settings; what else is set stays.
@@ -323,22 +283,9 @@ def render_swarm_spec(before: Mapping[str, Any], heartbeat_seconds: float, task_
     }
 
 
-def frames(body: IO[bytes]) -> Iterator[tuple[str, str]]:
-    """Yield (stream, text) of a multiplexed body: 1 byte stream, 3 zeros, 4 bytes length, then so many bytes.
-
-    https://docs.docker.com/engine/api/v1.41/#operation/ContainerAttach, "Stream format".
-    """
-    while len(head := body.read(8)) == 8:
-        stream, length = struct.unpack(">BxxxL", head)
-        text = body.read(length)
-        if len(text) < length or stream not in STREAMS:
-            raise EngineError("a service's log broke off in the middle of a line: ask again")
-        yield STREAMS[stream], text.decode(errors="replace")
-
-
-def _filters(**wanted: list[str]) -> Query:
-    chosen = {key: values for key, values in wanted.items() if values}
-    return {"filters": json.dumps(chosen)} if chosen else {}
+def _addresses(address: str, port: int) -> dict[str, str]:
+    where = f"{address}:{port}"
+    return {"ListenAddr": where, "AdvertiseAddr": where, "DataPathAddr": address}
 
 
 def _auth(registry_auth: str) -> dict[str, str]:
@@ -346,4 +293,4 @@ def _auth(registry_auth: str) -> dict[str, str]:
 
 
 def _moved(what: str, error: EngineRefused) -> OutOfSequence:
-    return OutOfSequence(f"{what} was changed by somebody else meanwhile; run the same again ({error})", error.status)
+    return OutOfSequence(f"{what} was changed by somebody else meanwhile; run it again ({error})", error.status)

@@ -1,4 +1,4 @@
-"""What one machine's engine says of Docker Swarm, as values. Pure: JSON of the Engine API in, frozen values out.
+"""Pure. What one machine's engine says of Docker Swarm: JSON of the Engine API in, frozen values out.
 
 Shapes: https://docs.docker.com/engine/api/v1.41/, sections Swarm, Nodes, Services and Tasks. The client is `swarm`.
 """
@@ -20,7 +20,7 @@ DRAIN: Availability = "drain"
 READY = "ready"
 DOWN = "down"
 
-# A task past these runs no more. In the order of swarmkit's states.
+# A task in one of these has ended. In the order of swarmkit's states.
 ENDED_STATES = frozenset({"complete", "shutdown", "failed", "rejected", "remove", "orphaned"})
 RUNNING = "running"
 NANOSECONDS = 1_000_000_000
@@ -52,7 +52,7 @@ class SwarmInfo:
 class Node:
     """A machine as a manager tells it. `manager_address`: address:port; empty for a worker.
 
-    `role`: what it shall be (a demotion takes a moment); `manager_address` says whether it still is a manager.
+    `role`: what is wanted (a demotion takes a moment); `manager_address` says whether it still is a manager.
     `state`: ready, down, unknown or disconnected.
     """
 
@@ -127,12 +127,17 @@ class Task:
 
     @property
     def runs(self) -> bool:
-        """Whether it runs and shall go on."""
+        """Whether it runs and is to continue."""
         return self.state == RUNNING and self.desired == RUNNING
 
     @property
+    def wanted(self) -> bool:
+        """Whether Swarm wants to run it, whether it runs or not."""
+        return self.desired in (RUNNING, READY)
+
+    @property
     def over(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Whether it has ended."""
         return self.state in ENDED_STATES
 
     def container_name(self, service: str) -> str:
@@ -169,7 +174,7 @@ def parse_info(document: Mapping[str, Any]) -> SwarmInfo:
         cluster_id=(swarm.get("Cluster") or {}).get("ID") or "",
         address=swarm.get("NodeAddr") or "",
         error=swarm.get("Error") or "",
-        managers={it.get("NodeID", ""): it.get("Addr", "") for it in swarm.get("RemoteManagers") or ()},
+        managers={manager.get("NodeID", ""): manager.get("Addr", "") for manager in swarm.get("RemoteManagers") or ()},
     )
 
 
@@ -223,7 +228,7 @@ def parse_task(document: Mapping[str, Any]) -> Task:
         image=container.get("Image") or "",
         updated=status.get("Timestamp") or document.get("UpdatedAt") or "",
         created=document.get("CreatedAt") or "",
-        ports=tuple(dict.fromkeys(_port(it) for it in ports)),
+        ports=tuple(dict.fromkeys(_port(port) for port in ports)),
     )
 
 

@@ -1,7 +1,7 @@
 """The cluster's etcd, as a thin client: failover, bounded time, our own errors.
 
     with etcd.connect(settings, machines) as store:
-        store.put_if_absent("/settings/database/host", "10.0.0.5")
+        store.put("/settings/database/host", "10.0.0.5")
         for entry in store.get_prefix("/machines/").entries: ...
 
 Keys and values are text. Every failure is an EtcdError that names the members which did not answer.
@@ -15,26 +15,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from argosy.etcd.values import (
-    Change,
-    Compare,
-    Delete,
-    EndpointStatus,
-    Entry,
-    Event,
-    Listing,
-    Put,
-    TransactionResult,
-    absent,
-    created_at,
-    holds,
-    not_put_since,
-    unchanged,
-)
+from argosy.etcd.values import Change as Change
+from argosy.etcd.values import Compare as Compare
+from argosy.etcd.values import Delete as Delete
+from argosy.etcd.values import EndpointStatus as EndpointStatus
+from argosy.etcd.values import Entry as Entry
+from argosy.etcd.values import Event as Event
+from argosy.etcd.values import Listing as Listing
+from argosy.etcd.values import Put as Put
+from argosy.etcd.values import TransactionResult as TransactionResult
+from argosy.etcd.values import absent as absent
+from argosy.etcd.values import created_at as created_at
+from argosy.etcd.values import not_put_since as not_put_since
+from argosy.etcd.values import unchanged as unchanged
 
 if TYPE_CHECKING:
-    from argosy.etcd.client import Etcd
-    from argosy.etcd.connection import connect
+    from argosy.etcd.client import Etcd as Etcd
+    from argosy.etcd.connection import connect as connect
 
 _LAZY = {"Etcd": "argosy.etcd.client", "connect": "argosy.etcd.connection"}
 
@@ -44,23 +41,3 @@ def __getattr__(name: str) -> Any:
         value = globals()[name] = getattr(import_module(_LAZY[name]), name)
         return value
     raise AttributeError(f"module 'argosy.etcd' has no attribute {name!r}")
-
-
-__all__ = [
-    "Change",
-    "Compare",
-    "Delete",
-    "EndpointStatus",
-    "Entry",
-    "Etcd",
-    "Event",
-    "Listing",
-    "Put",
-    "TransactionResult",
-    "absent",
-    "connect",
-    "created_at",
-    "holds",
-    "not_put_since",
-    "unchanged",
-]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
-from argosy.etcd.bell import Bell, ringing
-from argosy.etcd.changing import Changing
-from argosy.etcd.telling import Endpoint, answers_any, ask_members, ask_statuses, members_of, voters_of
-from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult, absent
+from argosy.etcd.alarms import Alarm, alarms_of
+from argosy.etcd.hints import ChangeHint, hinted
+from argosy.etcd.members import Changing
+from argosy.etcd.statuses import Endpoint, answers_any, ask_members, ask_statuses, members_of, voters_of
+from argosy.etcd.values import Change, Compare, Delete, EndpointStatus, Entry, Listing, Put, TransactionResult
 from argosy.etcd.watch import watched
 from argosy.model import Member
 
@@ -62,7 +63,7 @@ class Etcd:
     """A client of one cluster. May be used by several threads; its calls take turns.
 
     A call tries one member after the other, each for its share of `timeout_seconds`, which bounds the whole call; as
-    long as one is there at all, it goes on so, for an election takes a moment. It raises EtcdError when none does
+    long as one is there at all, it continues so, for an election takes a moment. It raises EtcdError when none does
     it, or when etcd refuses. Use `argosy.etcd.connect` to make one.
     """
 
@@ -81,11 +82,11 @@ class Etcd:
         `first`: the name of the member to begin with, else one by chance: many clients spread over the members.
         """
         self._cluster = cluster
-        self._endpoints = {f"{it.host}:{it.port}": it for it in endpoints}
+        self._endpoints = {f"{endpoint.host}:{endpoint.port}": endpoint for endpoint in endpoints}
         self._credentials = credentials
         self._timeout_seconds = timeout_seconds
         self._unreachable = dict(unreachable or {})
-        self._first = next((netloc for netloc, it in self._endpoints.items() if it.name == first), "")
+        self._first = next((netloc for netloc, endpoint in self._endpoints.items() if endpoint.name == first), "")
         self._failures: dict[str, tuple[float, str]] = {}
         self._turn = threading.RLock()
         self._pause = threading.Event()
@@ -98,11 +99,15 @@ class Etcd:
     def extend(self, endpoints: Sequence[Endpoint]) -> None:
         """Use these members, too: they have joined since the client was made. Those that it has stay as they are."""
         with self._turn:
-            joined = {netloc: it for it in endpoints if (netloc := f"{it.host}:{it.port}") not in self._endpoints}
+            joined = {
+                netloc: endpoint
+                for endpoint in endpoints
+                if (netloc := f"{endpoint.host}:{endpoint.port}") not in self._endpoints
+            }
             # A new dict, since others may go through the old one just now.
             self._endpoints = {**self._endpoints, **joined}
             if self._client is not None:
-                self._client.endpoints.update({netloc: self._connect(it) for netloc, it in joined.items()})
+                self._client.endpoints.update({netloc: self._connect(endpoint) for netloc, endpoint in joined.items()})
                 for endpoint in self._client.endpoints.values():
                     endpoint.time_retry = self._retry_seconds
 
@@ -114,13 +119,13 @@ class Etcd:
         """
         with self._fresh_channels() as channels:
             listed = self._listed(ask_members(channels, self._timeout_seconds))
-        wanted = {f"{it.host}:{it.port}": it for it in voters_of(listed)}
+        wanted = {f"{voter.host}:{voter.port}": voter for voter in voters_of(listed)}
         with self._turn:
             known = self._endpoints
             if not wanted or wanted.keys() == known.keys():
                 return False
-            self.extend([it for netloc, it in wanted.items() if netloc not in known])
-            self._endpoints = {netloc: known.get(netloc, it) for netloc, it in wanted.items()}
+            self.extend([endpoint for netloc, endpoint in wanted.items() if netloc not in known])
+            self._endpoints = {netloc: known.get(netloc, endpoint) for netloc, endpoint in wanted.items()}
             for netloc in known.keys() - wanted.keys():
                 self._drop(netloc)
         return True
@@ -135,7 +140,7 @@ class Etcd:
     @property
     def names(self) -> list[str]:
         """The names of the members that it uses."""
-        return sorted(it.name for it in self._endpoints.values())
+        return sorted(endpoint.name for endpoint in self._endpoints.values())
 
     # Reading
 
@@ -147,7 +152,7 @@ class Etcd:
     def get_prefix(self, prefix: str) -> Listing:
         """Return all entries whose keys begin with `prefix`."""
         found = self._call(lambda client: client.get_prefix_response(rpc.data(prefix), sort_order="ascend"))
-        return Listing(found.header.revision, tuple(rpc.entry_of(it) for it in found.kvs))
+        return Listing(found.header.revision, tuple(rpc.entry_of(kv) for kv in found.kvs))
 
     def health(self) -> int:
         """Return the cluster's revision, read through the quorum. Raises EtcdError when there is none."""
@@ -158,7 +163,7 @@ class Etcd:
     def watch(self, prefix: str, revision: int) -> Iterator[Iterator[Change]]:
         """Give the changes of all keys under `prefix` from `revision` on, each revision once, whole and in order.
 
-        Goes on at another member when one fails. Raises EtcdError when none answered for the client's timeout, and
+        Continues at another member when one fails. Raises EtcdError when none answered for the client's timeout, and
         EtcdCompacted when the wanted revisions are compacted: list anew then, and watch from there.
         """
         client = self._make_client(watching=True)
@@ -167,9 +172,9 @@ class Etcd:
         finally:
             client.close()
 
-    def bell(self, *prefixes: str) -> AbstractContextManager[Bell]:
+    def hint(self, *prefixes: str) -> AbstractContextManager[ChangeHint]:
         """Give what rings when keys under `prefixes` may have changed: for who waits for something, and looks."""
-        return ringing(self._make_client(watching=True), prefixes, self._timeout_seconds / len(self._endpoints))
+        return hinted(self._make_client(watching=True), prefixes, self._timeout_seconds / len(self._endpoints))
 
     # Writing
 
@@ -178,25 +183,19 @@ class Etcd:
         done = self._call(lambda client: client.put(rpc.data(key), rpc.data(value), lease or None))
         return int(done.header.revision)
 
-    def put_if_absent(self, key: str, value: str, lease: int = 0) -> bool:
-        """Set `key` unless it exists; return whether we did."""
-        return self.transact([absent(key)], [Put(key, value, lease)]).succeeded
-
     def delete(self, key: str, *, prefix: bool = False) -> int:
         """Delete `key`, or all keys that begin with it; return how many there were. Idempotent."""
         name = "delete_prefix" if prefix else "delete"
         arguments = {} if prefix else {"return_response": True}
         return int(self._call(lambda client: getattr(client, name)(rpc.data(key), **arguments)).deleted)
 
-    def transact(
-        self, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete] = ()
-    ) -> TransactionResult:
-        """Do all of `success` if all `conditions` hold, else all of `failure`, as one revision.
+    def transact(self, conditions: Sequence[Compare], writes: Sequence[Put | Delete]) -> TransactionResult:
+        """Do all of `writes` if all `conditions` hold, else nothing, as one revision.
 
         Sent once only: when its answer is lost, EtcdError says that nobody knows, since a second try would find the
         first one's work. Read before trying again.
         """
-        request = rpc.transaction(conditions, success, failure)
+        request = rpc.transaction(conditions, writes)
         with self._turn:
             # Finds a member that works, so that the one attempt has the best chance.
             self.health()
@@ -222,10 +221,14 @@ class Etcd:
 
     # The members
 
-    def members(self) -> list[Member]:
-        """Return the members with what they tell of themselves, sorted by name (one that never started has none)."""
+    def members(self, statuses: Mapping[str, EndpointStatus] | None = None) -> list[Member]:
+        """Return the members with what they tell of themselves, sorted by name (one that never started has none).
+
+        `statuses`: what they tell, when they were asked just now.
+        """
         with self._fresh_channels() as channels:
-            statuses = ask_statuses(channels, self._timeout_seconds)
+            if statuses is None:
+                statuses = ask_statuses(channels, self._timeout_seconds)
             listed = self._listed(ask_members(channels, self._timeout_seconds))
         return members_of(listed, statuses.values())
 
@@ -243,20 +246,24 @@ class Etcd:
         with self._fresh_channels() as channels:
             return missing | ask_statuses(channels, self._timeout_seconds)
 
+    def alarms(self) -> list[Alarm]:
+        """Return the alarms that stand, told by the quorum: while there is one, etcd refuses writes."""
+        raised = self._call(rpc.alarms)
+        if not raised:
+            return []
+        with self._fresh_channels() as channels:
+            listed = self._listed(ask_members(channels, self._timeout_seconds))
+        return alarms_of(raised, {f"{member.ID:x}": member.name for member in listed.members})
+
     # Changing the members
 
-    def member_add(self, peer_urls: Sequence[str], *, learner: bool = True, seconds: float = CHANGE_SECONDS) -> str:
-        """Return the id of the member with these peer URLs, added as a learner (else a voter) unless there is one.
+    def member_add(self, peer_urls: Sequence[str], *, seconds: float = CHANGE_SECONDS) -> str:
+        """Return the id of the member with these peer URLs, added as a learner unless there is one.
 
         Idempotent, as all of these are. Raises EtcdError when etcd refuses, or does not do it within `seconds`.
         """
         with self._changing(seconds) as changing:
-            return changing.add(peer_urls, learner)
-
-    def member_promote(self, member: str, *, seconds: float = CHANGE_SECONDS) -> str:
-        """Make a learner a voter. Returns why not yet, as long as it has not caught up; empty when it is one."""
-        with self._changing(seconds) as changing:
-            return changing.promote(member)
+            return changing.add(peer_urls)
 
     def member_remove(self, member: str, *, seconds: float = CHANGE_SECONDS) -> None:
         """Remove a member, dead or alive; one that is gone is removed already."""
@@ -277,11 +284,17 @@ class Etcd:
 
         with self._fresh_channels() as channels:
             statuses = ask_statuses(channels, self._timeout_seconds)
-            there = [it for it in channels if statuses[it.name].reachable and not statuses[it.name].learner]
+            there = [
+                channel
+                for channel in channels
+                if statuses[channel.name].reachable and not statuses[channel.name].learner
+            ]
             if not there:
-                self._failures.update({it.name: (time.monotonic(), statuses[it.name].reason) for it in channels})
+                self._failures.update(
+                    {channel.name: (time.monotonic(), statuses[channel.name].reason) for channel in channels}
+                )
                 raise self._error()
-            best = max(there, key=lambda it: (statuses[it.name].healthy, statuses[it.name].revision))
+            best = max(there, key=lambda endpoint: (statuses[endpoint.name].healthy, statuses[endpoint.name].revision))
             try:
                 made = snapshots.write(path, rpc.snapshot(channels[best], seconds))
             except rpc.grpc.RpcError as error:
@@ -296,7 +309,7 @@ class Etcd:
     @contextmanager
     def _fresh_channels(self) -> Iterator[dict[Endpoint, Any]]:
         """Give connections of their own: one that is in use may still wait before it tries a member again."""
-        opened = {it: self._connect(it, fresh=True) for it in self._endpoints.values()}
+        opened = {endpoint: self._connect(endpoint, fresh=True) for endpoint in self._endpoints.values()}
         try:
             yield {member: endpoint.channel for member, endpoint in opened.items()}
         finally:
@@ -309,7 +322,9 @@ class Etcd:
         """Return `function(client)` from the first member that answers."""
         with self._turn:
             started = time.monotonic()
-            self._failures = {name: it for name, it in self._failures.items() if it[0] > started - RETRY_SECONDS}
+            self._failures = {
+                name: failure for name, failure in self._failures.items() if failure[0] > started - RETRY_SECONDS
+            }
             for member in self._candidates(started + self._timeout_seconds):
                 try:
                     return function(self._client)
@@ -335,7 +350,9 @@ class Etcd:
             try:
                 _ = self._client.channel
             except rpc.Etcd3Exception:
-                if not answers_any([it.channel for it in self._client.endpoints.values()], min(left, PROBE_SECONDS)):
+                if not answers_any(
+                    [endpoint.channel for endpoint in self._client.endpoints.values()], min(left, PROBE_SECONDS)
+                ):
                     return
                 self._pause.wait(min(left, POLL_SECONDS))
             else:
@@ -350,10 +367,10 @@ class Etcd:
         return words
 
     def _error(self) -> EtcdError:
-        told = {
-            it.name: f"{it.address}: {self._failures[it.name][1] if it.name in self._failures else NOT_ASKED}"
-            for it in self._endpoints.values()
-        }
+        told = {}
+        for endpoint in self._endpoints.values():
+            _, reason = self._failures.get(endpoint.name, (0, NOT_ASKED))
+            told[endpoint.name] = f"{endpoint.address}: {reason}"
         reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted((self._unreachable | told).items()))
         what = f"etcd of cluster {self._cluster} does not answer"
         return EtcdError(f"{what}: {reasons or 'no member is known'}; see inv cluster.status")

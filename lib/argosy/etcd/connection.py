@@ -4,41 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from argosy.errors import ConfigError
 from argosy.etcd import rpc
 from argosy.etcd.client import Etcd
-from argosy.etcd.telling import Endpoint
+from argosy.etcd.statuses import Endpoint
 from argosy.model import Machine
 
 if TYPE_CHECKING:
-    from argosy.config import Settings
-    from argosy.host import Hosts
+    from argosy.config.loading import Settings
+    from argosy.ssh.host import Hosts
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What a client of etcd trusts, and shows of itself: PEM."""
+
+    authority: bytes
+    certificate: bytes
+    key: bytes
 
 
 @contextmanager
-def connect(settings: Settings, machines: Sequence[Machine], hosts: Hosts | None = None) -> Iterator[Etcd]:
-    """Give a client of the etcd that runs on `machines`, with the operator's certificate (mutual TLS).
+def connect(
+    settings: Settings,
+    machines: Sequence[Machine],
+    hosts: Hosts | None = None,
+    credentials: Credentials | None = None,
+) -> Iterator[Etcd]:
+    """Give a client of the etcd that runs on `machines`, with the operator's certificate (mutual TLS), or another's.
 
     With `ssh.entry_node` each member is reached by a tunnel through its machine; `hosts`: their connections, when they
     are open already. Connecting itself never fails for an unreachable member: the first call tells.
-    Raises ConfigError when this host does not hold the cluster's CA.
+    Raises ConfigError when this host has no certificate that the cluster's CA has signed, and can't make one.
     """
-    from argosy import pki
+    found = credentials or operator_credentials(settings)
+    channel = rpc.grpc.ssl_channel_credentials(found.authority, found.key, found.certificate)
+    with ExitStack() as stack:
+        endpoints, unreachable = _endpoints(settings, machines, hosts, stack)
+        store = Etcd(settings.cluster, endpoints, channel, settings.etcd.timeout_seconds, unreachable=unreachable)
+        stack.callback(store.close)
+        yield store
+
+
+def operator_credentials(settings: Settings) -> Credentials:
+    """Return what this host shows of itself to etcd. Raises ConfigError as `connect` does."""
+    from argosy.pki import authority as pki
 
     authority = pki.authority_path(settings.secrets_path)
     if not authority.exists():
-        raise ConfigError("this host has no CA of the cluster; run this where it was set up", str(authority))
+        raise ConfigError(
+            "this host has no CA of the cluster; run this where it was set up, or join it: inv operator.join BUNDLE",
+            str(authority),
+        )
     pair = pki.ensure_operator_certificate(settings.secrets_path)
-    credentials = rpc.grpc.ssl_channel_credentials(
-        authority.read_bytes(), pair.key.read_bytes(), pair.certificate.read_bytes()
-    )
-    with ExitStack() as stack:
-        endpoints, unreachable = _endpoints(settings, machines, hosts, stack)
-        store = Etcd(settings.cluster, endpoints, credentials, settings.etcd.timeout_seconds, unreachable=unreachable)
-        stack.callback(store.close)
-        yield store
+    return Credentials(authority.read_bytes(), pair.certificate.read_bytes(), pair.key.read_bytes())
 
 
 @contextmanager
@@ -54,8 +76,8 @@ def _endpoints(
 ) -> tuple[list[Endpoint], dict[str, str]]:
     port = settings.etcd.client_port
     if not settings.ssh.entry_node:
-        return [Endpoint(it.name, f"{it.address}:{port}", it.address, port) for it in machines], {}
-    from argosy.host import Hosts
+        return [Endpoint(machine.name, f"{machine.address}:{port}", machine.address, port) for machine in machines], {}
+    from argosy.ssh.host import Hosts
 
     hosts = hosts or stack.enter_context(Hosts(settings, machines))
     outcomes = hosts.each(lambda host: host.connect(), machines, what="Connecting")
@@ -64,4 +86,4 @@ def _endpoints(
         if outcomes[machine.name].ok:
             host, local = stack.enter_context(hosts[machine].tunnel(port, machine.address))
             endpoints.append(Endpoint(machine.name, f"{machine.address}:{port}", host, local, machine.name))
-    return endpoints, {name: str(it.error) for name, it in outcomes.items() if not it.ok}
+    return endpoints, {name: str(outcome.error) for name, outcome in outcomes.items() if not outcome.ok}

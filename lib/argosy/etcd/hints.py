@@ -10,34 +10,35 @@ from typing import Any
 from argosy.etcd import rpc
 
 
-class Bell:
-    """Rung by a watch. One thread waits for it; that it is silent means nothing, for the watch may have broken: look
+class ChangeHint:
+    """Notified by a watch. One thread waits for it. Its silence means nothing, for the watch may have broken: look
     again from time to time."""
 
     def __init__(self) -> None:
-        self._rung = threading.Event()
+        self._notified = threading.Event()
 
-    def ring(self) -> None:
-        self._rung.set()
+    def notify(self) -> None:
+        self._notified.set()
 
-    def wait(self, seconds: float) -> None:
-        """Return as soon as it was rung since the last call, or after `seconds`."""
-        self._rung.wait(seconds)
-        self._rung.clear()
+    def wait(self, seconds: float) -> bool:
+        """Return as soon as it was notified since the last call, or after `seconds`; say whether it was."""
+        notified = self._notified.wait(seconds)
+        self._notified.clear()
+        return notified
 
 
 @contextmanager
-def ringing(client: Any, prefixes: Sequence[str], timeout_seconds: float) -> Iterator[Bell]:
-    """Give a bell that watches of `prefixes` ring; a silent one, when the client's member does not take them in time.
+def hinted(client: Any, prefixes: Sequence[str], timeout_seconds: float) -> Iterator[ChangeHint]:
+    """Give a hint that watches of `prefixes` notify; a silent one, when the client's member does not take them in time.
 
     Closes `client`.
     """
-    bell = Bell()
+    hint = ChangeHint()
     client.timeout = timeout_seconds
     try:
         with suppress(rpc.Etcd3Exception, rpc.grpc.RpcError):
             for prefix in prefixes:
-                client.add_watch_prefix_callback(rpc.data(prefix), lambda _: bell.ring())
-        yield bell
+                client.add_watch_prefix_callback(rpc.data(prefix), lambda _: hint.notify())
+        yield hint
     finally:
         client.close()

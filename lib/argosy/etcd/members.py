@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
-from argosy.etcd.telling import Endpoint, ask_members, ask_statuses
+from argosy.etcd.statuses import Endpoint, ask_members, ask_statuses
 from argosy.etcd.values import EndpointStatus
 
 T = TypeVar("T")
@@ -34,14 +34,14 @@ class Changing:
     seconds: float
     _reasons: dict[str, str] = field(default_factory=dict)
 
-    def add(self, peer_urls: Sequence[str], learner: bool) -> str:
+    def add(self, peer_urls: Sequence[str]) -> str:
         """Return the id of the member with these peer URLs, added unless there is one."""
 
         def present(members: Sequence[Any]) -> str:
-            return next((_id(it.ID) for it in members if set(it.peerURLs) & set(peer_urls)), "")
+            return next((_id(member.ID) for member in members if set(member.peerURLs) & set(peer_urls)), "")
 
         def add(channel: Any) -> str:
-            return _id(rpc.member_add(channel, peer_urls, learner, self.call_seconds))
+            return _id(rpc.member_add(channel, peer_urls, self.call_seconds))
 
         return self._until_done(f"add {peer_urls[0]}", present, add)
 
@@ -49,32 +49,13 @@ class Changing:
         """Remove the member unless it is gone."""
 
         def gone(members: Sequence[Any]) -> bool:
-            return all(_id(it.ID) != member for it in members)
+            return all(_id(listed.ID) != member for listed in members)
 
         def remove(channel: Any) -> None:
             request = rpc.etcdrpc.MemberRemoveRequest(ID=int(member, 16))
             rpc.etcdrpc.ClusterStub(channel).MemberRemove(request, self.call_seconds)
 
         self._until_done(f"remove {member}", gone, remove)
-
-    def promote(self, member: str) -> str:
-        """Make the learner a voter, and return why that is not possible yet; empty when it is one."""
-
-        def is_voter(members: Sequence[Any]) -> bool:
-            found = [it for it in members if _id(it.ID) == member]
-            if not found:
-                raise EtcdError(f"etcd of cluster {self.cluster} has no member {member}: it was removed")
-            return not rpc.flag(found[0], rpc.MEMBER_IS_LEARNER)
-
-        def promote(channel: Any) -> None:
-            rpc.member_promote(channel, int(member, 16), self.call_seconds)
-
-        try:
-            self._until_done(f"promote {member}", is_voter, promote)
-        except _RefusedForGood as refusal:
-            # So etcd says that it has not caught up, which is not for good.
-            return refusal.words
-        return ""
 
     def lead(self, member: str) -> None:
         """Make the member the leader unless it is; the present leader hands over without an election."""
@@ -99,9 +80,7 @@ class Changing:
                 except rpc.grpc.RpcError as error:
                     words = self._note(member, error)
                     if error.code() in _FOR_GOOD:
-                        raise _RefusedForGood(
-                            f"etcd of cluster {self.cluster} refused to {what}: {words}", words
-                        ) from None
+                        raise EtcdError(f"etcd of cluster {self.cluster} refused to {what}: {words}") from None
             self._wait(what, deadline)
 
     def _once(self, member: Endpoint, done: Callable[[Sequence[Any]], T], change: Callable[[Any], T | None]) -> T:
@@ -115,18 +94,22 @@ class Changing:
     def _leader(self) -> tuple[Endpoint | None, str]:
         """Return the leader, None when there is none or we know no way to it, and its id."""
         statuses = self._statuses()
-        leading = [it for it in self.channels if _leads(statuses[it.name])]
-        return next(iter(leading), None), next((it.leader_id for it in statuses.values() if it.healthy), "")
+        leading = [channel for channel in self.channels if _leads(statuses[channel.name])]
+        return next(iter(leading), None), next((status.leader_id for status in statuses.values() if status.healthy), "")
 
     def _asked(self) -> Endpoint | None:
         """Return whom to ask for a change: the leader, or another voter if we know no way to that."""
         statuses = self._statuses()
-        voters = [it for it in self.channels if statuses[it.name].healthy and not statuses[it.name].learner]
-        return next((it for it in voters if _leads(statuses[it.name])), next(iter(voters), None))
+        voters = [
+            channel
+            for channel in self.channels
+            if statuses[channel.name].healthy and not statuses[channel.name].learner
+        ]
+        return next((voter for voter in voters if _leads(statuses[voter.name])), next(iter(voters), None))
 
     def _statuses(self) -> dict[str, EndpointStatus]:
         statuses = ask_statuses(self.channels, self.call_seconds)
-        self._reasons.update({name: it.reason for name, it in statuses.items() if it.reason})
+        self._reasons.update({name: status.reason for name, status in statuses.items() if status.reason})
         return statuses
 
     def _note(self, member: Endpoint | None, error: BaseException) -> str:
@@ -142,14 +125,6 @@ class Changing:
             why = reasons or "there is no way to its leader"
             raise EtcdError(f"etcd of cluster {self.cluster} did not {what} within {self.seconds:g} s ({why})")
         threading.Event().wait(POLL_SECONDS)
-
-
-class _RefusedForGood(EtcdError):
-    """`words`: etcd's own."""
-
-    def __init__(self, message: str, words: str) -> None:
-        self.words = words
-        super().__init__(message)
 
 
 def _leads(status: EndpointStatus) -> bool:

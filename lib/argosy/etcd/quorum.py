@@ -1,4 +1,4 @@
-"""How a cluster's etcd may gain and lose members, and which machines may be away at once. Pure.
+"""Pure. How a cluster's etcd may gain and lose members, and which machines may be away at once.
 
 The promise: no step leaves the cluster unable to survive the loss of one more member when it could survive that before
 the task began, and none takes its quorum away, unless `force` names the risk.
@@ -59,14 +59,14 @@ class Cluster:
 
     @property
     def voters(self) -> tuple[MemberState, ...]:
-        return tuple(it for it in self.members if not it.learner)
+        return tuple(member for member in self.members if not member.learner)
 
     @property
     def count(self) -> Count:
-        return Count(len(self.voters), sum(it.healthy for it in self.voters))
+        return Count(len(self.voters), sum(voter.healthy for voter in self.voters))
 
     def member(self, machine: str) -> MemberState | None:
-        return next((it for it in self.members if it.name == machine), None)
+        return next((member for member in self.members if member.name == machine), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,50 +95,35 @@ class Upgrade:
     machines: tuple[str, ...]
 
 
-Wish = Add | Remove | Replace | Upgrade
+Change = Add | Remove | Replace | Upgrade
 
 
-class Deed(StrEnum):
+class Action(StrEnum):
     """`PROMOTE`: the newcomer does it itself when it has caught up; we wait for it. `SAVE`: of the last healthy member,
     before it goes. `REFORM`: the healthy rest becomes a new etcd cluster with the old one's data."""
 
-    JOIN_AS_CLIENT = "join-as-client"
-    ADD_LEARNER = "add-learner"
-    PROMOTE = "promote"
-    MOVE_LEADER = "move-leader"
-    REMOVE = "remove"
-    SAVE = "save"
-    REFORM = "reform"
-    TAKE_DOWN = "take-down"
-
-
-_WORDS = {
-    Deed.JOIN_AS_CLIENT: "join as a client of etcd, which has as many members as it may have (etcd.max_members)",
-    Deed.ADD_LEARNER: "add it to etcd as a learner",
-    Deed.PROMOTE: "wait until it has caught up and promoted itself to a voting member",
-    Deed.REMOVE: "remove it from etcd",
-    Deed.SAVE: "save etcd's data here, of which it holds the last healthy copy",
-}
+    JOIN_AS_CLIENT = "join as a client of etcd, which has as many members as it may have (etcd.max_members)"
+    ADD_LEARNER = "add it to etcd as a learner"
+    PROMOTE = "wait until it has caught up and promoted itself to a voting member"
+    MOVE_LEADER = "let {others} lead etcd instead"
+    REMOVE = "remove it from etcd"
+    SAVE = "save etcd's data here, of which it holds the last healthy copy"
+    REFORM = "make a new etcd cluster of {others} with the present data"
+    TAKE_DOWN = "take down at once: {others}"
 
 
 @dataclass(frozen=True, slots=True)
 class MemberStep:
     """One step, of `machine`. `member`: its id in etcd, empty while it has none; `others`: whom else it concerns: who
-    shall lead, who makes the new cluster, who is away together."""
+    leads then, who makes the new cluster, who is away together."""
 
-    deed: Deed
+    action: Action
     machine: str
     member: str = ""
     others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if self.deed is Deed.MOVE_LEADER:
-            return f"let {self.others[0]} lead etcd instead"
-        if self.deed is Deed.REFORM:
-            return f"make a new etcd cluster of {', '.join(self.others)} with the present data"
-        if self.deed is Deed.TAKE_DOWN:
-            return f"take down at once: {', '.join(self.others)}"
-        return _WORDS[self.deed]
+        return self.action.format(others=", ".join(self.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +134,8 @@ class Plan:
     note: str = ""
     risk: str = ""
 
-    def has(self, deed: Deed) -> bool:
-        return any(step.deed is deed for step in self.steps)
+    def has(self, action: Action) -> bool:
+        return any(step.action is action for step in self.steps)
 
 
 def cluster_of(machines: Sequence[Machine], members: Sequence[Member], joining: Sequence[Machine] = ()) -> Cluster:
@@ -159,21 +144,21 @@ def cluster_of(machines: Sequence[Machine], members: Sequence[Member], joining: 
     `joining`: no machines of the cluster, but their members may be there already.
     While any voter has a quorum, healthy means that etcd says so; without one no member can, and being there counts.
     """
-    quorum = any(it.healthy and not it.learner for it in members)
-    by_address = {it.address: it.name for it in (*joining, *machines)}
+    quorum = any(member.healthy and not member.learner for member in members)
+    by_address = {machine.address: machine.name for machine in (*joining, *machines)}
     return Cluster(
         tuple(
             MemberState(
-                name=by_address.get(_address(it)) or it.name or _address(it) or it.id,
-                id=it.id,
-                learner=it.learner,
-                started=bool(it.name),
-                healthy=it.healthy if quorum else bool(it.version),
-                leader=it.leader,
+                name=by_address.get(_address(member)) or member.name or _address(member) or member.id,
+                id=member.id,
+                learner=member.learner,
+                started=bool(member.name),
+                healthy=member.healthy if quorum else bool(member.version),
+                leader=member.leader,
             )
-            for it in members
+            for member in members
         ),
-        tuple(it.name for it in machines),
+        tuple(machine.name for machine in machines),
     )
 
 
@@ -183,18 +168,18 @@ def may_be_away(cluster: Cluster) -> int:
     return max(cluster.count.spare, 1 if cluster.count.healthy == cluster.count.total else 0)
 
 
-def plan_membership(cluster: Cluster, wish: Wish, max_members: int, *, force: bool = False) -> Plan:
-    """Return the steps from `cluster` to the wish; none when it is as wished already, which the note says.
+def plan_membership(cluster: Cluster, change: Change, max_members: int, *, force: bool = False) -> Plan:
+    """Return the steps from `cluster` to the change; none when it is made already, which the note says.
 
     Raises Refused for what can't be, QuorumAtRisk, with the arithmetic, for what `force` would do all the same.
     """
-    match wish:
+    match change:
         case Add(machine):
             return _add(cluster, machine, max_members)
         case Remove(machine):
             return _remove(cluster, machine, cluster.count, force)
         case Replace():
-            return _replace(cluster, wish, max_members, force)
+            return _replace(cluster, change, max_members, force)
         case Upgrade(machines):
             return _upgrade(cluster, machines, force)
 
@@ -208,23 +193,24 @@ def _add(cluster: Cluster, machine: str, max_members: int, leaving: Collection[s
     if cluster.count.spare < 0:
         raise Refused(f"{_no_quorum(cluster.count)}: bring a member back before adding {machine}")
     if present is not None:
-        return Plan((MemberStep(Deed.PROMOTE, machine, present.id),), f"{machine} is already a learner: this goes on")
-    if sum(it.name not in leaving for it in cluster.members) >= max_members:
+        promote = MemberStep(Action.PROMOTE, machine, present.id)
+        return Plan((promote,), f"{machine} is already a learner: this continues")
+    if sum(member.name not in leaving for member in cluster.members) >= max_members:
         if machine in cluster.machines:
             return Plan(note=f"{machine} is already a client of etcd, which has its {max_members} members")
-        return Plan((MemberStep(Deed.JOIN_AS_CLIENT, machine),))
+        return Plan((MemberStep(Action.JOIN_AS_CLIENT, machine),))
     _refuse_while_etcd_would(cluster, machine)
-    return Plan((MemberStep(Deed.ADD_LEARNER, machine), MemberStep(Deed.PROMOTE, machine)))
+    return Plan((MemberStep(Action.ADD_LEARNER, machine), MemberStep(Action.PROMOTE, machine)))
 
 
 def _refuse_while_etcd_would(cluster: Cluster, machine: str) -> None:
-    learner = next((it.name for it in cluster.members if it.learner), "")
+    learner = next((member.name for member in cluster.members if member.learner), "")
     if learner:
         raise Refused(
             f"{learner} is a learner still and etcd takes one at a time: wait until it is promoted, "
             f"or take it back (inv cluster.remove-machine), before adding {machine}"
         )
-    down = [it.name for it in cluster.voters if not it.healthy]
+    down = [voter.name for voter in cluster.voters if not voter.healthy]
     if down:
         raise Refused(
             f"{', '.join(down)} {'is' if len(down) == 1 else 'are'} down, and etcd adds a member only while all are "
@@ -242,7 +228,7 @@ def _remove(cluster: Cluster, machine: str, before: Count, force: bool) -> Plan:
     now = cluster.count
     if present is None:
         return _remove_client(machine, now, force)
-    healthy = [it for it in cluster.voters if it.healthy and it is not present]
+    healthy = [voter for voter in cluster.voters if voter.healthy and voter is not present]
     rest = Count(now.total - (not present.learner), len(healthy))
     if rest.total == 0:
         raise Refused(f"{machine} is the only voting member of etcd: add another one before removing it")
@@ -254,8 +240,9 @@ def _remove(cluster: Cluster, machine: str, before: Count, force: bool) -> Plan:
     risk = _lost_tolerance(machine, now, before, rest)
     if risk and not force:
         raise QuorumAtRisk(f"{risk}: add a machine first, or risk it with --force")
-    lead = [MemberStep(Deed.MOVE_LEADER, machine, present.id, (healthy[0].name,))] if present.leader and healthy else []
-    return Plan((*lead, MemberStep(Deed.REMOVE, machine, present.id)), risk=risk)
+    heir = [member.name for member in healthy[:1] if present.leader]
+    lead = [MemberStep(Action.MOVE_LEADER, machine, present.id, (name,)) for name in heir]
+    return Plan((*lead, MemberStep(Action.REMOVE, machine, present.id)), risk=risk)
 
 
 def _remove_client(machine: str, now: Count, force: bool) -> Plan:
@@ -287,24 +274,24 @@ def _lost_tolerance(machine: str, now: Count, before: Count, rest: Count) -> str
 
 
 def _reform(present: MemberState, healthy: Sequence[MemberState], problem: str) -> Plan:
-    """Return how to go on by force with whoever is healthy beside the one that goes."""
-    rest = tuple(it.name for it in healthy)
+    """Return how to continue by force with whoever is healthy beside the one that goes."""
+    rest = tuple(member.name for member in healthy)
     if rest:
-        step = MemberStep(Deed.REFORM, present.name, present.id, rest)
+        step = MemberStep(Action.REFORM, present.name, present.id, rest)
         risk = (
-            f"{problem}: etcd goes on with what {' and '.join(rest)} "
+            f"{problem}: etcd continues with what {' and '.join(rest)} "
             f"{'has' if len(rest) == 1 else 'have'}; a member that is down now has to be added anew"
         )
         return Plan((step,), risk=risk)
     if not present.healthy or present.learner:
-        raise Refused(f"{problem}, and no member is there whose data etcd could go on with: inv cluster.restore")
+        raise Refused(f"{problem}, and no member is there whose data etcd could continue with: inv cluster.restore")
     risk = f"{problem}: etcd's data is only in the file that is saved here, until inv cluster.restore"
-    return Plan((MemberStep(Deed.SAVE, present.name, present.id),), risk=risk)
+    return Plan((MemberStep(Action.SAVE, present.name, present.id),), risk=risk)
 
 
-def _replace(cluster: Cluster, wish: Replace, max_members: int, force: bool) -> Plan:
+def _replace(cluster: Cluster, change: Replace, max_members: int, force: bool) -> Plan:
     """A member that is there goes when the newcomer has its vote; one that is not goes first, or etcd adds none."""
-    old, new = wish.old, wish.new
+    old, new = change.old, change.new
     if old == new:
         raise Refused(f"{old} can't replace itself: remove it, then add it")
     member = cluster.member(old)
@@ -320,22 +307,22 @@ def _replace(cluster: Cluster, wish: Replace, max_members: int, force: bool) -> 
         if joined and not joined.learner and not joined.healthy:
             raise Refused(f"{new} is a member, but not healthy: {old} stays until it is")
         first = _add(cluster, new, max_members, leaving=(old,))
-        then = _remove(_after(cluster, first), old, _before(cluster, wish), force)
+        then = _remove(_after(cluster, first), old, _before(cluster, change), force)
     notes = filter(None, (first.note, then.note))
     return Plan((*first.steps, *then.steps), "; ".join(notes), first.risk or then.risk)
 
 
-def _before(cluster: Cluster, wish: Replace) -> Count:
+def _before(cluster: Cluster, change: Replace) -> Count:
     """Return the voters when the replacement began."""
-    joined = cluster.member(wish.new)
-    voters = [it for it in cluster.voters if not (wish.begun and it is joined)]
-    return Count(len(voters), sum(it.healthy for it in voters))
+    joined = cluster.member(change.new)
+    voters = [voter for voter in cluster.voters if not (change.begun and voter is joined)]
+    return Count(len(voters), sum(voter.healthy for voter in voters))
 
 
 def _upgrade(cluster: Cluster, machines: Sequence[str], force: bool) -> Plan:
     now = cluster.count
-    away = [it.name for it in cluster.voters if it.healthy and it.name in machines]
-    step = MemberStep(Deed.TAKE_DOWN, machines[0] if machines else "", others=tuple(machines))
+    away = [voter.name for voter in cluster.voters if voter.healthy and voter.name in machines]
+    step = MemberStep(Action.TAKE_DOWN, machines[0] if machines else "", others=tuple(machines))
     if not away or now.healthy - len(away) >= now.needed:
         return Plan((step,))
     if len(away) <= may_be_away(cluster):
@@ -350,19 +337,19 @@ def _after(cluster: Cluster, plan: Plan) -> Cluster:
     """Return the cluster when `plan` is done and all has gone well."""
     members, machines = list(cluster.members), list(cluster.machines)
     for step in plan.steps:
-        present = next((it for it in members if it.name == step.machine), None)
-        if step.deed in (Deed.JOIN_AS_CLIENT, Deed.ADD_LEARNER) and step.machine not in machines:
+        present = next((member for member in members if member.name == step.machine), None)
+        if step.action in (Action.JOIN_AS_CLIENT, Action.ADD_LEARNER) and step.machine not in machines:
             machines.append(step.machine)
-        if step.deed is Deed.ADD_LEARNER:
+        if step.action is Action.ADD_LEARNER:
             members.append(MemberState(step.machine, learner=True))
-        elif step.deed is Deed.PROMOTE and present:
+        elif step.action is Action.PROMOTE and present:
             members[members.index(present)] = replace(present, learner=False, started=True, healthy=True)
-        elif step.deed is Deed.REMOVE and present:
+        elif step.action is Action.REMOVE and present:
             members.remove(present)
-        elif step.deed is Deed.REFORM:
-            members = [it for it in members if it.name in step.others]
-    removed = {step.machine for step in plan.steps if step.deed in (Deed.REMOVE, Deed.REFORM)}
-    return Cluster(tuple(members), tuple(it for it in machines if it not in removed))
+        elif step.action is Action.REFORM:
+            members = [member for member in members if member.name in step.others]
+    removed = {step.machine for step in plan.steps if step.action in (Action.REMOVE, Action.REFORM)}
+    return Cluster(tuple(members), tuple(machine for machine in machines if machine not in removed))
 
 
 def _no_quorum(now: Count) -> str:

@@ -51,7 +51,8 @@ def ask_members(channels: Mapping[Endpoint, Any], seconds: float) -> Any:
     """
     request = rpc.etcdrpc.MemberListRequest()
     asked = {
-        it: rpc.etcdrpc.ClusterStub(channel).MemberList.future(request, seconds) for it, channel in channels.items()
+        endpoint: rpc.etcdrpc.ClusterStub(channel).MemberList.future(request, seconds)
+        for endpoint, channel in channels.items()
     }
     errors: dict[Endpoint, BaseException] = {}
     for member, call in asked.items():
@@ -66,14 +67,14 @@ def members_of(listed: Any, statuses: Iterable[EndpointStatus]) -> list[Member]:
     """Return the listed members, sorted by name, each with what it said of itself."""
     told = {status.member_id: status for status in statuses if status.reachable}
     leaders = {status.leader_id for status in told.values() if status.healthy} - {"0"}
-    members = [_member(it, told.get(f"{it.ID:x}"), leaders) for it in listed.members]
+    members = [_member(member, told.get(f"{member.ID:x}"), leaders) for member in listed.members]
     return sorted(members, key=lambda member: (member.name, member.id))
 
 
 def voters_of(listed: Any) -> list[Endpoint]:
     """Return where the listed members that answer reads take clients: at their first client URL."""
-    started = [it for it in listed.members if it.clientURLs and not rpc.flag(it, rpc.MEMBER_IS_LEARNER)]
-    urls = {it.name: urlsplit(it.clientURLs[0]) for it in started}
+    started = [member for member in listed.members if member.clientURLs and not rpc.flag(member, rpc.MEMBER_IS_LEARNER)]
+    urls = {member.name: urlsplit(member.clientURLs[0]) for member in started}
     return [
         Endpoint(name, url.netloc, url.hostname, url.port) for name, url in urls.items() if url.hostname and url.port
     ]
@@ -95,8 +96,6 @@ def _status(endpoint: Endpoint, status: Any, read: Any) -> EndpointStatus:
         leader_id=f"{told.leader:x}",
         version=told.version,
         learner=learner,
-        db_size_bytes=told.dbSize,
-        raft_index=told.raftIndex,
         revision=told.header.revision,
     )
     try:

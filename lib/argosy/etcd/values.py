@@ -1,21 +1,24 @@
-"""What goes into etcd and comes out of it: frozen, text for bytes. Pure."""
+"""Pure. What goes into etcd and comes out of it: frozen, text for bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
+
+MAX_WRITES = 100
+"""Writes in one transaction; etcd takes 128 (https://etcd.io/docs/v3.4/op-guide/configuration/, max-txn-ops)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A key and its value. `create_revision`, `mod_revision`: the cluster's revisions of its first and last put;
-    `version`: how many puts since it was created; `lease`: 0 without one."""
+    `lease`: 0 without one."""
 
     key: str
     value: str
     create_revision: int
     mod_revision: int
-    version: int = 1
     lease: int = 0
 
 
@@ -28,22 +31,20 @@ class Listing:
 
 
 class Target(StrEnum):
-    VALUE = "value"
     CREATE_REVISION = "create_revision"
     MOD_REVISION = "mod_revision"
-    VERSION = "version"
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A condition of a transaction: `target` of `key` equals `value`; an absent key's revisions and version are 0.
+    """A condition of a transaction: `target` of `key` equals `value`; an absent key's revisions are 0.
 
     `below`: it is less than `value` instead. `prefix`: so of every key that begins with `key` (none is fine, too).
     """
 
     key: str
     target: Target
-    value: str | int
+    value: int
     below: bool = False
     prefix: bool = False
 
@@ -68,11 +69,6 @@ def not_put_since(prefix: str, revision: int) -> Compare:
     return Compare(prefix, Target.MOD_REVISION, revision + 1, below=True, prefix=True)
 
 
-def holds(key: str, value: str) -> Compare:
-    """Return the condition that `key` has this value."""
-    return Compare(key, Target.VALUE, value)
-
-
 @dataclass(frozen=True, slots=True)
 class Put:
     key: str
@@ -90,7 +86,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
-    """`succeeded`: all conditions held, so `success` was done, else `failure`."""
+    """`succeeded`: all conditions held, so all was written, else nothing."""
 
     succeeded: bool
     revision: int
@@ -134,6 +130,11 @@ class EndpointStatus:
     leader_id: str = ""
     version: str = ""
     learner: bool = False
-    db_size_bytes: int = 0
-    raft_index: int = 0
     revision: int = 0
+
+
+class Reader(Protocol):
+    """What of `argosy.etcd.Etcd` whoever only reads needs."""
+
+    def get(self, key: str) -> Entry | None: ...
+    def get_prefix(self, prefix: str) -> Listing: ...

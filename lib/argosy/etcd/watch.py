@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import tenacity
-
+from argosy.clock import wait_until
 from argosy.errors import EtcdCompacted, EtcdError
 from argosy.etcd import rpc
 from argosy.etcd.values import Change, Event, EventKind
@@ -55,13 +53,6 @@ def _open(
     client: Any, prefix: str, revision: int, timeout_seconds: float, unavailable: Callable[[], EtcdError]
 ) -> tuple[Iterator[Any], Callable[[], None]]:
     """Open a watch at the first member that takes it."""
-    deadline = time.monotonic() + timeout_seconds
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((rpc.Etcd3Exception, rpc.grpc.RpcError)),
-        wait=tenacity.wait_fixed(REOPEN_SECONDS),
-        stop=lambda _: time.monotonic() > deadline,
-        reraise=True,
-    )
     client.timeout = timeout_seconds / max(1, len(client.endpoints))
 
     def attempt() -> Any:
@@ -69,12 +60,13 @@ def _open(
             return client.watch_prefix_response(rpc.data(prefix), start_revision=revision)
         except rpc.RevisionCompactedError as error:
             raise _compacted(prefix, revision, error) from None
+        except (rpc.Etcd3Exception, rpc.grpc.RpcError):
+            return None
 
-    try:
-        responses, cancel = retrying(attempt)
-    except (rpc.Etcd3Exception, rpc.grpc.RpcError):
-        raise unavailable() from None
-    return responses, cancel
+    opened: tuple[Iterator[Any], Callable[[], None]] | None = wait_until(attempt, timeout_seconds, every=REOPEN_SECONDS)
+    if opened is None:
+        raise unavailable()
+    return opened
 
 
 def _compacted(prefix: str, revision: int, error: Any) -> EtcdCompacted:

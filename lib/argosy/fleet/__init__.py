@@ -1,1 +1,1 @@
-"""fleet's unit files become scheduled services. Pure."""
+"""Pure. fleet's unit files become scheduled services."""

@@ -1,5 +1,7 @@
-"""A `docker run` as a definition: each option is translated, dropped with a note, or refused. Pure.
+"""Pure. A `docker run` as a definition: each option is translated, dropped with a note, or refused.
 
+Ports are read here, not by the SDK's split_port: that one takes ports above 65535, ranges that run backwards and
+addresses that are none, and it knows no symbols.
 Source: https://docs.docker.com/engine/reference/commandline/run/
 """
 
@@ -9,304 +11,191 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from argosy.fleet.docker_command import Container, Option
-from argosy.fleet.docker_options import HARMLESS, NOTED, REFUSED
-from argosy.fleet.docker_ports import parse_exposed, parse_published
-from argosy.fleet.draft import Draft, Link, Published
-from argosy.fleet.environment import Environment
-from argosy.fleet.literals import literal
-from argosy.fleet.quantities import parse_go_duration, parse_megabytes, tidy
-from argosy.fleet.remarks import Findings
-from argosy.fleet.symbols import shown, symbols
+from argosy.fleet.options import TABLES, Option
+from argosy.fleet.quantities import parse_go_duration, parse_megabytes, parse_number, parse_signal
+from argosy.fleet.reading import Container, Draft, Published, literal
+from argosy.fleet.shell import NAME
+from argosy.fleet.words import Word, shown, symbols
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_EVERYWHERE = (
-    "/",
-    "/dev",
-    "/etc",
-    "/etc/localtime",
-    "/proc",
-    "/run",
-    "/run/docker.sock",
-    "/sys",
-    "/var/run/docker.sock",
+DROPPED, REFUSED = (
+    {name: reason for names, reason in TABLES["options"][fate].items() for name in names.split()}
+    for fate in ("dropped", "refused")
 )
-"""What every machine has, and has a use only where it is."""
+MAX_RANGE = 100
+"""More ports than that are nothing that a definition lists."""
+_FOLDER = "has to be there on the machine: Swarm makes no folder"
 _STAYS = "what is in it stays when the instance moves, unless a constraint (machine=NAME) keeps it there"
-_BRIDGE = ("", "bridge", "default")
+_MOUNT_KEYS = {"src": "source", "destination": "target", "dst": "target", "ro": "readonly"}
+_MOUNT_IGNORED = {"bind-propagation", "consistency", "volume-nocopy"}
+_VOLUME_FLAGS = {"ro", "rw", "z", "Z", "nocopy", "delegated", "cached", "consistent", ""}
 
 
-class _Translation:
-    """One `docker run` while its options are gone through."""
-
-    def __init__(self, container: Container, environment: Environment, findings: Findings) -> None:
-        self.container = container
-        self.environment = environment
-        self.findings = findings
-        self.draft = Draft(container=container.name)
-        self.quota: dict[str, float] = {}
-
-    def refuse(self, option: Option, reason: str) -> None:
-        self.findings.refuse(option.line, f"--{option.name}: {reason}")
-
-    def note(self, option: Option, reason: str) -> None:
-        self.findings.note(option.line, f"--{option.name} dropped: {reason}")
-
-    def literal(self, option: Option) -> str | None:
-        return literal(option.value, option.line, f"--{option.name}", self.findings)
-
-
-def translate_container(container: Container, environment: Environment, findings: Findings) -> Draft:
-    """Return what `docker run` says as a draft. Notes and refusals go to `findings`, each with its option's line."""
-    work = _Translation(container, environment, findings)
+def translate_container(draft: Draft, container: Container) -> None:
+    """Add what `docker run` says. Notes and refusals have their options' lines."""
+    unit, settings = draft.unit, draft.settings
     for option in container.options:
-        if option.name in TRANSLATED:
-            try:
-                TRANSLATED[option.name](work, option)
-            except ValueError as error:
-                work.refuse(option, str(error))
-        elif option.value == "false":
-            continue
-        elif option.name in HARMLESS:
-            work.draft.dropped.append(f"--{option.name}")
-        elif option.name in NOTED:
-            work.note(option, NOTED[option.name])
-        else:
-            work.refuse(option, REFUSED[option.name])
-    _publish_exposed(work)
-    _quota(work)
-    _image(work)
-    return work.draft
-
-
-def _image(work: _Translation) -> None:
-    word = work.container.image
-    image = literal(word.text, word.line, "the image", work.findings)
-    if image is not None:
-        if not re.search(r"(:[^/:@]+|@[^/]+)$", image):
-            work.findings.note(
-                word.line, f"the image {image} has no tag, so it is :latest: name the version that you want"
-            )
-            image += ":latest"
-        work.draft.set("image", image)
-    words = [literal(it.text, it.line, "the command", work.findings) for it in work.container.command]
-    if words and None not in words:
-        work.draft.set("command", words)
-
-
-def _publish(work: _Translation, option: Option) -> None:
-    for port in parse_published(option):
-        address = port.address
-        if address and not symbols(address) and ipaddress.ip_address(address).is_loopback:
-            work.refuse(
-                option, f"{address} is this machine's alone, and an instance's ports are open on its every address"
-            )
-            return
-        if address and address != "0.0.0.0":  # noqa: S104 (it is read, not listened on)
-            work.findings.note(
-                option.line, f"--publish: not on {shown(address)} alone, but on every address of the machine"
-            )
-        work.draft.published.append(port.published)
-
-
-def _publish_all(work: _Translation, option: Option) -> None:
-    if option.on:
-        work.draft.publish_all = option.line
-
-
-def _publish_exposed(work: _Translation) -> None:
-    """Publish what `--expose` names for `--publish-all`. The ports of the image are not known here."""
-    draft = work.draft
+        with unit.errors(option.line, f"--{option.name}"):
+            _translate(draft, option)
     if draft.publish_all:
         draft.published += [Published("", port, "tcp", draft.publish_all) for port in draft.exposed]
+    quota, period = settings.pop("cpu-quota", None), settings.pop("cpu-period", None) or 100_000
+    if quota is not None:
+        settings.setdefault("cpus", min(round(quota / period, 3), 1024))
+    if not (settings.get("check.command") and settings.get("check.timeout_seconds")):
+        settings.pop("check.timeout_seconds", None)
+    with unit.errors(container.image.line, "the image"):
+        image = settings["image"] = literal(container.image)
+        if not re.search(r"(:[^/:@]+|@[^/]+)$", image):
+            settings["image"] = f"{image}:latest"
+            unit.note(container.image.line, f"{image} has no tag, so it is :latest: name the version that you want")
+    for word in container.command:
+        with unit.errors(word.line, "the command"):
+            settings.setdefault("command", []).append(literal(word))
 
 
-def _expose(work: _Translation, option: Option) -> None:
-    work.draft.exposed += parse_exposed(option.value)
+def _translate(draft: Draft, option: Option) -> None:
+    name = option.name
+    if name in SETTINGS:
+        path, parse = SETTINGS[name]
+        draft.settings[path] = parse(literal(option))
+    elif name in TRANSLATIONS:
+        TRANSLATIONS[name](draft, option)
+    elif name != "link" and option.text != "false":
+        valued = f"{name}={option.text.partition(':')[0]}"
+        key = valued if valued in DROPPED or valued in REFUSED else name
+        if key in REFUSED:
+            raise ValueError(REFUSED[key])
+        _drop(draft, option, DROPPED[key])
 
 
-def _env(work: _Translation, option: Option) -> None:
-    name, equals, value = option.value.partition("=")
-    if not _ENV_NAME.fullmatch(name):
-        work.refuse(option, f"{shown(option.value)!r} is no NAME=VALUE")
+def _drop(draft: Draft, option: Option, reason: str) -> None:
+    if reason:
+        draft.unit.note(option.line, f"--{option.name} dropped: {reason}")
+    else:
+        draft.dropped.setdefault(f"--{option.name}", option.line)
+
+
+def _publish(draft: Draft, option: Option) -> None:
+    """`80`, `8080:80`, `127.0.0.1:8080:80`, `10.0.0.1::80`, `8000-8002:80-82/udp`; the machine's may hold symbols."""
+    found = re.fullmatch(r"(?:(?:(.*):)?([^:]*):)?([^:/]*)(?:/(tcp|udp))?", option.text, re.DOTALL | re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{shown(option.text)!r} is not [[ADDRESS:]PORT:]PORT of tcp or udp")
+    address, outside, protocol = (found[1] or "").strip("[]"), found[2] or "0", (found[4] or "tcp").lower()
+    inner = _range(found[3])
+    outer = [""] * len(inner) if outside == "0" else [outside] if symbols(outside) else _range(outside)
+    if len(outer) != len(inner):
+        raise ValueError(f"{shown(option.text)!r}: the two ranges differ in length")
+    if address and not symbols(address) and ipaddress.ip_address(address).is_loopback:
+        raise ValueError(f"{address} is the machine's alone, and an instance's ports are open on all of its addresses")
+    if address not in ("", "0.0.0.0"):  # noqa: S104 (it is read, not listened on)
+        draft.unit.note(option.line, f"--publish: not on {shown(address)} alone, but on all addresses of the machine")
+    ports = zip(outer, inner, strict=True)
+    draft.published += [Published(port, int(own), protocol, option.line) for port, own in ports]
+
+
+def _range(text: str) -> list[str]:
+    """Return the ports of `80` or `80-82`."""
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text, re.ASCII)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 0 < first <= last < 65536 or last - first >= MAX_RANGE:
+        raise ValueError(f"{shown(text)!r} is neither a port nor a range of up to {MAX_RANGE}")
+    return [str(port) for port in range(first, last + 1)]
+
+
+def _publish_all(draft: Draft, option: Option) -> None:
+    draft.publish_all = option.line if option.text == "true" else draft.publish_all
+
+
+def _expose(draft: Draft, option: Option) -> None:
+    ports, _, protocol = option.text.partition("/")
+    draft.exposed += [int(port) for port in _range(ports) if protocol.lower() != "udp"]
+
+
+def _env(draft: Draft, option: Option) -> None:
+    name, equals, value = option.text.partition("=")
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{shown(option.text)!r} is not NAME=VALUE")
+    value = value if equals else draft.environment.value(name)
+    if equals or value:
+        with draft.unit.errors(option.line, f"--env {name}"):
+            draft.settings.setdefault("env", {})[name] = literal(Word(value, option.line))
+    else:
+        draft.unit.note(option.line, f"--env {name} dropped: nothing sets it")
+
+
+def _volume(draft: Draft, option: Option) -> None:
+    mounted = _read_mount if option.name == "mount" else _read_volume
+    source, target, read_only, unknown = mounted(literal(option))
+    if unknown:
+        raise ValueError(f"definitions have no {', '.join(sorted(unknown))} for volumes")
+    if source is None:
+        _drop(draft, option, f"what is in {target} goes with its container, as everything does that no volume holds")
         return
-    if not equals:
-        value = work.environment.value(name)
-        if not value:
-            work.findings.note(option.line, f"--env {name} dropped: nothing sets it")
-            return
-    known = literal(value, option.line, f"--env {name}", work.findings)
-    if known is not None:
-        work.draft.settings.setdefault("env", {})[name] = known
+    if not source or "," in source + target or not target.startswith("/") or source.startswith((".", "~")):
+        raise ValueError(f"{source}:{target} does not lead from a volume's name, or an absolute folder, to one")
+    volume = {"source": source, "target": target} | ({"read_only": True} if read_only else {})
+    draft.settings.setdefault("volumes", []).append(volume)
+    if source not in TABLES["everywhere"]:
+        where = _FOLDER if source.startswith("/") else "is a volume of each machine of its own"
+        draft.unit.note(option.line, f"{source} {where}" + ("" if read_only else f"; {_STAYS}"))
 
 
-def _volume(work: _Translation, option: Option) -> None:
-    text = work.literal(option)
-    if text is None:
-        return
+def _read_volume(text: str) -> tuple[str | None, str, bool, set[str]]:
+    """Return the source, or None for an anonymous volume, the target, whether it is read-only, and unknown flags."""
     parts = text.split(":")
-    if len(parts) == 1:
-        work.note(option, f"what is in {text} goes with its container, as everything does that no volume holds")
-        return
     if len(parts) > 3:
         raise ValueError(f"{text!r} is not SOURCE:TARGET or SOURCE:TARGET:ro")
-    flags = set(parts[2].split(",")) if len(parts) == 3 else set()
-    if unknown := flags - {"ro", "rw", "z", "Z", "nocopy", "delegated", "cached", "consistent", ""}:
-        raise ValueError(f"definitions have no {', '.join(sorted(unknown))} for volumes")
-    _add_volume(work, option, parts[0], parts[1], "ro" in flags)
+    source, target = parts[:2] if len(parts) > 1 else (None, text)
+    flags = {name for part in parts[2:] for name in part.split(",")}
+    return source, target, "ro" in flags, flags - _VOLUME_FLAGS
 
 
-def _mount(work: _Translation, option: Option) -> None:
-    text = work.literal(option)
-    if text is None:
-        return
-    given: dict[str, str] = {}
+def _read_mount(text: str) -> tuple[str | None, str, bool, set[str]]:
+    given = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
-        given[key.strip()] = value if equals else "true"
-    kind = given.pop("type", "volume")
-    source = given.pop("source", "") or given.pop("src", "")
-    target = given.pop("target", "") or given.pop("destination", "") or given.pop("dst", "")
-    read_only = any(given.pop(key, "false") in ("true", "1") for key in ("readonly", "ro"))
-    for key in ("src", "destination", "dst", "bind-propagation", "consistency", "volume-nocopy"):
-        given.pop(key, None)
-    if kind == "tmpfs":
-        work.note(option, NOTED["tmpfs"])
-        return
-    if kind not in ("bind", "volume") or given:
-        raise ValueError(f"definitions have no {', '.join(sorted(given)) or kind} for volumes")
-    if not source:
-        work.note(option, f"what is in {target} goes with its container, as everything does that no volume holds")
-        return
-    _add_volume(work, option, source, target, read_only)
+        given[_MOUNT_KEYS.get(key.strip(), key.strip())] = value if equals else "true"
+    kind, target = given.pop("type", "volume"), given.pop("target", "")
+    source, read_only = given.pop("source", None), given.pop("readonly", "") in ("true", "1")
+    unknown = {*given, kind} - {"bind", "volume", "tmpfs"} - _MOUNT_IGNORED
+    return None if kind == "tmpfs" else source, target, read_only, unknown
 
 
-def _add_volume(work: _Translation, option: Option, source: str, target: str, read_only: bool) -> None:
-    if not source or "," in source or "," in target or not target.startswith("/") or source.startswith((".", "~")):
-        raise ValueError(f"{source}:{target} does not lead from a volume's name, or an absolute folder, to one")
-    volumes = work.draft.settings.setdefault("volumes", [])
-    volumes.append({"source": source, "target": target} | ({"read_only": True} if read_only else {}))
-    if not source.startswith("/"):
-        where = f"{source} is a volume of each machine of its own"
-    elif source not in _EVERYWHERE:
-        where = f"{source} has to be there on the machine: Swarm makes no folder"
-    else:
-        return
-    work.findings.note(option.line, where if read_only else f"{where}; {_STAYS}")
+def _restart(draft: Draft, option: Option) -> None:
+    found = re.fullmatch(r"(no|always|unless-stopped|on-failure)(?::(\d{0,5}))?", option.text, re.ASCII)
+    if not found:
+        raise ValueError(f"{shown(option.text)!r} is not no, always, unless-stopped or on-failure[:N]")
+    if found[1] != "no":
+        draft.settings["restart.condition"] = "on-failure" if found[1] == "on-failure" else "any"
+    if found[2]:
+        draft.settings["restart.attempts"] = int(found[2])
 
 
-def _link(work: _Translation, option: Option) -> None:
-    container, _, alias = option.value.partition(":")
-    name = container.lstrip("/")
-    work.draft.links.append(Link(name, alias or name, option.line))
-
-
-def _network(work: _Translation, option: Option) -> None:
-    if option.value in _BRIDGE:
-        work.note(option, "instances are on their machine's bridge anyway")
-    elif option.value == "host":
-        work.refuse(
-            option, "instances are on the bridge: a port of the machine is published (-p), or run a system service"
-        )
-    elif option.value.startswith("container:"):
-        work.refuse(option, "an instance does not share another's network: they may run on two machines")
-    else:
-        work.refuse(option, f"there is no network {shown(option.value)!r}: instances are on their machine's bridge")
-
-
-def _restart(work: _Translation, option: Option) -> None:
-    condition, _, attempts = option.value.partition(":")
-    if condition not in ("no", "always", "unless-stopped", "on-failure") or (attempts and not attempts.isdecimal()):
-        raise ValueError(f"{shown(option.value)!r} is no, always, unless-stopped or on-failure[:N]")
-    if condition != "no":
-        work.draft.set("restart.condition", "on-failure" if condition == "on-failure" else "any")
-    if attempts and len(attempts) < 6:
-        work.draft.set("restart.attempts", int(attempts))
-
-
-def _memory(work: _Translation, option: Option) -> None:
-    work.draft.set("memory_megabytes", parse_megabytes(shown(option.value)))
-
-
-def _memory_reservation(work: _Translation, option: Option) -> None:
-    work.draft.set("reserve.memory_megabytes", parse_megabytes(shown(option.value)))
-
-
-def _number(option: Option, most: float) -> float:
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", option.value, re.ASCII) or float(option.value) > most:
-        raise ValueError(f"{shown(option.value)!r} is no number up to {most:g}")
-    return float(option.value)
-
-
-def _cpus(work: _Translation, option: Option) -> None:
-    work.draft.set("cpus", _number(option, 1024))
-
-
-def _cpu_time(work: _Translation, option: Option) -> None:
-    work.quota[option.name] = _number(option, 1e9)
-
-
-def _quota(work: _Translation) -> None:
-    """`--cpu-quota` of each `--cpu-period` microseconds (100,000), as a number of CPUs."""
-    period = work.quota.get("cpu-period") or 100_000
-    if "cpu-quota" in work.quota and "cpus" not in work.draft.settings:
-        work.draft.set("cpus", min(round(work.quota["cpu-quota"] / period, 3), 1024))
-
-
-def _entrypoint(work: _Translation, option: Option) -> None:
-    text = work.literal(option)
-    if text == "":
+def _entrypoint(text: str) -> list[str]:
+    if not text:
         raise ValueError("definitions can't take the image's own entrypoint away: name the program")
-    if text is not None:
-        work.draft.set("entrypoint", [text])
+    return [text]
 
 
-def _stop_signal(work: _Translation, option: Option) -> None:
-    work.draft.set("stop.signal", parse_signal(option.value))
-
-
-def _stop_timeout(work: _Translation, option: Option) -> None:
-    work.draft.set("stop.grace_seconds", int(_number(option, 1e6)))
-
-
-def parse_signal(text: str) -> str:
-    """Return a signal's name without its SIG, or its number. Raises ValueError."""
-    name = text.strip().upper().removeprefix("SIG")
-    if not re.fullmatch(r"[A-Z0-9+]+", name, re.ASCII):
-        raise ValueError(f"{shown(text)!r} is no signal")
-    return name
-
-
-def _health_command(work: _Translation, option: Option) -> None:
-    text = work.literal(option)
-    if text:
-        work.draft.set("check.command", ["/bin/sh", "-c", text])
-
-
-def _health_timeout(work: _Translation, option: Option) -> None:
-    seconds = parse_go_duration(shown(option.value))
-    if seconds > 0 and any(it.name == "health-cmd" for it in work.container.options):
-        work.draft.set("check.timeout_seconds", tidy(seconds))
-
-
-TRANSLATED: dict[str, Callable[[_Translation, Option], None]] = {
-    "cpu-period": _cpu_time,
-    "cpu-quota": _cpu_time,
-    "cpus": _cpus,
-    "entrypoint": _entrypoint,
+SETTINGS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "cpu-period": ("cpu-period", lambda text: parse_number(text, 1e9)),
+    "cpu-quota": ("cpu-quota", lambda text: parse_number(text, 1e9)),
+    "cpus": ("cpus", lambda text: parse_number(text, 1024)),
+    "entrypoint": ("entrypoint", _entrypoint),
+    "health-cmd": ("check.command", lambda text: ["/bin/sh", "-c", text] if text else []),
+    "health-timeout": ("check.timeout_seconds", parse_go_duration),
+    "memory": ("memory_megabytes", parse_megabytes),
+    "memory-reservation": ("reserve.memory_megabytes", parse_megabytes),
+    "stop-signal": ("stop.signal", parse_signal),
+    "stop-timeout": ("stop.grace_seconds", lambda text: int(parse_number(text, 1e6))),
+}
+"""Options that are one setting: which, and how its value is read."""
+TRANSLATIONS: dict[str, Callable[[Draft, Option], None]] = {
     "env": _env,
     "expose": _expose,
-    "health-cmd": _health_command,
-    "health-timeout": _health_timeout,
-    "link": _link,
-    "memory": _memory,
-    "memory-reservation": _memory_reservation,
-    "mount": _mount,
-    "network": _network,
+    "mount": _volume,
     "publish": _publish,
     "publish-all": _publish_all,
     "restart": _restart,
-    "stop-signal": _stop_signal,
-    "stop-timeout": _stop_timeout,
     "volume": _volume,
 }

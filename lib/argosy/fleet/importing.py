@@ -1,189 +1,159 @@
-"""fleet's unit files as definitions of scheduled services. Pure; arbitrary text raises nothing.
+"""Pure. fleet's unit files as definitions of scheduled services. Arbitrary text raises nothing.
 
-1. Files that are instances of one template are one service (`grouping`).
+1. Files that are instances of one template are one service.
 2. Each is read: the container that it runs, the keys that it writes (`reading`).
-3. Those that only write keys are the registration of another (`sidekicks`).
-4. Each container becomes a definition (`docker_run`, `lifecycle`, `options`, `endpoints`).
-5. What one says of another is looked up: conflicts, links, order (`relations`).
-6. The definition is checked as any other. Whoever has a refusal is left out, and the others go on.
+3. Those that only write keys are the registration of another.
+4. Each container becomes a definition (`docker_run`, `lifecycle`, `discovery`).
+5. What one says of another is looked up: conflicts, links, order (`placement`).
+6. The definition is checked as any other. Whoever has a refusal is left out; the others are imported all the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from argosy.errors import ConfigError
-from argosy.fleet.actions import Action
+from argosy.config.scheduled import ScheduledSettings
+from argosy.config.scheduled_rules import check_name
+from argosy.fleet.discovery import Registration, find_registration, registers, translate_endpoints
 from argosy.fleet.docker_run import translate_container
-from argosy.fleet.draft import Draft
-from argosy.fleet.endpoints import RouterPorts, translate_endpoints
-from argosy.fleet.grouping import GivenUnit, group_units
 from argosy.fleet.lifecycle import note_other_keys, translate_lifecycle
-from argosy.fleet.options import Options, read_options
-from argosy.fleet.outcomes import Became, Imported, Outcome
-from argosy.fleet.reading import RELOAD, ReadUnit, read_unit
-from argosy.fleet.registration import Registration, registrations
-from argosy.fleet.relations import Translated, relate
-from argosy.fleet.remarks import Findings, Remark
-from argosy.fleet.sidekicks import main_of
-from argosy.fleet.symbols import shown
-from argosy.scheduled_rules import check_name
-from argosy.scheduled_settings import ScheduledSettings
+from argosy.fleet.placement import find_main, read_options, relate
+from argosy.fleet.reading import RELOAD, Draft, Known, read_unit
+from argosy.fleet.unit_file import Remark, UnitFile, parse_unit
+from argosy.fleet.words import UnitName, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What an import has to fit to. `services`: the system services' names; `machines`: each with its metadata."""
+class Outcome:
+    """`became`: what is `part of` a service is its registration. `service`: the definition's name; empty for what was
+    refused."""
 
-    system: str
-    router: RouterPorts
-    domain: str = "local"
-    services: tuple[str, ...] = ()
-    scheduled: tuple[str, ...] = ()
-    machines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    path: str
+    became: Literal["service", "part of", "refused"]
+    service: str = ""
+    notes: Sequence[Remark] = ()
+    refusals: Sequence[Remark] = ()
 
 
-@dataclass(slots=True)
-class _Unit:
-    """A unit on its way: what it does, what [X-Fleet] says, and what it registers."""
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """`services`: the definitions, as they stand under `scheduled:`; `outcomes`: one for each file, in their order."""
 
-    read: ReadUnit
-    options: Options
-    registers: list[Registration] = field(default_factory=list)
-    sidekicks: list[_Unit] = field(default_factory=list)
-    main: _Unit | None = None
-    name: str = ""
+    services: Mapping[str, Mapping[str, Any]]
+    outcomes: Sequence[Outcome]
 
     @property
-    def refused(self) -> bool:
-        return bool(self.read.findings.refusals)
+    def refused(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.became == "refused"]
 
 
-def import_units(given: Sequence[GivenUnit], known: Known) -> Imported:
-    """Return the definitions that the units become, and what became of each file."""
-    groups, refused = group_units(given)
-    units = [_read(read_unit(group), known) for group in groups]
-    mains = [unit for unit in units if unit.read.container is not None]
-    _find_mains([unit for unit in units if unit.read.container is None], mains)
-    taken: dict[str, str] = {}
-    translated = [_translated(unit, taken, known) for unit in mains]
-    relate(translated, known.domain)
-    services = {}
-    for unit, entry in zip(mains, translated, strict=True):
-        definition = _checked(unit, entry.draft)
-        if not unit.refused:
-            services[unit.name] = definition
-    outcomes = {it.path: it for unit in units for it in _outcomes(unit)}
-    for remark in refused:
-        outcomes[remark.path] = Outcome(remark.path, Became.REFUSED, refusals=(remark,))
-    return Imported(services, tuple(outcomes[it.path] for it in given))
+def import_units(texts: Mapping[str, str], known: Known) -> Imported:
+    """Return the definitions that the units become, and what became of each file.
+
+    `texts`: by the files' paths; bytes that are not UTF-8 stand in them as lone surrogates.
+    """
+    files = [parse_unit(text, path) for path, text in texts.items()]
+    drafts = _grouped(files)
+    for draft in drafts:
+        read_unit(draft)
+        read_options(draft, known.machines)
+    mains = [draft for draft in drafts if draft.container]
+    for draft in (draft for draft in drafts if not draft.container):
+        _join(draft, mains)
+    names: dict[str, str] = {}
+    for draft in mains:
+        _translate(draft, names, known)
+    relate(mains, known.domain)
+    services = {draft.name: definition for draft in mains if (definition := _checked(draft))}
+    owners = {file: draft for draft in drafts for file in draft.files}
+    return Imported(services, [_outcome(file, owners.get(file)) for file in files])
 
 
-def _read(read: ReadUnit, known: Known) -> _Unit:
-    unit = _Unit(read, read_options(read.group.unit, known.machines, read.findings))
-    unit.registers = registrations(read.written, read.findings)
-    if read.container is not None:
-        note_other_keys(read.group.unit, read.findings)
-        for action in read.others:
-            _other_work(action, read.findings)
-    return unit
+def _grouped(files: Sequence[UnitFile]) -> list[Draft]:
+    """Return a draft for each unit, a template with its instances being one. What is not like the others of its group
+    is refused."""
+    drafts: dict[UnitName, Draft] = {}
+    for file in (file for file in files if file.name.type == "service"):
+        draft = drafts.setdefault(file.name.of(""), Draft(file))
+        if same := next((unit_file.path for unit_file in draft.files if unit_file.name == file.name), ""):
+            file.refuse(0, f"{same} is the unit {file.name} already")
+        else:
+            draft.files.append(file)
+    for draft in drafts.values():
+        unit = draft.unit = next((file for file in draft.files if file.name.instance == ""), draft.unit)
+        for file in draft.files:
+            pairs = zip_longest(unit.assignments, file.assignments)
+            different = [own.line if own else 0 for theirs, own in pairs if theirs != own]
+            if different:
+                file.refuse(different[0], f"it differs from {unit.path}: the instances of a service are alike")
+        draft.files = [file for file in draft.files if not file.refusals]
+    return list(drafts.values())
 
 
-def _other_work(action: Action, findings: Findings) -> None:
-    words = repr(" ".join(shown(word.text) for word in action.words)[:60])
-    if action.key == RELOAD:
-        findings.note(action.line, f"{RELOAD}: {words} dropped: an update starts new instances instead")
+def _join(draft: Draft, mains: Sequence[Draft]) -> None:
+    """Bring a unit without a container to the one that it registers, or refuse it."""
+    unit, line = draft.unit, registers(draft)
+    main = find_main(draft, mains)
+    if not line:
+        unit.refuse(0, "it neither runs a container by `docker run` nor registers one: there is nothing to schedule")
+    elif main is None:
+        unit.refuse(line, "it registers a unit that is not imported: give both files together")
     else:
-        findings.refuse(action.line, f"{action.key}: {words} does what no definition says: bring it into the image")
-
-
-def _find_mains(others: list[_Unit], mains: list[_Unit]) -> None:
-    """Bring each unit without a container to the one that it registers, or refuse it."""
-    for unit in others:
-        findings = unit.read.findings
-        if not unit.registers:
-            findings.refuse(
-                0, "it runs no container by `docker run`, and it registers none: there is nothing to schedule"
-            )
-            continue
-        found = main_of(unit.read, unit.options, [main.read for main in mains])
-        if found is None:
-            findings.refuse(
-                unit.registers[0].line, "it registers a unit that is not imported: give both files together"
-            )
-            continue
-        main = next(it for it in mains if it.read is found)
-        main.sidekicks.append(unit)
-        unit.main = main
-        for action in unit.read.others:
-            findings.note(
-                action.line, f"{action.key}: {shown(action.words[0].text)!r} is not run any more: the agent registers"
+        main.sidekicks.append(draft)
+        draft.main = main
+        for other in draft.others:
+            unit.note(
+                other.line, f"{other.key}: {shown(other.words[0].text)!r} is not run any more: the agent registers"
             )
 
 
-def _registration(unit: _Unit) -> tuple[Registration | None, _Unit]:
-    """Return what is registered of a unit, and by which; others are refused where they are written."""
-    found = [(entry, by) for by in (*unit.sidekicks, unit) for entry in by.registers]
-    found.sort(key=lambda it: not it[0].name)
-    if not found:
-        return None, unit
-    first, by = found[0]
-    for entry, other in found[1:]:
-        if entry.name and entry.name != first.name:
-            other.read.findings.refuse(
-                entry.line,
-                f"a service has one name in discovery, here {shown(first.name)}: {shown(entry.name)} is another's",
-            )
-        elif not first.port:
-            first.port, first.inside, first.line = entry.port, entry.inside, entry.line
-        for key, value in entry.attributes.items():
-            first.attributes.setdefault(key, value)
-    return first, by
+def _translate(draft: Draft, names: dict[str, str], known: Known) -> None:
+    unit, container = draft.unit, draft.container
+    if container is None:
+        return
+    note_other_keys(unit)
+    for other in draft.others:
+        words = repr(" ".join(shown(word.text) for word in other.words)[:60])
+        if other.key == RELOAD:
+            unit.note(other.line, f"{RELOAD}: {words} dropped: an update starts new instances instead")
+        else:
+            unit.refuse(other.line, f"{other.key}: {words} has no place in a definition: bring it into the image")
+    registration = find_registration(draft)
+    draft.name = _name(draft, registration, names, known)
+    translate_container(draft, container)
+    translate_lifecycle(draft)
+    _count(draft)
+    translate_endpoints(draft, registration, known)
+    if draft.dropped:
+        what = ", ".join(sorted(draft.dropped))
+        unit.note(min(draft.dropped.values()), f"{what} dropped: Swarm pulls, names, stops and removes by itself")
 
 
-def _translated(unit: _Unit, taken: dict[str, str], known: Known) -> Translated:
-    registration, by = _registration(unit)
-    unit.name = _name(unit, registration, taken, known)
-    read = unit.read
-    draft = translate_container(read.container, read.environment, read.findings) if read.container else Draft()
-    translate_lifecycle(read, draft)
-    _instances(read, unit.options, draft)
-    translate_endpoints(draft, registration, known.router, read.findings, by.read.findings)
-    dropped = dict.fromkeys([*draft.dropped, *(f"docker {name}" for name in sorted(read.dropped))])
-    if dropped and read.container:
-        line = min([read.container.line, *read.dropped.values()])
-        read.findings.note(line, f"{', '.join(dropped)} dropped: Swarm pulls, names, stops and removes by itself")
-    return Translated(unit.name, read, unit.options, draft, [it.read for it in unit.sidekicks])
-
-
-def _name(unit: _Unit, registration: Registration | None, taken: dict[str, str], known: Known) -> str:
-    """Return the definition's name: that of the registration, by which it is reached, else the unit's."""
-    findings = unit.read.findings
-    prefix = unit.read.group.prefix
+def _name(draft: Draft, registration: Registration | None, names: dict[str, str], known: Known) -> str:
+    """Return the definition's name: that of the registration, by which it is reached, else the unit's. `names`: those
+    that are taken, and by which unit."""
+    unit, prefix = draft.unit, draft.unit.name.prefix
     wanted = shown(registration.name) if registration and registration.name else prefix
-    if _as_name(wanted) in taken:
-        wanted = prefix
+    wanted = prefix if _as_name(wanted) in names else wanted
     name = _as_name(wanted)
     if not name:
-        findings.refuse(0, f"{wanted!r} makes no name for a service: lower-case letters, digits and dashes")
-    elif name in taken:
-        findings.refuse(0, f"{taken[name]} is the service {name} already: rename one of the units")
-    else:
-        taken[name] = findings.path
-        try:
-            check_name(known.system, name, known.services, "its name")
-        except ConfigError as error:
-            findings.refuse(0, str(error))
+        unit.refuse(0, f"{wanted!r} makes no name for a service: lower-case letters, digits and dashes")
+    elif names.setdefault(name, unit.path) != unit.path:
+        unit.refuse(0, f"{names[name]} is the service {name} already: rename one of the units")
+    with unit.errors(0, "its name"):
+        check_name(known.system, name, known.services, "")
     if name != wanted:
-        findings.note(0, f"the service is named {name}, by which it is reached: {wanted} has what no name has")
+        unit.note(0, f"the service is named {name}, by which it is reached: {wanted} has characters no name has")
     elif name != prefix:
-        findings.note(0, f"the service is named {name}, as it is registered")
+        unit.note(0, f"the service is named {name}, as it is registered")
     if name in known.scheduled:
-        findings.note(0, f"{name} is a scheduled service already: compare the two")
+        unit.note(0, f"{name} is a scheduled service already: compare the two")
     return name
 
 
@@ -191,50 +161,38 @@ def _as_name(text: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:63].strip("-")
 
 
-def _instances(read: ReadUnit, options: Options, draft: Draft) -> None:
-    group, findings = read.group, read.findings
-    if options.constraints:
-        draft.set("constraints", options.constraints)
-    if options.everywhere:
-        draft.set("global", True)
-    elif group.is_template and group.instances:
-        draft.set("replicas", len(group.instances))
-        if not group.numbered:
-            findings.note(
-                0, f"its instances are numbered from 1 on, not named {', '.join(sorted(group.instances)[:5])}"
-            )
-    elif group.is_template:
-        draft.set("replicas", 1)
-        findings.note(0, "no file says how many instances there are: replicas does")
+def _count(draft: Draft) -> None:
+    """Add `replicas` of a template."""
+    instances = sorted(draft.instances)
+    if draft.unit.name.instance is None or "global" in draft.settings:
+        return
+    draft.settings["replicas"] = len(instances) or 1
+    if not instances:
+        draft.unit.note(0, "no file says how many instances there are: replicas does")
+    elif instances != sorted(str(number) for number in range(1, len(instances) + 1)):
+        draft.unit.note(0, f"its instances are numbered from 1 on, not named {', '.join(instances[:5])}")
 
 
-def _checked(unit: _Unit, draft: Draft) -> dict[str, object]:
-    """Return the definition, checked as Argosy checks any."""
+def _checked(draft: Draft) -> dict[str, Any] | None:
+    """Return the definition, checked as Argosy checks any; None when it is refused."""
     definition = draft.definition()
-    if not unit.refused:
+    if not draft.unit.refusals:
         try:
             ScheduledSettings.model_validate(definition)
         except ValidationError as error:
-            for it in error.errors(include_url=False, include_input=False, include_context=False):
-                path = ".".join(map(str, it["loc"]))
-                unit.read.findings.refuse(0, f"{path}: {it['msg'].removeprefix('Value error, ')}".removeprefix(": "))
-    return definition
+            for wrong in error.errors(include_url=False, include_input=False, include_context=False):
+                path = ".".join(map(str, wrong["loc"]))
+                draft.unit.refuse(0, f"{path}: {wrong['msg'].removeprefix('Value error, ')}".removeprefix(": "))
+    return None if draft.unit.refusals else definition
 
 
-def _outcomes(unit: _Unit) -> list[Outcome]:
-    """Return what became of each of a unit's files. The remarks stand at the one that counts for all."""
-    main = unit.main or unit
-    if unit.main and unit.main.refused:
-        unit.read.findings.refuse(0, f"it registers {unit.main.read.group.unit.name}, which is refused")
-    findings = unit.read.findings
-    became = Became.REFUSED if unit.refused else Became.PART if unit.main else Became.SERVICE
-    first = Outcome(
-        findings.path,
-        became,
-        "" if unit.refused else main.name,
-        tuple(sorted(findings.notes)),
-        tuple(sorted(findings.refusals)),
-    )
-    others = [path for path in unit.read.group.paths if path != findings.path]
-    as_first = (Remark(findings.path, 0, "it is refused"),) if unit.refused else ()
-    return [first, *(Outcome(path, became, first.service, refusals=as_first) for path in others)]
+def _outcome(file: UnitFile, draft: Draft | None) -> Outcome:
+    """Return what became of a file. The remarks of a draft stand at the one that counts for all of its files."""
+    unit = draft.unit if draft else file
+    main = draft and (draft.main or draft)
+    if draft and draft.main and draft.main.unit.refusals:
+        unit.refuse(0, f"it registers {draft.main.unit.name}, which is refused")
+    notes, refusals = (sorted(unit.notes), sorted(unit.refusals)) if file is unit else ([], [])
+    if unit.refusals or not main:
+        return Outcome(file.path, "refused", "", notes, refusals or [Remark(file.path, 0, f"{unit.path} is refused")])
+    return Outcome(file.path, "service" if main is draft else "part of", main.name, notes)

@@ -1,158 +1,234 @@
-"""One unit read: the container that it runs, the keys that it writes to etcd, and whatever else it would do. Pure."""
+"""Pure. What a unit does: the container that it runs, the keys that it writes to etcd, and whatever else."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from argosy.fleet.actions import Action, actions_of
-from argosy.fleet.command_line import Word, commands_of
-from argosy.fleet.docker_command import BadCommand, Container, docker_words, parse_container, split_options
-from argosy.fleet.environment import Environment, environment_of
-from argosy.fleet.grouping import Group
-from argosy.fleet.registration import Written, is_about_etcd, written_by
-from argosy.fleet.remarks import Findings
-from argosy.fleet.symbols import shown
+from argosy.config.scheduled import ScheduledSettings
+from argosy.fleet.commands import Command, commands_of, environment_of, simple_commands
+from argosy.fleet.options import SYNTAX, TABLES, Option, split_options
+from argosy.fleet.quantities import parse_signal
+from argosy.fleet.shell import Environment
+from argosy.fleet.unit_file import UnitFile
+from argosy.fleet.words import INSTANCE, BadLine, UnitName, Word, shown, symbol, symbols
 
-BEFORE, START, AFTER = "ExecStartPre", "ExecStart", "ExecStartPost"
-RELOAD = "ExecReload"
+BEFORE, START, RELOAD = "ExecStartPre", "ExecStart", "ExecReload"
 STOPPING = ("ExecStop", "ExecStopPost")
-KEYS = (BEFORE, START, AFTER, RELOAD, *STOPPING)
-_NO_WORK = ". : [ break cd continue echo exit export printf set sleep source test trap true wait"
-NO_WORK = frozenset(_NO_WORK.split())
-"""Programs, and words of the shell, that change nothing by themselves."""
-_DOCKER_NO_WORK = """
-    attach events history images info inspect kill logs network port ps pull rm rmi start stats stop top version volume
-    wait
-"""
-DOCKER_NO_WORK = frozenset(_DOCKER_NO_WORK.split())
-"""What is done to a container that Swarm makes anew, or only looks."""
-FOLLOWS = ("attach", "logs", "start", "wait")
-"""As ExecStart these stay with a container that ExecStartPre made."""
-_WRAPPER_SHORT = {"c": "cgroups", "e": "env", "l": "logs", "n": "notify", "p": "pid-file"}
-_WRAPPER_FLAGS = frozenset(("env", "logs", "notify"))
-_WRAPPER_VALUED = frozenset(("cgroups", "pid-file"))
-"""Of systemd-docker: https://github.com/ibuildthecloud/systemd-docker"""
-_STOP_SHORT = {"t": "time", "s": "signal", "f": "force", "l": "link", "v": "volumes", "a": "attach", "i": "interactive"}
-_STOP_VALUED = frozenset(("time", "timeout", "signal"))
-_STOP_FLAGS = frozenset(("force", "link", "volumes", "attach", "interactive", "follow"))
+NO_WORK, DOCKER_NO_WORK, FOLLOWS = (TABLES[key].split() for key in ("no_work", "docker_no_work", "follows"))
+_URL_KEY = re.compile(r"https?://[^/]*/v2/keys(/[^?]*)")
+ORDER = [entry.alias or name for name, entry in ScheduledSettings.model_fields.items()]
 
 
-@dataclass(slots=True)
-class Stopping:
-    """How the unit stops its container. `by_docker`: by `docker stop` or `kill`, not by a signal to Docker's client."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an import has to fit to. `http_port`: the router's, where names are told apart; `taken_ports`: the machines'
+    that are not free for instances; `services`: the system services' names; `machines`: each with its metadata."""
 
-    by_docker: bool = False
-    signal: str = ""
-    grace_seconds: int | None = None
-    line: int = 0
+    system: str
+    http_port: int
+    taken_ports: Collection[int]
+    domain: str = "local"
+    services: Collection[str] = ()
+    scheduled: Collection[str] = ()
+    machines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ReadUnit:
-    """`container`: what it runs; None for a unit that runs none. `written`: keys of etcd. `others`: programs that do
-    something else."""
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A `docker run` or `docker create`: `image`, and the words of its `command`."""
 
-    group: Group
-    findings: Findings
-    environment: Environment
-    container: Container | None = None
-    written: list[Written] = field(default_factory=list)
-    others: list[Action] = field(default_factory=list)
-    stopping: Stopping = field(default_factory=Stopping)
-    dropped: dict[str, int] = field(default_factory=dict)
+    options: list[Option]
+    image: Word
+    command: list[Word]
+    line: int
+
+    def named(self, name: str) -> list[Option]:
+        return [option for option in self.options if option.name == name]
 
     @property
-    def detached(self) -> bool:
-        """Whether the container outlives the command that starts it."""
-        return self.container is not None and any(it.name == "detach" and it.on for it in self.container.options)
+    def name(self) -> str:
+        return next((option.text for option in reversed(self.named("name"))), "")
 
 
-def read_unit(group: Group) -> ReadUnit:
-    """Return what a unit does. What Docker or systemd would refuse is refused; the rest is for the caller to judge."""
-    unit = group.unit
-    findings = Findings(unit.path)
-    findings.refusals += unit.bad
-    findings.notes += unit.warnings
-    read = ReadUnit(group, findings, environment_of(unit, findings))
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A port of the container: `outside`: of the machine, as it was written; empty where Docker chooses one."""
+
+    outside: str
+    inside: int
+    protocol: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Word):
+    """A key of etcd that a unit writes, and its value as `text`. Both may hold symbols."""
+
+    key: str
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A unit, or a template with its instances, on its way to a definition.
+
+    `unit`: the file that counts for all of `files`. What it does: `container`: that it runs, or None; `written`;
+    `others`: commands that do something else; `dropped`: what Swarm does by itself, each with its line; `stop`:
+    settings by `docker stop` or `kill`, None when a signal to Docker's client stops it. What its container says:
+    `settings`: keys of ScheduledSettings, with dots for those of a section; `exposed`: ports that it names without
+    publishing them; `publish_all`: the line that publishes them after all, with those of the image, or 0. What
+    [X-Fleet] says: `beside`: MachineOf; `apart`: patterns of Conflicts and Replaces. `main`: the unit that this one
+    registers; `sidekicks`: those that register it.
+    """
+
+    unit: UnitFile
+    files: list[UnitFile] = field(default_factory=list)
+    environment: Environment = field(default_factory=Environment)
+    container: Container | None = None
+    written: list[Written] = field(default_factory=list)
+    others: list[Command] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    stop: dict[str, Any] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
+    exposed: list[int] = field(default_factory=list)
+    publish_all: int = 0
+    beside: list[Word] = field(default_factory=list)
+    apart: list[Word] = field(default_factory=list)
+    sidekicks: list[Draft] = field(default_factory=list)
+    main: Draft | None = None
+    name: str = ""
+
+    @property
+    def instances(self) -> list[str]:
+        """The names of a template's instances."""
+        return [file.name.instance for file in self.files if file.name.instance]
+
+    @property
+    def unit_names(self) -> list[UnitName]:
+        """The names of its units and its sidekicks', as fleet's patterns see them; a template without instances has
+        one."""
+        own = [self.unit.name.of(instance) for instance in self.instances or ["1"]]
+        return [*own, *(name for sidekick in self.sidekicks for name in sidekick.unit_names)]
+
+    def is_named(self, text: str) -> bool:
+        """Whether `text`, which may hold `%i`, is the name of one of its units or its sidekicks'."""
+        return any(text in (str(name), str(name.of(symbol(INSTANCE))), str(name.of(""))) for name in self.unit_names)
+
+    def definition(self) -> dict[str, Any]:
+        """Return the definition as it stands under `scheduled:`, keys in the order of ScheduledSettings."""
+        found: dict[str, Any] = {}
+        for path in sorted(self.settings, key=lambda setting: ORDER.index(setting.partition(".")[0])):
+            section, _, key = path.rpartition(".")
+            (found.setdefault(section, {}) if section else found)[key] = self.settings[path]
+        return found
+
+
+def literal(word: Word) -> str:
+    """Return a word's text as it stands in a definition. Raises BadLine for a symbol or a control character."""
+    if unknown := symbols(word.text):
+        reason = next(why for fits, why in TABLES["unknown"].items() if re.fullmatch(fits, unknown[0], re.ASCII))
+        raise BadLine(word.line, f"{shown(unknown[0])} {reason}")
+    if re.search("[\x00-\x1f\x7f]", word.text):
+        raise BadLine(word.line, "a definition holds single lines, without control characters")
+    return word.text
+
+
+def read_unit(draft: Draft) -> None:
+    """Find out what the unit does. What Docker or systemd would refuse is refused; the rest is for others to judge."""
+    draft.environment = environment_of(draft.unit)
     made: dict[str, Container] = {}
     followed: list[Word] = []
-    for key in KEYS:
-        for command in commands_of(unit, key, read.environment, findings):
-            for action in actions_of(command, read.environment):
-                _take(read, action, made, followed)
-    if read.container is None:
-        for name in followed:
-            read.container = read.container or made.pop(name.text, None)
+    for key in (BEFORE, START, "ExecStartPost", RELOAD, *STOPPING):
+        for command in commands_of(draft.unit, key, draft.environment):
+            with draft.unit.errors(command.line, key):
+                for simple in simple_commands(command, draft.environment):
+                    with draft.unit.errors(simple.line, key):
+                        _take(draft, simple, made, followed)
+    for name in followed:
+        draft.container = draft.container or made.pop(name.text, None)
     for container in made.values():
-        findings.refuse(container.line, "a container of its own before the service's: make it a service, or a volume")
-    return read
+        draft.unit.refuse(container.line, "another container before the service's: make it a service, or a volume")
 
 
-def _take(read: ReadUnit, action: Action, made: dict[str, Container], followed: list[Word]) -> None:
+def _take(draft: Draft, command: Command, made: dict[str, Container], followed: list[Word]) -> None:
     """Sort one program into what it is for the unit."""
-    key = written_by(action)
-    if key:
-        read.written.append(key)
-    elif action.is_docker:
-        try:
-            _docker(read, action, made, followed)
-        except BadCommand as error:
-            read.findings.refuse(error.line, str(error))
-    elif not is_about_etcd(action) and action.program not in NO_WORK:
-        read.others.append(action)
+    about_keys = command.program == "curl" and any("/v2/keys" in word.text for word in command.words)
+    if command.program in ("docker", "systemd-docker"):
+        _docker(draft, command, made, followed)
+    elif written := _written(command):
+        draft.written.append(written)
+    elif command.program not in NO_WORK and not about_keys:
+        draft.others.append(command)
 
 
-def _docker(read: ReadUnit, action: Action, made: dict[str, Container], followed: list[Word]) -> None:
-    words = list(action.arguments)
-    if action.program == "systemd-docker":
-        words = split_options(words, _WRAPPER_SHORT, _WRAPPER_FLAGS, _WRAPPER_VALUED)[1]
-    subcommand, rest = docker_words(words)
-    if subcommand in ("run", "create"):
-        _container(read, action, parse_container(rest, action.line), made)
-    elif subcommand in DOCKER_NO_WORK:
-        if action.key in STOPPING and subcommand in ("stop", "kill"):
-            _stop(read, action, subcommand, rest)
-        if action.key == START and subcommand in FOLLOWS:
-            followed += split_options(rest, _STOP_SHORT, _STOP_FLAGS, _STOP_VALUED)[1][:1]
-        read.dropped.setdefault(subcommand, action.line)
-    else:
-        what = f"docker {shown(subcommand)}" if subcommand else "docker"
-        read.findings.refuse(action.line, f"{action.key}: {what} does what no definition says")
+def _written(command: Command) -> Written | None:
+    """Return the key that a program writes to etcd; None for one that writes none."""
+    if command.program == "etcdctl":
+        words = [option.text for option in split_options(command.words[1:], SYNTAX["etcdctl"])[1]]
+        if len(words) > 2 and words[0] in ("set", "mk", "update", "put", "create"):
+            return Written(words[2], command.line, "/" + words[1].removeprefix("/"))
+    elif command.program == "curl":
+        options, others = split_options(command.words[1:], SYNTAX["curl"])
+        url = next((found for other in others if (found := _URL_KEY.match(other.text))), None)
+        values = [option.text for option in options if option.name != "request" and option.text.startswith("value=")]
+        methods = [option.text.upper() for option in options if option.name == "request"]
+        if url and values and methods and methods[-1] in ("PUT", "POST"):
+            return Written(values[-1].removeprefix("value="), command.line, url[1])
+    return None
 
 
-def _container(read: ReadUnit, action: Action, container: Container, made: dict[str, Container]) -> None:
-    script = action.script
-    if script is not None and script.broken:
-        read.findings.refuse(action.line, f"{action.key}: its script can't be read: {script.broken}")
-    elif script is not None and script.compound:
-        read.findings.refuse(
-            action.line,
-            f"{action.key}: its script runs the container in a loop, a pipe, under a condition or beside others",
-        )
-    if action.key == BEFORE and container.name:
-        made[container.name] = container
-    elif action.key != START:
-        read.findings.refuse(
-            action.line, f"{action.key}: a container of its own beside the service's: make it a service"
-        )
-    elif read.container is not None:
-        read.findings.refuse(action.line, "a second container: a service has one, so make it a service of its own")
-    else:
-        read.container = container
-
-
-def _stop(read: ReadUnit, action: Action, subcommand: str, words: list[Word]) -> None:
-    options, _ = split_options(words, _STOP_SHORT, _STOP_FLAGS, _STOP_VALUED)
-    stopping = read.stopping
-    stopping.by_docker, stopping.line = True, action.line
+def _docker(draft: Draft, command: Command, made: dict[str, Container], followed: list[Word]) -> None:
+    options, rest = split_options(command.words[1:], SYNTAX[command.program])
     for option in options:
+        if option.name in ("host", "context") and not option.text.startswith("unix://"):
+            raise BadLine(option.line, f"it asks the engine {option.text!r}, not the machine's own")
+    words = rest[1:] if rest and rest[0].text in ("container", "image") else rest
+    subcommand, words = words[0].text if words else "", words[1:]
+    if subcommand in ("run", "create"):
+        _container(draft, command, parse_container(words, command.line), made)
+    elif subcommand in DOCKER_NO_WORK:
+        if command.key in STOPPING and subcommand in ("stop", "kill"):
+            _stop(draft, command, subcommand, words)
+        if command.key == START and subcommand in FOLLOWS:
+            followed += split_options(words, SYNTAX["docker stop"])[1][:1]
+        draft.dropped.setdefault(f"docker {subcommand}", command.line)
+    else:
+        raise ValueError(f"{shown(f'docker {subcommand}')!r} has no place in a definition")
+
+
+def _container(draft: Draft, command: Command, container: Container, made: dict[str, Container]) -> None:
+    unit, key, line, script = draft.unit, command.key, command.line, command.script
+    if script and script.broken:
+        unit.refuse(line, f"{key}: its script can't be read: {script.broken}")
+    elif script and script.compound:
+        unit.refuse(line, f"{key}: its script runs the container in a loop, a pipe, under a condition or beside others")
+    if key == BEFORE and container.name:
+        made[container.name] = container
+    elif key != START:
+        raise ValueError("another container beside the service's: make it a service")
+    elif draft.container:
+        raise ValueError("a second container: a service has one, so make it a service of its own")
+    else:
+        draft.container = container
+
+
+def _stop(draft: Draft, command: Command, subcommand: str, words: Sequence[Word]) -> None:
+    draft.stop = draft.stop or {}
+    for option in split_options(words, SYNTAX["docker stop"])[0]:
         if option.name == "signal":
-            stopping.signal = option.value
-        elif option.name in ("time", "timeout") and re.fullmatch(r"\d{1,6}", option.value, re.ASCII):
-            stopping.grace_seconds = int(option.value)
-    if subcommand == "kill" and not stopping.signal:
-        read.findings.note(
-            action.line,
-            "docker kill gives no time: here an instance is told to stop, and killed after stop.grace_seconds",
-        )
+            draft.stop["stop.signal"] = parse_signal(shown(option.text))
+        elif option.name in ("time", "timeout") and re.fullmatch(r"\d{1,6}", option.text, re.ASCII):
+            draft.stop["stop.grace_seconds"] = int(option.text)
+    if subcommand == "kill" and "stop.signal" not in draft.stop:
+        draft.unit.note(command.line, "docker kill gives no time: here stop.grace_seconds is between stop and kill")
+
+
+def parse_container(words: Sequence[Word], line: int) -> Container:
+    """Return what stands after `docker run`. Raises ValueError."""
+    options, rest = split_options(words, SYNTAX["docker run"])
+    if not rest:
+        raise ValueError("docker run names no image")
+    return Container(options, rest[0], rest[1:], line)

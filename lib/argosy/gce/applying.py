@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.config.loading import Settings
 from argosy.errors import CloudError
 from argosy.fanout import fan_out, joined
-from argosy.gce.actions import DELETE, INSERT, Action, Project, Verb, acting
-from argosy.operations.gce.observing import observe
+from argosy.gce.compute.client import Compute
+from argosy.gce.observing import observe
+from argosy.gce.plan.actions import DELETE, INSERT, Action, Project, Verb
+from argosy.report import Report
 
 UNCHANGED = "unchanged"
 ROUNDS = 6
@@ -18,7 +18,7 @@ ROUNDS = 6
 Plan = Callable[[Project], Sequence[Action]]
 
 
-class Told:
+class NotingReport:
     """A report that knows whether it has said anything of note."""
 
     def __init__(self, report: Report) -> None:
@@ -40,7 +40,7 @@ def converge(
     """
     for _ in range(ROUNDS):
         project = observe(compute, settings, kinds)
-        todo = acting(plan(project))
+        todo = [action for action in plan(project) if action.acts]
         if not todo:
             return project
         apply(compute, settings, todo, report, what)

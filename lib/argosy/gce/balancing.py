@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.clock import wait_until
+from argosy.config.loading import Settings
 from argosy.errors import DeadlineExceeded, Refused
-from argosy.gce import balancer_plan
-from argosy.gce.actions import Action, Project
-from argosy.gce.names import in_zone, is_ours, last, shared_name
-from argosy.operations.gce.applying import Told, converge
-from argosy.operations.gce.observing import GROUP, observe, settle
+from argosy.gce.applying import NotingReport, converge
+from argosy.gce.compute.client import Compute
+from argosy.gce.observing import GROUP, observe, settle
+from argosy.gce.plan import balancer_plan
+from argosy.gce.plan.actions import Action, Project
+from argosy.gce.plan.names import in_zone, is_ours, last, shared_name
+from argosy.report import Report
 
 KINDS = ("instances", *balancer_plan.KINDS)
 HEALTHY = "HEALTHY"
@@ -39,7 +39,8 @@ class Balancer:
 def plan(settings: Settings, *, remove: bool = False) -> list[Action]:
     """Return what `ensure` (or `remove`) would do, changing nothing."""
     with Compute.opened(settings) as compute:
-        return _plan(settings, observe(compute, settings, KINDS), remove)
+        decide = balancer_plan.plan_removal if remove else balancer_plan.plan_balancer
+        return decide(settings, observe(compute, settings, KINDS))
 
 
 def ensure(settings: Settings, report: Report) -> Balancer:
@@ -49,10 +50,11 @@ def ensure(settings: Settings, report: Report) -> Balancer:
     """
     if not settings.discovery.enabled:
         raise Refused("discovery.enabled is false: without routers there is nothing to balance over")
-    report = Told(report)
+    report = NotingReport(report)
     with Compute.opened(settings) as compute:
         settle(compute, settings)
-        project = converge(compute, settings, KINDS, lambda it: _plan(settings, it, False), report, "The balancer")
+        wanted = partial(balancer_plan.plan_balancer, settings)
+        project = converge(compute, settings, KINDS, wanted, report, "The balancer")
         if not report.told:
             report("balancer", "nothing to do")
         return _balancer(compute, settings, project)
@@ -63,8 +65,8 @@ def remove(settings: Settings, report: Report) -> bool:
     with Compute.opened(settings) as compute:
         settle(compute, settings)
         was_there = balancer_plan.exists(settings, observe(compute, settings, balancer_plan.KINDS))
-        kinds = balancer_plan.KINDS
-        converge(compute, settings, kinds, lambda it: _plan(settings, it, True), report, "Removing the balancer")
+        gone = partial(balancer_plan.plan_removal, settings)
+        converge(compute, settings, balancer_plan.KINDS, gone, report, "Removing the balancer")
         return was_there
 
 
@@ -79,18 +81,15 @@ def keep_in_step(compute: Compute, settings: Settings, report: Report, leaving: 
 
     A machine that is taken out gets no new connections; those that are open have balancer.drain_seconds.
     """
-    kinds = ("instances", GROUP)
-
-    def members(project: Project) -> list[Action]:
-        ours = has_group(settings, project)
-        return balancer_plan.plan_members(settings, project, leaving) if ours else []
-
-    converge(compute, settings, kinds, members, report, "The balancer's backends")
+    members = partial(plan_members, settings, leaving)
+    converge(compute, settings, ("instances", GROUP), members, report, "The balancer's backends")
 
 
-def has_group(settings: Settings, project: Project) -> bool:
+def plan_members(settings: Settings, leaving: Sequence[str], project: Project) -> list[Action]:
+    """Return what makes the backends the core machines, less those that are leaving; nothing without a balancer."""
     found = project.get(GROUP, shared_name(settings))
-    return found is not None and is_ours(settings, found)
+    ours = found is not None and is_ours(settings, found)
+    return balancer_plan.plan_members(settings, project, leaving) if ours else []
 
 
 def wait_until_out(settings: Settings, machine: str, deadline_seconds: float) -> bool:
@@ -100,17 +99,18 @@ def wait_until_out(settings: Settings, machine: str, deadline_seconds: float) ->
     connections. Raises DeadlineExceeded.
     """
     with Compute.opened(settings) as compute:
-        deadline, pause = time.monotonic() + deadline_seconds, threading.Event()
-        while True:
-            seen = health(compute, settings)
-            if seen.get(machine, "") != HEALTHY:
-                return bool(seen)
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded(
-                    f"{machine}: the balancer still finds it healthy after {deadline_seconds:g} s, so its router does "
-                    "not drain; see inv cluster.logs agent"
-                )
-            pause.wait(POLL_SECONDS)
+        seen = wait_until(
+            lambda: health(compute, settings),
+            deadline_seconds,
+            done=lambda seen: seen.get(machine) != HEALTHY,
+            every=POLL_SECONDS,
+        )
+    if seen.get(machine) == HEALTHY:
+        raise DeadlineExceeded(
+            f"{machine}: the balancer still finds it healthy after {deadline_seconds:g} s, so its router does not "
+            "drain; see inv cluster.logs agent"
+        )
+    return bool(seen)
 
 
 def health(compute: Compute, settings: Settings) -> dict[str, str]:
@@ -123,10 +123,6 @@ def health(compute: Compute, settings: Settings) -> dict[str, str]:
             name = last(url)
             found[name] = state if found.get(name, HEALTHY) == HEALTHY else found[name]
     return found
-
-
-def _plan(settings: Settings, project: Project, remove: bool) -> list[Action]:
-    return (balancer_plan.plan_removal if remove else balancer_plan.plan_balancer)(settings, project)
 
 
 def _balancer(compute: Compute, settings: Settings, project: Project) -> Balancer:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
-from argosy.compute import Compute, credentials_of, missing_rights
-from argosy.config import Settings
+from argosy.config.gce import GceImage
+from argosy.config.loading import Settings
 from argosy.errors import ArgosyError, CloudError, ConfigError, Refused
-from argosy.gce.names import last
-from argosy.gce_settings import GceImage
+from argosy.gce.compute.client import Compute
+from argosy.gce.compute.rights import credentials_of, missing_rights
+from argosy.gce.plan.names import Document, last
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,46 +29,46 @@ class Check:
 def check(settings: Settings) -> list[Check]:
     """Return the checks, in order, up to the first that fails: those after it could not be told."""
     done: list[Check] = []
-    for one in _checks(settings):
-        done.append(one)
-        if not one.ok:
-            break
+    for name, ask in _checks(settings):
+        try:
+            done.append(Check(name, True, ask()))
+        except ArgosyError as error:
+            return [*done, Check(name, False, str(error))]
     return done
 
 
-def _checks(settings: Settings) -> Iterator[Check]:
-    try:
-        credentials = credentials_of(settings)
-    except ArgosyError as error:
-        yield Check("credentials", False, str(error))
-        return
-    yield Check("credentials", True, credentials.who)
-    for key in ("project", "zone"):
-        hint = f" ({credentials.project} by the credentials)" if key == "project" and credentials.project else ""
-        value = getattr(settings.gce, key)
-        yield Check(f"gce.{key}", bool(value), value or f"not set: give it in invoke.yaml{hint}")
+def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield each check's name, and what says that it holds or raises an error that says why not."""
+    gce = settings.gce
+    yield "credentials", lambda: credentials_of(settings).who
+    yield "gce.project", lambda: gce.project or _refuse(f"not set: give it in invoke.yaml{_hint(settings)}")
+    yield "gce.zone", lambda: gce.zone or _refuse("not set: give it in invoke.yaml")
     with Compute.opened(settings) as compute:
-        for name, ask, absent in (
-            (
-                "project and API",
-                compute.project,
-                f"there is no project {settings.gce.project}, or none that you may see",
-            ),
-            ("zone", compute.zone, f"there is no zone {settings.gce.zone}: gcloud compute zones list"),
-        ):
-            try:
-                found = ask()
-            except CloudError as error:
-                yield Check(name, False, str(error))
-                return
-            yield Check(name, found is not None, str(found["name"]) if found else absent)
-    try:
-        missing = missing_rights(settings, credentials)
-    except CloudError as error:
-        yield Check("rights", False, str(error))
-        return
-    said = f"missing: {', '.join(missing)}: ask for roles/compute.admin and roles/iam.serviceAccountUser"
-    yield Check("rights", not missing, said if missing else "all that the tasks need")
+        unknown = f"there is no project {gce.project}, or none that you may see"
+        yield "project and API", lambda: _name_of(compute.project()) or _refuse(unknown)
+        no_zone = f"there is no zone {gce.zone}: gcloud compute zones list"
+        yield "zone", lambda: _name_of(compute.zone()) or _refuse(no_zone)
+    yield "rights", lambda: _rights(settings)
+
+
+def _hint(settings: Settings) -> str:
+    project = credentials_of(settings).project
+    return f" ({project} by the credentials)" if project else ""
+
+
+def _name_of(found: Document | None) -> str:
+    return str(found["name"]) if found else ""
+
+
+def _rights(settings: Settings) -> str:
+    missing = missing_rights(settings, credentials_of(settings))
+    if missing:
+        _refuse(f"missing: {', '.join(missing)}: ask for roles/compute.admin and roles/iam.serviceAccountUser")
+    return "all that the tasks need"
+
+
+def _refuse(why: str) -> NoReturn:
+    raise CloudError(why)
 
 
 def newest_image(settings: Settings, type_name: str) -> str:

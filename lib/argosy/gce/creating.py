@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.config.gce import RESOURCE_PATTERN
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError
-from argosy.gce.actions import Action, Project
-from argosy.gce.names import address_name, disk_name
-from argosy.gce.server_bodies import Server
-from argosy.gce.server_plan import plan_address, plan_server
-from argosy.gce_settings import RESOURCE_PATTERN
-from argosy.operations.gce import balancing, delivering, entry, pinning
-from argosy.operations.gce.applying import Told, converge
-from argosy.operations.gce.listing import Listed, servers_of
-from argosy.operations.gce.membership import Membership, membership_of
-from argosy.operations.gce.observing import SERVER_KINDS, observe, settle
-from argosy.operations.gce.user_data import comparable, with_user_data
+from argosy.gce import balancing, delivering, entry, pinning
+from argosy.gce.applying import NotingReport, converge
+from argosy.gce.compute.client import Compute
+from argosy.gce.listing import Listed, servers_of
+from argosy.gce.membership import Membership, membership_of
+from argosy.gce.observing import SERVER_KINDS, observe, settle
+from argosy.gce.plan.actions import Action, Project
+from argosy.gce.plan.names import address_name, disk_name
+from argosy.gce.plan.server_bodies import Server
+from argosy.gce.plan.server_plan import plan_address, plan_server
+from argosy.gce.user_data import comparable, with_user_data
+from argosy.report import Report
+from argosy.secrets.syncing import Agree, refuse_taking
 
 DISK_ENDING = disk_name("")
 LONGEST_NAME = 63 - len("-address")
@@ -60,34 +62,36 @@ def plan_servers(settings: Settings, servers: Sequence[Server], project: Project
 
 
 def create(
-    settings: Settings, type_name: str, names: Sequence[str], report: Report, membership: Membership | None = None
+    settings: Settings,
+    type_name: str,
+    names: Sequence[str],
+    report: Report,
+    membership: Membership | None = None,
+    agree: Agree = refuse_taking,
 ) -> list[Listed]:
     """Make the servers and return them. Idempotent; what an earlier run has begun is waited for and completed.
 
+    `agree`: asked before secrets that servers hold are replaced.
+
     Raises Refused for names that others have, ConfigError, CloudError, HostsFailed naming the servers that failed (the
-    others are made), DeadlineExceeded: the same command again goes on.
+    others are made), DeadlineExceeded: the same command resumes.
     """
     servers = wanted(settings, type_name, names)
-    report = Told(report)
+    report = NotingReport(report)
     with Compute.opened(settings) as compute:
         settle(compute, settings, names)
-        project = converge(
-            compute, settings, SERVER_KINDS, lambda it: _addresses(settings, servers, it), report, "Reserving addresses"
-        )
+        addresses = partial(_addresses, settings, servers)
+        project = converge(compute, settings, SERVER_KINDS, addresses, report, "Reserving addresses")
         complete = _complete(settings, servers, project, report, membership or membership_of(settings))
-        project = converge(
-            compute,
-            settings,
-            SERVER_KINDS,
-            lambda it: [action for server in complete for action in plan_server(settings, server, it)],
-            report,
-            "Making servers",
-        )
+        making = partial(_servers, settings, complete)
+        project = converge(compute, settings, SERVER_KINDS, making, report, "Making servers")
         balancing.keep_in_step(compute, settings, report)
-        made = [it for it in servers_of(settings, project) if it.name in {server.name for server in servers}]
+        made = [
+            listed for listed in servers_of(settings, project) if listed.name in {server.name for server in servers}
+        ]
         pinning.pin_all(compute, settings, made, report)
         entry.keep(settings, servers_of(settings, project), report)
-        delivering.deliver_all(settings, complete, made, report)
+        delivering.deliver_all(settings, complete, made, report, agree)
         if not report.told:
             report(", ".join(names), "nothing to do")
         return made
@@ -99,10 +103,13 @@ def with_address(server: Server, project: Project) -> Server:
 
 
 def _addresses(settings: Settings, servers: Sequence[Server], project: Project) -> list[Action]:
-    for server in servers:
-        # Refused, where a name is taken, before anything is made.
-        plan_server(settings, server, project)
+    # Refused, where a name is taken, before anything is made.
+    _servers(settings, servers, project)
     return [action for server in servers for action in plan_address(settings, server, project)]
+
+
+def _servers(settings: Settings, servers: Sequence[Server], project: Project) -> list[Action]:
+    return [action for server in servers for action in plan_server(settings, server, project)]
 
 
 def _complete(
@@ -110,6 +117,6 @@ def _complete(
 ) -> list[Server]:
     """Return the servers with their addresses and what they boot with; a machine that is there has booted."""
     known = [with_address(server, project) for server in servers]
-    booting = [it for it in known if not it.type.cluster or project.get("instances", it.name) is None]
-    ready = {it.name: it for it in with_user_data(settings, booting, report, membership)}
+    booting = [server for server in known if not server.type.cluster or project.get("instances", server.name) is None]
+    ready = {server.name: server for server in with_user_data(settings, booting, report, membership)}
     return [ready.get(server.name, server) for server in known]

@@ -5,42 +5,98 @@ They are in no argument, no metadata and no log. The marker comes last: the serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.errors import ConfigError
+from argosy.config.loading import Settings
+from argosy.errors import ConfigError, Refused
 from argosy.fanout import joined
-from argosy.gce.server_bodies import Server
-from argosy.gce.server_config import REGISTRY_FILES, secret_names, secrets_folder
-from argosy.host import Host
-from argosy.operations import secret_sources
-from argosy.operations.gce.listing import Listed
-from argosy.operations.gce.reaching import reached
-from argosy.operations.secret_sources import Source
-from argosy.secret import Secret
+from argosy.gce.listing import Listed
+from argosy.gce.plan.server_bodies import Server
+from argosy.gce.plan.server_config import REGISTRY_FILES, secret_names, secrets_folder
+from argosy.gce.reaching import reached
+from argosy.report import Report
+from argosy.secrets import sources
+from argosy.secrets.deciding import Difference, Effect
+from argosy.secrets.sources import Source
+from argosy.secrets.syncing import Agree, refuse_taking
+from argosy.secrets.value import Secret
+from argosy.ssh.host import Host
 
 MARKER = ".complete"
 
 
-def deliver_all(settings: Settings, servers: Sequence[Server], listed: Sequence[Listed], report: Report) -> None:
-    """Bring every server that waits for secrets its own. Idempotent. Raises HostsFailed and its kin."""
+def deliver_all(
+    settings: Settings,
+    servers: Sequence[Server],
+    listed: Sequence[Listed],
+    report: Report,
+    agree: Agree = refuse_taking,
+) -> None:
+    """Bring every server that waits for secrets its own. Idempotent.
+
+    What a server holds is never made anew, and replaced only when `agree` lets it be. Raises Refused with nothing
+    changed on any, HostsFailed and its kin.
+    """
     waiting = {server.name: server for server in servers if secret_names(server)}
     if not waiting:
         return
-    secrets = {name: secrets_of(settings, server) for name, server in waiting.items()}
     if settings.gce.emulator:
-        for name in waiting:
+        for name, server in waiting.items():
+            secrets_of(settings, server)
             report(name, "secrets: an emulator's server gets none, unchanged")
         return
-    running = [it for it in listed if it.name in waiting and it.running]
+    running = [server for server in listed if server.name in waiting and server.running]
     with reached(settings, running) as hosts:
 
-        def one(host: Host) -> None:
+        def look(host: Host) -> dict[str, str]:
             host.wait_for_login(settings.gce.boot_deadline_seconds)
-            deliver(host, settings, waiting[host.name], secrets[host.name], report)
+            return _held(host, settings, waiting[host.name])
 
-        joined(hosts.each(one, what="Delivering secrets"))
+        held = joined(hosts.each(look, what="Looking at secrets"))
+        for name, server in waiting.items():
+            refuse_lost(settings, server, held.get(name, {}))
+        secrets = {name: secrets_of(settings, server) for name, server in waiting.items()}
+        taking = [
+            Difference(file, Effect.REPLACES, (name,))
+            for name, files in held.items()
+            for file, digest in files.items()
+            if file in secrets[name] and secrets[name][file].sha256 != digest
+        ]
+        if taking:
+            agree(taking)
+        joined(
+            hosts.each(
+                lambda host: deliver(host, settings, waiting[host.name], secrets[host.name], report),
+                what="Delivering secrets",
+            )
+        )
+
+
+def refuse_lost(settings: Settings, server: Server, held: Collection[str]) -> None:
+    """Raise Refused when one of these files of the server would be made anew here."""
+    for name, source in _own_sources(settings, server).items():
+        if name in held and sources.will_be_made(source):
+            raise Refused(
+                f"{source.path} is not here, and {server.name} has it; it is not made anew: copy it from the checkout "
+                "that made it"
+            )
+
+
+def _held(host: Host, settings: Settings, server: Server) -> dict[str, str]:
+    return _digests(host, secrets_folder(settings), secret_names(server))
+
+
+def _own_sources(settings: Settings, server: Server) -> dict[str, Source]:
+    """Return where the secrets of the server's container are from, by file name."""
+    container = server.type.container
+    found: dict[str, Source] = {}
+    for name, reference in (container.secrets if container else {}).items():
+        key = f"gce.types.{server.type_name}.container.secrets.{name}"
+        own = settings.secrets_path / "gce" / server.name / name
+        path = settings.root / reference.file if reference.file else own
+        made_here = 0 if reference.file else reference.generate_bytes
+        found[name] = Source(key, path, tuple(reference.command), made_here)
+    return found
 
 
 def deliver(host: Host, settings: Settings, server: Server, secrets: Mapping[str, Secret], report: Report) -> list[str]:
@@ -64,29 +120,21 @@ def deliver(host: Host, settings: Settings, server: Server, secrets: Mapping[str
 
 def secrets_of(settings: Settings, server: Server) -> dict[str, Secret]:
     """Return the server's secrets by file name; those that may be made here are. Raises ConfigError for one missing."""
-    container = server.type.container
     found: dict[str, Secret] = {}
-    for name, reference in (container.secrets if container else {}).items():
-        key = f"gce.types.{server.type_name}.container.secrets.{name}"
-        if reference.file and reference.command:
-            raise ConfigError("give either a file or a command, not both", key)
-        own = settings.secrets_path / "gce" / server.name / name
-        path = settings.root / reference.file if reference.file else own
-        made_here = 0 if reference.file else reference.generate_bytes
-        source = Source(key, path, tuple(reference.command), made_here)
-        secret_sources.ensure(settings, source)
-        found[name] = secret_sources.read(settings, source)
+    for name, source in _own_sources(settings, server).items():
+        sources.ensure(settings, source)
+        found[name] = sources.read(settings, source)
     return found | (_registry_secrets(settings, server) if server.type.serves_registry else {})
 
 
 def _registry_secrets(settings: Settings, server: Server) -> dict[str, Secret]:
-    from argosy.operations.registry.container import INSIDE_PORT, ensure_files
+    from argosy.registry.container import INSIDE_PORT, ensure_files
 
     if not settings.registry.address:
         where = f"{server.address}:{INSIDE_PORT}"
         raise ConfigError(f"set it to {where}, which is {server.name}, then the same command again", "registry.address")
     files = ensure_files(settings, [server.address])
-    return {name: secret_sources.read_file(settings, files[name], f"registry.{name}") for name in REGISTRY_FILES}
+    return {name: sources.read_file(settings, files[name], f"registry.{name}") for name in REGISTRY_FILES}
 
 
 def _digests(host: Host, folder: str, names: Sequence[str]) -> dict[str, str]:

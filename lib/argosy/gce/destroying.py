@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from argosy import gce_record, inventory
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.console import Report
+from argosy import inventory
+from argosy.config.loading import Settings
 from argosy.errors import Refused
-from argosy.gce.actions import Action, Project
-from argosy.gce.balancer_plan import is_member, plan_members
-from argosy.gce.server_plan import plan_removal
-from argosy.gce_record import Record
+from argosy.gce import balancing, entry, pinning
+from argosy.gce import record as gce_record
+from argosy.gce.applying import converge
+from argosy.gce.compute.client import Compute
+from argosy.gce.listing import servers_of
+from argosy.gce.membership import Membership, forget, membership_of
+from argosy.gce.observing import SERVER_KINDS, observe, settle
+from argosy.gce.plan.actions import Action, Project
+from argosy.gce.plan.balancer_plan import is_member
+from argosy.gce.plan.server_plan import plan_removal
 from argosy.model import Machine, Step
-from argosy.operations.gce import balancing, entry, pinning
-from argosy.operations.gce.applying import converge
-from argosy.operations.gce.listing import servers_of
-from argosy.operations.gce.membership import Membership, forget, membership_of
-from argosy.operations.gce.observing import SERVER_KINDS, observe, settle
+from argosy.report import Report
 
 
 def plan(settings: Settings, names: Sequence[str], *, with_disks: bool) -> list[Step]:
@@ -26,11 +27,11 @@ def plan(settings: Settings, names: Sequence[str], *, with_disks: bool) -> list[
     with Compute.opened(settings) as compute:
         project = observe(compute, settings, (*SERVER_KINDS, "instanceGroups"))
     leaving, ends = _leaving(settings, names)
-    steps = [it.step() for it in _leave_balancer(settings, project, names)]
+    steps = [action.step() for action in balancing.plan_members(settings, names, project)]
     if ends:
         steps.append(Step(settings.cluster, "the cluster ends: all of its machines go"))
     steps += [] if ends else [Step(machine.name, "leave the cluster") for machine in leaving]
-    return steps + [it.step() for it in _removals(settings, names, project, with_disks=with_disks)]
+    return steps + [removal.step() for removal in _removals(settings, names, project, with_disks=with_disks)]
 
 
 def destroy(
@@ -40,6 +41,7 @@ def destroy(
     *,
     with_disks: bool = False,
     left: bool = False,
+    lose_volumes: bool = False,
     membership: Membership | None = None,
 ) -> bool:
     """Destroy the servers, whole or half-made; return whether there was anything. Idempotent.
@@ -47,7 +49,7 @@ def destroy(
     A machine of the cluster gets no new connections, then leaves the cluster, then goes: one after the other. When all
     of the cluster's machines are named, the cluster ends, and nobody is left to be told. `left`: machines that this
     host does not know of have left their cluster already. Raises Refused, QuorumAtRisk
-    and what leaving raises, before the machine that can't leave is touched; CloudError, HostsFailed.
+    and what leaving raises, before anything is changed as far as it is known by then; CloudError, HostsFailed.
     """
     names = list(dict.fromkeys(names))
     with Compute.opened(settings) as compute:
@@ -57,21 +59,18 @@ def destroy(
         leaving, ends = _leaving(settings, names)
         if not left:
             _refuse_unknown(settings, names, project)
+        member = membership or membership_of(settings, lose_volumes=lose_volumes)
+        for machine in [] if ends else leaving:
+            member.may_leave(settings, machine, report)
         balancing.keep_in_step(compute, settings, report, leaving=names)
         if ends:
             report(settings.cluster, "the cluster ends: all of its machines go")
         for machine in leaving:
             if not ends:
-                _note_leaving(settings, machine.name)
-                (membership or membership_of(settings)).leave(settings, machine, report)
-        project = converge(
-            compute,
-            settings,
-            SERVER_KINDS,
-            lambda it: _removals(settings, names, it, with_disks=with_disks),
-            report,
-            "Destroying servers",
-        )
+                gce_record.note_leaving(settings, machine.name)
+                member.leave(settings, machine, report)
+        removals = partial(_removals, settings, names, with_disks=with_disks)
+        project = converge(compute, settings, SERVER_KINDS, removals, report, "Destroying servers")
     for machine in leaving:
         forget(settings, machine)
     pinning.forget(settings, names)
@@ -83,7 +82,7 @@ def destroy(
 
 
 def _removals(settings: Settings, names: Sequence[str], project: Project, *, with_disks: bool) -> list[Action]:
-    return [it for name in names for it in plan_removal(settings, name, project, with_disks=with_disks)]
+    return [action for name in names for action in plan_removal(settings, name, project, with_disks=with_disks)]
 
 
 def _leaving(settings: Settings, names: Sequence[str]) -> tuple[list[Machine], bool]:
@@ -103,14 +102,3 @@ def _refuse_unknown(settings: Settings, names: Sequence[str], project: Project) 
                 f"{name}: a machine of the cluster that {settings.state_path}/machines.json does not know, so it can't "
                 "leave from here: destroy it where it was made, or give --left if it has left already"
             )
-
-
-def _note_leaving(settings: Settings, name: str) -> None:
-    def edit(record: Record) -> None:
-        record.leaving = sorted({*record.leaving, name})
-
-    gce_record.change(settings, edit)
-
-
-def _leave_balancer(settings: Settings, project: Project, names: Sequence[str]) -> list[Action]:
-    return plan_members(settings, project, leaving=names) if balancing.has_group(settings, project) else []

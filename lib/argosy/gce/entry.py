@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from argosy import gce_record
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, Refused
-from argosy.gce_record import Record
-from argosy.operations.gce import pinning
-from argosy.operations.gce.listing import Listed, servers_of
-from argosy.operations.gce.observing import observe
+from argosy.gce import pinning
+from argosy.gce import record as gce_record
+from argosy.gce.compute.client import Compute
+from argosy.gce.listing import Listed, servers_of
+from argosy.gce.observing import observe
+from argosy.report import Report
 
 
 def candidates(settings: Settings, servers: Sequence[Listed]) -> list[Listed]:
     """Return the machines of the cluster that can be entered through: running, with an external address."""
-    types = {name for name, it in settings.gce.types.items() if it.cluster}
-    return [it for it in servers if it.type in types and it.running and it.external]
+    types = {name for name, type_ in settings.gce.types.items() if type_.cluster}
+    return [server for server in servers if server.type in types and server.running and server.external]
 
 
 def choose(settings: Settings, servers: Sequence[Listed], wanted: str = "") -> Listed | None:
     """Return `wanted`, else the one that is kept while it can be entered through, else the first that can."""
-    able = {it.name: it for it in candidates(settings, servers)}
+    able = {candidate.name: candidate for candidate in candidates(settings, servers)}
     if wanted and wanted not in able:
         known = ", ".join(able) or "none is"
         raise ConfigError(f"not a running core machine with an external address; such are: {known}", wanted)
@@ -36,11 +35,8 @@ def keep(settings: Settings, servers: Sequence[Listed], report: Report, wanted: 
     chosen = choose(settings, servers, wanted)
     name = chosen.name if chosen else ""
     if name != gce_record.load(settings).entry_node:
-
-        def edit(record: Record) -> None:
+        with gce_record.changing(settings) as record:
             record.entry_node = name
-
-        gce_record.change(settings, edit)
         report("entry node", name or "none is left")
     return chosen
 

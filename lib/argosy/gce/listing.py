@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.gce.actions import Project
-from argosy.gce.names import Document, is_ours, type_of
-from argosy.host import Host, Hosts
+from argosy.config.loading import Settings
+from argosy.gce.compute.client import Compute
+from argosy.gce.observing import observe
+from argosy.gce.plan.actions import Project
+from argosy.gce.plan.names import Document, is_ours, type_of
 from argosy.model import Machine
-from argosy.operations.gce.observing import observe
+from argosy.ssh.host import Host, Hosts
 
 COLUMNS = ["NAME", "TYPE", "STATE", "INTERNAL", "EXTERNAL", "RELEASE"]
 ASK_SECONDS = 5.0
@@ -48,8 +48,8 @@ class Listed:
 
 def servers_of(settings: Settings, project: Project) -> list[Listed]:
     """Return our servers in what was observed, sorted by type and name."""
-    found = [listed(it) for it in project.all("instances").values() if is_ours(settings, it)]
-    return sorted(found, key=lambda it: (it.type, it.name))
+    found = [listed(entry) for entry in project.all("instances").values() if is_ours(settings, entry)]
+    return sorted(found, key=lambda listed: (listed.type, listed.name))
 
 
 def list_servers(settings: Settings, *, ask: bool = True) -> list[Listed]:
@@ -77,7 +77,11 @@ def listed(instance: Document) -> Listed:
 def asked(settings: Settings, servers: Iterable[Listed]) -> list[Listed]:
     """Return the servers with what core machines say of their release; one that does not answer says nothing."""
     known = list(servers)
-    core = [it for it in known if it.running and it.type in settings.gce.types and settings.gce.types[it.type].cluster]
+    core = [
+        listed
+        for listed in known
+        if listed.running and listed.type in settings.gce.types and settings.gce.types[listed.type].cluster
+    ]
     quick = settings.ssh.model_copy(update={"connect_attempts": 1, "connect_timeout_seconds": ASK_SECONDS})
     command = [f"/opt/{settings.system}/bin/{settings.system}", "status", "--json"]
 
@@ -85,8 +89,10 @@ def asked(settings: Settings, servers: Iterable[Listed]) -> list[Listed]:
         answer = host.run(command, timeout_seconds=ASK_SECONDS, check=False)
         return str(json.loads(answer.stdout).get("release", "")) if answer.ok else ""
 
-    machines = [Machine(it.name, it.address) for it in core]
+    machines = [Machine(listed.name, listed.address) for listed in core]
     with Hosts(settings.model_copy(update={"ssh": quick}), machines) as hosts:
         outcomes = hosts.each(one, what="Asking for the release")
     said = {name: outcome.get() for name, outcome in outcomes.items() if outcome.ok}
-    return [replace(it, release=said[it.name], asked=True) if said.get(it.name) else it for it in known]
+    return [
+        replace(listed, release=said[listed.name], asked=True) if said.get(listed.name) else listed for listed in known
+    ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from argosy import inventory, known_hosts
-from argosy.config import Settings
-from argosy.console import Report
+from argosy import inventory
+from argosy.cloudconfig import writing
+from argosy.config.loading import Settings
 from argosy.errors import Refused
+from argosy.membership import adding, removing
 from argosy.model import Machine
-from argosy.operations import cloudconfig
-from argosy.operations.membership import adding, removing
+from argosy.report import Report
+from argosy.ssh import pins
 
 
 class Membership(Protocol):
@@ -20,12 +21,18 @@ class Membership(Protocol):
     def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
         """Tell the cluster of a machine that will come, and return the cloud-config file that it boots with."""
 
+    def may_leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        """Raise what `leave` refuses, with nothing changed."""
+
     def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
         """Drain the machine, stop its services, take it out of etcd, and forget it."""
 
 
 class ClusterMembership:
     """cluster.add-machine and cluster.remove-machine."""
+
+    def __init__(self, *, lose_volumes: bool = False) -> None:
+        self._lose_volumes = lose_volumes
 
     def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
         options = adding.Options(format=format)
@@ -34,8 +41,13 @@ class ClusterMembership:
         added = adding.add(own_os, _existing(settings, machine), word, report, options)
         return added.cloud_config
 
+    def may_leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        existing = _existing(settings, machine)
+        removing.plan(settings, existing, machine.name, report, lose_volumes=self._lose_volumes)
+
     def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
-        removing.remove(settings, _existing(settings, machine), machine.name, report)
+        existing = _existing(settings, machine)
+        removing.remove(settings, existing, machine.name, report, lose_volumes=self._lose_volumes)
 
 
 class PretendedMembership:
@@ -44,22 +56,25 @@ class PretendedMembership:
     def join(self, settings: Settings, machine: Machine, format: str, report: Report) -> Path:
         report(machine.name, "no cluster is told of it: the API is an emulator's")
         inventory.remember(settings, [machine])
-        written = cloudconfig.write(settings, [machine], report, format, initial_state="existing")
+        written = writing.write(settings, [machine], report, format, initial_state="existing")
         return written[machine.name]
+
+    def may_leave(self, settings: Settings, machine: Machine, report: Report) -> None:
+        pass
 
     def leave(self, settings: Settings, machine: Machine, report: Report) -> None:
         report(machine.name, "no cluster is left: the API is an emulator's")
         forget(settings, machine)
 
 
-def membership_of(settings: Settings) -> Membership:
-    return PretendedMembership() if settings.gce.emulator else ClusterMembership()
+def membership_of(settings: Settings, *, lose_volumes: bool = False) -> Membership:
+    return PretendedMembership() if settings.gce.emulator else ClusterMembership(lose_volumes=lose_volumes)
 
 
 def forget(settings: Settings, machine: Machine) -> None:
     """Drop the machine from the inventory and from known_hosts. Idempotent."""
     inventory.forget(settings, [machine.name])
-    known_hosts.forget(settings.state_path / "known_hosts", machine.address, settings.ssh.port)
+    pins.forget(settings, machine)
 
 
 def _existing(settings: Settings, machine: Machine) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.gce import balancer_plan
-from argosy.gce.actions import Project
-from argosy.gce.names import address_name, disk_name, is_ours, last, shared_name
+from argosy.config.loading import Settings
+from argosy.gce.compute.client import Compute
+from argosy.gce.plan import balancer_plan
+from argosy.gce.plan.actions import Project
+from argosy.gce.plan.names import address_name, disk_name, is_ours, last, shared_name
 
 SERVER_KINDS = ("instances", "disks", "addresses")
 GROUP = "instanceGroups"
@@ -34,7 +34,7 @@ def settle(compute: Compute, settings: Settings, names: Iterable[str] = ()) -> b
         return False
     ours = {name for server in names for name in (server, address_name(server), disk_name(server))}
     for kind in SERVER_KINDS:
-        ours |= {name for name, it in compute.all(kind).items() if is_ours(settings, it)}
+        ours |= {name for name, entry in compute.all(kind).items() if is_ours(settings, entry)}
     shared = shared_name(settings)
     waited = False
     for operation in pending:

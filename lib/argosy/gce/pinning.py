@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Sequence
 
-from argosy import gce_record, known_hosts
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.clock import wait_until
+from argosy.config.loading import Settings
 from argosy.errors import DeadlineExceeded
 from argosy.fanout import fan_out, joined
-from argosy.gce.host_keys import NAMESPACE, from_attributes, from_console
-from argosy.gce_record import Record, ServerRecord
-from argosy.operations.gce.listing import Listed
+from argosy.gce import record as gce_record
+from argosy.gce.compute.client import Compute
+from argosy.gce.listing import Listed
+from argosy.gce.plan.host_keys import NAMESPACE, from_attributes, from_console
+from argosy.gce.record import ServerRecord
+from argosy.model import Machine
+from argosy.report import Report
+from argosy.ssh import pins
 
 POLL_SECONDS = 2.0
 
@@ -24,7 +25,7 @@ def pin_all(compute: Compute, settings: Settings, servers: Sequence[Listed], rep
 
     Raises DeadlineExceeded (HostsFailed for several) when a server has told none within gce.boot_deadline_seconds.
     """
-    new = {it.name: it for it in servers if it.running and not is_pinned(settings, it)}
+    new = {server.name: server for server in servers if server.running and not is_pinned(settings, server)}
 
     def one(server: Listed) -> None:
         keys = wait_for_keys(compute, settings, server)
@@ -37,35 +38,30 @@ def pin_all(compute: Compute, settings: Settings, servers: Sequence[Listed], rep
 def is_pinned(settings: Settings, server: Listed) -> bool:
     """Return whether the keys of this very instance are pinned for all of its addresses."""
     record = gce_record.load(settings).servers.get(server.name)
-    pinned = known_hosts.read(settings.state_path / "known_hosts")
-    there = all(known_hosts.entry_name(address, settings.ssh.port) in pinned for address in _addresses(server))
+    there = all(pins.pinned(settings, Machine(server.name, address)) for address in _addresses(server))
     return record == _record(server) and there
 
 
 def pin(settings: Settings, server: Listed, keys: Sequence[str]) -> None:
     """Make `keys` the only ones of the server's addresses, and remember whose they are."""
-    path = settings.state_path / "known_hosts"
     settings.state_path.mkdir(parents=True, exist_ok=True)
     for address in _addresses(server):
-        known_hosts.pin(path, address, settings.ssh.port, *keys)
-
-    def edit(record: Record) -> None:
+        pins.pin(settings, Machine(server.name, address), *keys)
+    with gce_record.changing(settings) as record:
         record.servers[server.name] = _record(server)
-
-    gce_record.change(settings, edit)
 
 
 def forget(settings: Settings, names: Iterable[str]) -> None:
     """Drop what is remembered of servers that are gone, and their keys."""
-    path = settings.state_path / "known_hosts"
     gone = list(names)
     record = gce_record.load(settings)
     known = record.servers
+    if not set(gone) & {*known, *record.founders, *record.leaving}:
+        return
     for name in gone:
         for address in filter(None, (known[name].address, known[name].external)) if name in known else ():
-            known_hosts.forget(path, address, settings.ssh.port)
-
-    def edit(record: Record) -> None:
+            pins.forget(settings, Machine(name, address))
+    with gce_record.changing(settings) as record:
         for name in gone:
             record.servers.pop(name, None)
         record.founders = [name for name in record.founders if name not in gone]
@@ -73,26 +69,23 @@ def forget(settings: Settings, names: Iterable[str]) -> None:
         if record.entry_node in gone:
             record.entry_node = ""
 
-    if set(gone) & {*known, *record.founders, *record.leaving}:
-        gce_record.change(settings, edit)
-
 
 def wait_for_keys(compute: Compute, settings: Settings, server: Listed) -> list[str]:
     """Return the server's keys as soon as it has told them: its guest attributes, else its serial console."""
-    deadline = time.monotonic() + settings.gce.boot_deadline_seconds
-    pause = threading.Event()
-    while True:
+    seconds = settings.gce.boot_deadline_seconds
+
+    def keys() -> list[str]:
         found = from_attributes(compute.guest_attributes(server.name, NAMESPACE))
-        found = found or from_console(compute.serial_console(server.name))
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded(
-                f"{server.name} has not told its ssh host keys within {settings.gce.boot_deadline_seconds:g} s, as "
-                "guest attributes or on its serial console; see what it says there: "
-                f"gcloud compute instances get-serial-port-output {server.name}"
-            )
-        pause.wait(POLL_SECONDS)
+        return found or from_console(compute.serial_console(server.name))
+
+    found = wait_until(keys, seconds, every=POLL_SECONDS)
+    if not found:
+        raise DeadlineExceeded(
+            f"{server.name} has not told its ssh host keys within {seconds:g} s, as guest attributes or on its serial "
+            "console; see what it says there: "
+            f"gcloud compute instances get-serial-port-output {server.name}"
+        )
+    return found
 
 
 def _addresses(server: Listed) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from argosy.compute import Compute
-from argosy.config import Settings
-from argosy.gce.actions import Action, Project, Verb, destroy
-from argosy.gce.balancer_plan import exists, plan_balancer
-from argosy.gce.names import is_ours, type_of
-from argosy.gce.server_bodies import Server
-from argosy.gce.server_plan import plan_removal
-from argosy.operations.gce.creating import plan_servers
-from argosy.operations.gce.observing import ALL_KINDS, observe
+from argosy.config.loading import Settings
+from argosy.gce.compute.client import Compute
+from argosy.gce.creating import plan_servers
+from argosy.gce.observing import ALL_KINDS, observe
+from argosy.gce.plan.actions import Action, Project, Verb, destroy
+from argosy.gce.plan.balancer_plan import exists, plan_balancer
+from argosy.gce.plan.names import is_ours, type_of
+from argosy.gce.plan.server_bodies import Server
+from argosy.gce.plan.server_plan import plan_removal
 
 
 def plan(settings: Settings) -> list[Action]:
@@ -25,7 +25,7 @@ def plan(settings: Settings) -> list[Action]:
 
 def plan_project(settings: Settings, project: Project) -> list[Action]:
     """Do what `plan` does with what was observed."""
-    there = {name: type_of(it) for name, it in project.all("instances").items() if is_ours(settings, it)}
+    there = {name: type_of(entry) for name, entry in project.all("instances").items() if is_ours(settings, entry)}
     named = dict(settings.gce.servers)
     actions: list[Action] = []
     for name, type_name in sorted((named or there).items()):
@@ -51,16 +51,13 @@ def _leftovers(settings: Settings, project: Project, known: set[str]) -> list[Ac
     """Return what is left of servers that are not there: addresses go, data stays."""
     found: list[Action] = []
     for kind, ending in (("addresses", "-address"), ("disks", "-data")):
-        for name, it in sorted(project.all(kind).items()):
+        for name, entry in sorted(project.all(kind).items()):
             server = name.removesuffix(ending)
-            if not is_ours(settings, it) or not name.endswith(ending) or server in known:
+            if not is_ours(settings, entry) or not name.endswith(ending) or server in known:
                 continue
             if kind == "addresses":
                 found.append(destroy(kind, name, "left over: no server has it", server))
             else:
-                found.append(
-                    Action(
-                        Verb.KEEP, kind, name, f"data of a server that is gone, {it.get('sizeGb')} GB", server=server
-                    )
-                )
+                why = f"data of a server that is gone, {entry.get('sizeGb')} GB"
+                found.append(Action(Verb.KEEP, kind, name, why, server=server))
     return found

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from argosy.compute import Compute
-from argosy.config import Settings, nearest
-from argosy.console import Report
-from argosy.errors import ConfigError, Refused
-from argosy.host import Hosts
+from argosy.config.loading import Settings
+from argosy.errors import ConfigError, Refused, nearest
+from argosy.gce import pinning
+from argosy.gce.compute.client import Compute
+from argosy.gce.listing import Listed, servers_of
+from argosy.gce.observing import observe
 from argosy.model import Machine
-from argosy.operations.gce import pinning
-from argosy.operations.gce.listing import Listed, servers_of
-from argosy.operations.gce.observing import observe
+from argosy.report import Report
+from argosy.ssh.host import Hosts
 
 
 def find(settings: Settings, names: Sequence[str], report: Report) -> list[Listed]:
@@ -22,11 +22,13 @@ def find(settings: Settings, names: Sequence[str], report: Report) -> list[Liste
     Raises ConfigError for a name that there is none of, Refused for one that does not run.
     """
     with Compute.opened(settings) as compute:
-        known = {it.name: it for it in servers_of(settings, observe(compute, settings, ("instances",)))}
+        known = {server.name: server for server in servers_of(settings, observe(compute, settings, ("instances",)))}
         for name in names:
             if name not in known:
                 raise ConfigError(f"no such server{nearest(name, known)}; known: {', '.join(known) or 'none'}", name)
-        chosen = [known[name] for name in dict.fromkeys(names)] or [it for it in known.values() if it.running]
+        chosen = [known[name] for name in dict.fromkeys(names)] or [
+            listed for listed in known.values() if listed.running
+        ]
         for server in chosen:
             if not server.running:
                 raise Refused(f"{server.name} is {server.state}: inv gce.create {server.type} {server.name} starts it")

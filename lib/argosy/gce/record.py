@@ -10,15 +10,16 @@ are pinned, by the id of the instance that told them: one that is made anew has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from argosy import atomic
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError
-from argosy.known_hosts import SSH_PORT
+from argosy.ssh.known_hosts import SSH_PORT
 
 FILE_NAME = "gce.json"
 
@@ -51,15 +52,21 @@ def load(settings: Settings) -> Record:
         raise ConfigError("not what the gce tasks write; repair or remove it", str(path)) from None
 
 
-def change(settings: Settings, edit: Callable[[Record], None]) -> Record:
-    """Let `edit` change what is remembered, and return it. Safe beside another run."""
+@contextmanager
+def changing(settings: Settings) -> Iterator[Record]:
+    """Give what is remembered to be changed in the body, and keep it. Safe beside another run."""
     settings.state_path.mkdir(parents=True, exist_ok=True)
     with atomic.locked(settings.state_path / f".{FILE_NAME}.lock"):
         record = load(settings)
-        edit(record)
+        yield record
         text = record.model_dump_json(indent=2) + "\n"
         atomic.write_if_changed(_path(settings), text.encode())
-    return record
+
+
+def note_leaving(settings: Settings, name: str) -> None:
+    """Remember that the machine leaves its cluster, or has left it, so that its server may be destroyed."""
+    with changing(settings) as record:
+        record.leaving = sorted({*record.leaving, name})
 
 
 def entered(settings: Settings) -> Settings:

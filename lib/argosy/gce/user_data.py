@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from argosy import gce_record, inventory, ssh_keypair
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.gce import server_config
-from argosy.gce.server_bodies import Server
-from argosy.gce_record import Record
+from argosy import inventory
+from argosy.cloudconfig import writing
+from argosy.config.loading import Settings
+from argosy.gce import record as gce_record
+from argosy.gce.membership import Membership
+from argosy.gce.plan import server_config
+from argosy.gce.plan.server_bodies import Server
 from argosy.model import Machine
-from argosy.operations import cloudconfig, registry
-from argosy.operations.gce.membership import Membership
+from argosy.registry import access
+from argosy.report import Report
+from argosy.ssh import keypair
 
 RELEASE_ITEM = "argosy-release"
 
@@ -25,7 +27,7 @@ def with_user_data(
     """Return the servers with their user-data. The first machines of a cluster found it together, later ones join."""
     machines = [server for server in servers if server.type.cluster]
     files = _machine_files(settings, machines, report, membership) if machines else {}
-    release = registry.current_release(settings).version if machines else ""
+    release = access.current_release(settings).version if machines else ""
     keys = authorized_keys(settings) if len(machines) < len(servers) else []
     return [
         replace(server, user_data=files[server.name].read_text(), metadata={RELEASE_ITEM: release})
@@ -38,7 +40,7 @@ def with_user_data(
 def _machine_files(
     settings: Settings, servers: Sequence[Server], report: Report, membership: Membership
 ) -> dict[str, Path]:
-    named = {it.name: Machine(it.name, it.address, _machine_os(it)) for it in servers}
+    named = {server.name: Machine(server.name, server.address, str(server.type.os)) for server in servers}
     formats = {server.name: server.type.format for server in servers}
     founders = _founders(settings, list(named))
     founding = [machine for name, machine in named.items() if name in founders]
@@ -47,7 +49,7 @@ def _machine_files(
     written: dict[str, Path] = {}
     for format in sorted(set(formats.values())):
         some = [machine for machine in founding if formats[machine.name] == format]
-        written |= cloudconfig.write(settings, some, report, format) if some else {}
+        written |= writing.write(settings, some, report, format) if some else {}
     for name, machine in named.items():
         if name not in founders:
             written[name] = membership.join(settings, machine, formats[name], report)
@@ -56,13 +58,10 @@ def _machine_files(
 
 def _founders(settings: Settings, names: Sequence[str]) -> list[str]:
     """Return the machines that found the cluster: `names`, when there are no machines yet; it is remembered."""
-
-    def edit(record: Record) -> None:
-        known = {machine.name for machine in inventory.load(settings)}
-        if not record.founders and not known:
+    with gce_record.changing(settings) as record:
+        if not record.founders and not inventory.load(settings):
             record.founders = list(names)
-
-    return gce_record.change(settings, edit).founders
+    return record.founders
 
 
 def comparable(settings: Settings, server: Server) -> Server:
@@ -73,18 +72,10 @@ def comparable(settings: Settings, server: Server) -> Server:
 
 
 def _has_key(settings: Settings) -> bool:
-    return bool(settings.ssh.key) or (settings.secrets_path / "ssh" / "id_ed25519.pub").exists()
-
-
-def _machine_os(server: Server) -> str:
-    return str(server.type.os)
+    return bool(settings.ssh.key) or keypair.key_path(settings).with_suffix(".pub").exists()
 
 
 def authorized_keys(settings: Settings) -> list[str]:
     """Return the public keys that may log in; the cluster's own key pair is made when it is missing."""
-    if settings.ssh.key:
-        own = ssh_keypair.public_key(settings.root / Path(settings.ssh.key).expanduser())
-    else:
-        path = settings.secrets_path / "ssh" / "id_ed25519"
-        own = ssh_keypair.ensure_key_pair(path, f"{settings.system}-{settings.cluster}")
-    return [own, *settings.machine.authorized_keys]
+    keypair.ensure_own_key(settings)
+    return keypair.authorized_keys(settings)

@@ -1,4 +1,4 @@
-"""What an image holds, as one digest: its files and the part of its configuration that a container sees. Pure.
+"""Pure. What an image holds, as one digest: its files and the part of its configuration that a container sees.
 
 Image ids and layer digests change with every build, since they hold times. This digest doesn't: it is over the
 flattened file system (type, mode, owner, link, extended attributes, bytes; no times) and Env, Cmd, Entrypoint, User,
@@ -8,7 +8,6 @@ WorkingDir, ExposedPorts, Volumes, StopSignal, Healthcheck, OnBuild. Labels aren
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -43,9 +42,21 @@ def content_digest(exported: Iterable[bytes], config: Mapping[str, Any]) -> str:
     with tarfile.open(fileobj=cast("IO[bytes]", _Chunks(exported)), mode="r|", bufsize=_BLOCK_BYTES) as archive:
         for line in sorted(_lines(archive)):
             total.update(line)
-    seen = {key: config.get(key) for key in CONFIG_KEYS if config.get(key)}
-    total.update(json.dumps(seen, sort_keys=True).encode())
+    total.update(_seen(config))
     return f"sha256:{total.hexdigest()}"
+
+
+def memo_key(layers: Iterable[str], config: Mapping[str, Any]) -> str:
+    """Return what the same content always follows from, also under another image id, as with other labels.
+
+    `layers`: the digests of its layers, uncompressed and in order (`RootFS.Layers`); `config`: see `content_digest`.
+    """
+    return hashlib.sha256(json.dumps(list(layers)).encode() + _seen(config)).hexdigest()
+
+
+def _seen(config: Mapping[str, Any]) -> bytes:
+    seen = {key: config.get(key) for key in CONFIG_KEYS if config.get(key)}
+    return json.dumps(seen, sort_keys=True).encode()
 
 
 def _lines(archive: tarfile.TarFile) -> Iterator[bytes]:
@@ -70,15 +81,12 @@ def _file_digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     return hashlib.file_digest(content, "sha256").hexdigest() if content else ""  # type: ignore[arg-type]
 
 
-class _Chunks(io.RawIOBase):
+class _Chunks:
     """Chunks as a file that can only be read forwards."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._rest = b""
-
-    def readable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         parts, missing = [], size

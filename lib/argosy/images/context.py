@@ -7,7 +7,9 @@ so that several images can share one context.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -26,12 +28,14 @@ WHEELHOUSE = "wheelhouse"
 @dataclass(frozen=True)
 class BuildContext:
     """`folder`: the sources. `files`: path in the context -> bytes, or a file to take them from; each top folder of
-    theirs replaces the sources' folder of that name. `where`: the config path for errors, such as images.frontend."""
+    theirs replaces the sources' folder of that name. `where`: the config path for errors, such as images.frontend.
+    `packages`: what names those of the wheelhouse, empty without one."""
 
     folder: Path
     where: str
     dockerfile: str = "Dockerfile"
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    packages: str = ""
 
 
 def write_context(context: BuildContext) -> IO[bytes]:
@@ -54,6 +58,22 @@ def write_context(context: BuildContext) -> IO[bytes]:
         raise ConfigError(f"{error.filename or context.folder}: {error.strerror}", f"{context.where}.context") from None
     stream.seek(0)
     return stream
+
+
+def context_digest(stream: IO[bytes]) -> str:
+    """Return the digest of a build context, a tar at its beginning, and leave it there. The packages of a wheelhouse
+    are left out: what they are made of is in the inputs, and two hosts need not make the same bytes of it."""
+    found = hashlib.sha256()
+    with tarfile.open(fileobj=stream, mode="r:") as archive:
+        for member in archive:
+            if member.name.startswith(f"{WHEELHOUSE}/"):
+                continue
+            kind = member.type.decode("latin-1")
+            content = archive.extractfile(member) if member.isreg() else None
+            digest = hashlib.file_digest(content, "sha256").hexdigest() if content else ""  # type: ignore[arg-type]
+            found.update(json.dumps([member.name, kind, member.mode, member.linkname, digest]).encode() + b"\n")
+    stream.seek(0)
+    return found.hexdigest()
 
 
 def included_paths(folder: Path, dockerfile: str = "Dockerfile") -> list[str]:

@@ -1,4 +1,4 @@
-"""What the classic builder says while it builds: the step that it is at, the end of its output, how it failed. Pure."""
+"""Pure. What the classic builder says while it builds: the step that it is at, the end of its output, how it failed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from argosy.images.stream import failure
 
 LOG_LINES = 60
 INSTRUCTION_LENGTH = 80
@@ -45,10 +47,10 @@ class BuildLog:
 
 
 def failure_line(name: str, log: BuildLog, event: Mapping[str, Any]) -> str:
-    """Return the line for an error event, `{"error": ..., "errorDetail": {"code": exit code of a RUN, ...}}`."""
+    """Return the line for an error event, `{"errorDetail": {"message": ..., "code": exit code of a RUN}}`."""
     where = f"step {log.step} failed ({log.shortened()})" if log.step else "the build failed"
     code = (event.get("errorDetail") or {}).get("code")
     if code:
         return f"{name}: {where}: it ended with exit code {code}"
     advice = "; is the base image here, or can it be pulled?" if log.instruction.startswith("FROM") else ""
-    return f"{name}: {where}: {' '.join(str(event['error']).split())}{advice}"
+    return f"{name}: {where}: {failure(event)}{advice}"

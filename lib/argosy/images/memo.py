@@ -1,4 +1,4 @@
-"""Which content an image id stands for, remembered: reading an image costs seconds, and an id never changes meaning."""
+"""Which content an image's layers and configuration stand for, remembered: reading an image costs seconds."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ LIMIT = 1000
 
 
 class ContentMemo:
-    """Image id -> digest of its content, in `folder`/content.json. A damaged file is like none."""
+    """`content.memo_key` -> digest of the content, in `folder`/content.json. A damaged file is like none."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
         self._lock = threading.Lock()
         self._known = _read(self._path)
 
-    def content(self, image: str, read: Callable[[], str]) -> str:
-        """Return the content of `image`, by `read` if it isn't known yet."""
-        known = self._known.get(image)
+    def content(self, key: str, read: Callable[[], str]) -> str:
+        """Return the content of the image with this key, by `read` if it isn't known yet."""
+        known = self._known.get(key)
         if known:
             return known
         found = read()
         with self._lock:
-            self._known[image] = found
+            self._known[key] = found
             newest = dict(list(self._known.items())[-LIMIT:])
             atomic.write(self._path, json.dumps(newest, indent=1).encode())
         return found

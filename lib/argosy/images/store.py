@@ -7,42 +7,54 @@ without a tag; `stamp` makes the version's image of it, which carries what it is
                                    An untagged stage of a build has its base's labels, so it never passes for one.
     argosy.system, argosy.image    whose it is
     argosy.version                 0.1.3
-    argosy.content                 sha256:..., see argosy.content
+    argosy.content                 sha256:..., see argosy.images.content
+    argosy.inputs                  sha256:..., see argosy.images.inputs; none on one of before that, or if not known
+    argosy.cluster                 on the installer: the cluster whose release it is; none on one of before that
     argosy.release                 on the installer: {"frontend": {"version": "0.1.3", "digest": "sha256:..."}, ...}
+    argosy.promoted                on a release that was promoted: of which cluster's, such as `staging 0.1.7`
 """
 
 from __future__ import annotations
 
 import json
 import re
-import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from io import BytesIO
 from typing import IO, Any
 
 import docker
 import requests
 from docker.errors import APIError, ImageNotFound
+from docker.utils.build import mkbuildcontext
 
-from argosy.build_log import BuildLog, failure_line
-from argosy.content import content_digest
-from argosy.engine import SYSTEM_LABEL, remove_labelled
-from argosy.engine_connection import connect, one_line, refusals
+from argosy.engine.connection import connect, one_line, refusals
+from argosy.engine.containers import remove_labelled
+from argosy.engine.names import CLUSTER_LABEL, ROLE_LABEL, SYSTEM_LABEL
 from argosy.errors import BuildFailed, EngineError, Interrupted, RegistryError
+from argosy.images.content import content_digest, memo_key
+from argosy.images.log import BuildLog, failure_line
+from argosy.images.memo import ContentMemo
+from argosy.images.repositories import parse_repository
+from argosy.images.repositories import repository as repository_of
+from argosy.images.stream import LayersProgress, failure
+from argosy.images.versions import INSTALLER, PinnedService, Stored, Version, parse_version
 from argosy.model import Image
-from argosy.versions import Stored, parse_version
 
 IMAGE_LABEL = "argosy.image"
 CANDIDATE_LABEL = "argosy.candidate"
 VERSION_LABEL = "argosy.version"
 CONTENT_LABEL = "argosy.content"
+INPUTS_LABEL = "argosy.inputs"
 RELEASE_LABEL = "argosy.release"
-ROLE_LABEL = "argosy.role"
+PROMOTED_LABEL = "argosy.promoted"
+PINNED_LABEL = "argosy.pinned"
 EXPORT_ROLE = "export"
 
 _SPECIAL = re.compile(r'[\\"$]')
+_ESCAPED = r"\\\g<0>"
 
 
 class Streams:
@@ -122,7 +134,7 @@ def build(
                 timeout=None,
             )
             for event in events:
-                if "error" in event:
+                if failure(event):
                     raise BuildFailed(failure_line(name, log, event), log.tail())
                 log.add(event.get("stream", ""))
                 built = (event.get("aux") or {}).get("ID", built)
@@ -137,40 +149,69 @@ def build(
 
 def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:
     """Return the id of `candidate` with `labels`. The builder has it in its cache the second time."""
-    labels = {**labels, CANDIDATE_LABEL: ""}
-    return build(client, name, _dockerfile_only(f"FROM {candidate}\n{label_instruction(labels)}\n"))
+    dockerfile = f"FROM {candidate}\n{label_instruction({**labels, CANDIDATE_LABEL: ''})}\n"
+    with mkbuildcontext(BytesIO(dockerfile.encode())) as context:
+        return build(client, name, context)
 
 
 def label_instruction(labels: Mapping[str, str]) -> str:
     """Return one LABEL line for all: the engine's own parameter makes a step, and a container, of each."""
-    quoted = (f'{key}="{_SPECIAL.sub(_escaped, value)}"' for key, value in labels.items())
+    quoted = (f'{key}="{_SPECIAL.sub(_ESCAPED, value)}"' for key, value in labels.items())
     return f"LABEL {' '.join(quoted)}"
 
 
-def _escaped(special: re.Match[str]) -> str:
-    return f"\\{special[0]}"
+def read_content(client: docker.DockerClient, image: str, system: str, memo: ContentMemo) -> str:
+    """Return the digest of the content of the image whose id is `image`, unless `memo` knows it read through a
+    container that never starts."""
 
-
-def _dockerfile_only(text: str) -> IO[bytes]:
-    stream = BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        info = tarfile.TarInfo("Dockerfile")
-        info.size = len(text)
-        archive.addfile(info, BytesIO(text.encode()))
-    stream.seek(0)
-    return stream
-
-
-def export_content(client: docker.DockerClient, image: str, system: str) -> str:
-    """Return the digest of the content of the image whose id is `image`, read through a container that never starts."""
-    with refusals(image):
-        config = client.images.get(image).attrs["Config"]
+    def export() -> str:
         labels = {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}
         made = client.api.create_container(image, ["true"], labels=labels, network_disabled=True)
         try:
             return content_digest(client.api.export(made["Id"]), config)
         finally:
             client.api.remove_container(made["Id"], v=True, force=True)
+
+    with refusals(image):
+        found = client.images.get(image).attrs
+        config = found["Config"]
+        return memo.content(memo_key(found["RootFS"]["Layers"], config), export)
+
+
+def base_digest(client: docker.DockerClient, reference: str) -> str:
+    """Return the digest of an external image as this engine has it: that of its registry, else its id.
+
+    Of one that the engine does not have its registry is asked, without a pull; empty when that does not tell.
+    """
+    if "@" in reference:
+        return reference.rpartition("@")[2]
+    with refusals(reference):
+        try:
+            found = client.images.get(reference)
+        except ImageNotFound:
+            try:
+                found = client.api.inspect_distribution(reference)  # type: ignore[no-untyped-call]
+                return str(found["Descriptor"]["digest"])
+            except APIError:
+                return ""
+    digests = {entry.rpartition("@")[2] for entry in found.attrs.get("RepoDigests") or ()}
+    return digests.pop() if len(digests) == 1 else str(found.id)
+
+
+def machine_kind(client: docker.DockerClient) -> str:
+    """Return what the engine builds for, such as amd64."""
+    with refusals("engine"):
+        return str(client.version()["Arch"])
+
+
+def pull(client: docker.DockerClient, repository: str, digest: str, credentials: Mapping[str, str]) -> str:
+    """Pull `ADDRESS/REPOSITORY@DIGEST` and return the image's id. `credentials`: as of `push`."""
+    reference = f"{repository}@{digest}"
+    with refusals(reference):
+        for event in client.api.pull(repository, digest, stream=True, decode=True, auth_config=dict(credentials)):
+            if reason := failure(event):
+                raise RegistryError(f"{reference}: the pull failed: {one_line(reason)}")
+        return str(client.images.get(reference).id)
 
 
 def tag(client: docker.DockerClient, image: str, repository: str, version: str) -> None:
@@ -192,7 +233,7 @@ def _id_of(client: docker.DockerClient, reference: str) -> str:
 
 
 def stored_images(client: docker.DockerClient, system: str) -> list[Stored]:
-    """Return every version of every image of `system` on the engine."""
+    """Return every version of every image of `system` on the engine: of releases those of all clusters."""
     with refusals("images"):
         found = client.api.images(filters={"label": f"{SYSTEM_LABEL}={system}"})
     return [stored for image in found for stored in _stored(image, system)]
@@ -200,19 +241,42 @@ def stored_images(client: docker.DockerClient, system: str) -> list[Stored]:
 
 def _stored(image: Mapping[str, Any], system: str) -> Iterator[Stored]:
     labels = image.get("Labels") or {}
-    name = labels.get(IMAGE_LABEL, "")
     for reference in image.get("RepoTags") or ():
-        repository, _, spelled = reference.rpartition(":")
-        version = parse_version(spelled)
-        if version and repository == f"{system}/{name}":
-            yield Stored(
-                name=name,
-                version=version,
-                digest=image["Id"],
-                content=labels.get(CONTENT_LABEL, ""),
-                size_bytes=image["Size"],
-                pins=parse_pins(labels.get(RELEASE_LABEL, ""), system),
-            )
+        path, _, spelled = reference.rpartition(":")
+        version, place = parse_version(spelled), parse_repository(system, path)
+        if version and place and place[0] == labels.get(IMAGE_LABEL) and not foreign(labels, system, *place):
+            yield described(labels, system, place, version, image["Id"], image["Size"])
+
+
+def described(
+    labels: Mapping[str, str], prefix: str, place: tuple[str, str], version: Version, digest: str, size_bytes: int
+) -> Stored:
+    """Return a version of an image with what its labels say. `place`: its name and cluster, by its repository."""
+    name, cluster = place
+    return Stored(
+        name=name,
+        version=version,
+        digest=digest,
+        content=labels.get(CONTENT_LABEL, ""),
+        size_bytes=size_bytes,
+        pins=parse_pins(labels.get(RELEASE_LABEL, ""), prefix),
+        pinned=parse_pinned(labels.get(PINNED_LABEL, "")),
+        cluster=cluster,
+        promoted=labels.get(PROMOTED_LABEL, ""),
+        inputs=labels.get(INPUTS_LABEL, ""),
+    )
+
+
+def foreign(labels: Mapping[str, str], system: str, name: str, cluster: str) -> str:
+    """Return why what lies where releases of `cluster` do is none, by its labels; empty for other images. Pure."""
+    if name != INSTALLER:
+        return ""
+    if labels.get(IMAGE_LABEL) != INSTALLER:
+        return "it is no release"
+    if labels.get(SYSTEM_LABEL) != system:
+        return f"it is a release of the system {labels.get(SYSTEM_LABEL) or 'nobody'}"
+    named = labels.get(CLUSTER_LABEL, "")
+    return "" if named == cluster else f"it is a release of the cluster {named or 'nobody'}"
 
 
 def render_pins(images: Mapping[str, Image]) -> str:
@@ -221,13 +285,29 @@ def render_pins(images: Mapping[str, Image]) -> str:
     return json.dumps(pins, sort_keys=True, separators=(",", ":"))
 
 
-def parse_pins(text: str, system: str) -> tuple[Image, ...]:
-    """Return the images that a RELEASE_LABEL names; none when it isn't one of ours."""
+def parse_pins(text: str, prefix: str) -> tuple[Image, ...]:
+    """Return the images that a RELEASE_LABEL names; none when it isn't one of ours. `prefix`: of repositories."""
     try:
         pins = sorted(json.loads(text).items())
-        return tuple(Image(name, f"{system}/{name}", pin["version"], pin["digest"]) for name, pin in pins)
+        return tuple(Image(name, repository_of(prefix, name), pin["version"], pin["digest"]) for name, pin in pins)
     except (AttributeError, KeyError, TypeError, ValueError):
         return ()
+
+
+def render_pinned(services: Mapping[str, PinnedService]) -> str:
+    """Return the value of PINNED_LABEL: compact JSON, always the same for the same services."""
+    return json.dumps({name: asdict(found) for name, found in services.items()}, sort_keys=True, separators=(",", ":"))
+
+
+def parse_pinned(text: str) -> dict[str, PinnedService]:
+    """Return the services that a PINNED_LABEL names; none when it isn't one of ours."""
+    try:
+        return {
+            name: PinnedService(tuple(found["machines"]), str(found["revision"]), float(found["grace_seconds"]))
+            for name, found in json.loads(text).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def untag(client: docker.DockerClient, reference: str) -> bool:
@@ -267,24 +347,21 @@ def push(
     reference: str,
     credentials: Mapping[str, str],
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> str:
-    """Push `ADDRESS/REPOSITORY:TAG` and return the digest of its manifest.
+) -> frozenset[str]:
+    """Push `ADDRESS/REPOSITORY:TAG`; return the digests by which the engine knows the image in that repository.
 
+    The registry has one of them, unless somebody else has pushed the same tag meanwhile: ask it. (Another registry of
+    that address, in earlier days, may have had another.)
     `credentials`: username and password; they go in a header. `on_progress(done, total)`: bytes of all layers so far.
     Raises RegistryError for an error inside the stream, which the engine sends with a status of 200.
     """
     repository, _, version = reference.rpartition(":")
-    layers: dict[str, tuple[int, int]] = {}
-    digest = ""
+    progress = LayersProgress()
     with refusals(reference):
         for event in client.api.push(repository, version, stream=True, decode=True, auth_config=dict(credentials)):
-            if "error" in event:
-                raise RegistryError(f"{reference}: the push failed: {one_line(str(event['error']))}")
-            progress = event.get("progressDetail") or {}
-            if "total" in progress:
-                layers[event["id"]] = (progress["current"], progress["total"])
-                on_progress(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
-            digest = (event.get("aux") or {}).get("Digest", digest)
-    if not digest:
-        raise EngineError(f"{reference}: the engine ended the push without a digest: is it being stopped?")
-    return digest
+            if reason := failure(event):
+                raise RegistryError(f"{reference}: the push failed: {one_line(reason)}")
+            if progress.note(event):
+                on_progress(progress.done, progress.total)
+        known = client.images.get(reference).attrs.get("RepoDigests") or ()
+    return frozenset(digest for name, _, digest in (entry.rpartition("@") for entry in known) if name == repository)

@@ -16,8 +16,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from argosy.build_context import TIME
 from argosy.errors import BuildFailed, ConfigError
+from argosy.images.context import TIME
 
 
 def ensure_wheelhouse(requirements: Path, cache: Path, name: str, python: str = "") -> list[Path]:
@@ -36,18 +36,36 @@ def ensure_wheelhouse(requirements: Path, cache: Path, name: str, python: str = 
     return sorted(folder.glob("*.whl"))
 
 
+def refuse_unpinned(requirements: Path, name: str) -> None:
+    """Raise ConfigError unless each package in the file has its version and its hash, as pip will want them.
+
+    `name`: the image, for messages. https://pip.pypa.io/en/stable/topics/secure-installs/#hash-checking-mode
+    """
+    for line in _read(requirements, name).decode(errors="replace").replace("\\\n", " ").splitlines():
+        words = line.split(" #")[0].split()
+        if not words or words[0].startswith(("-", "#")):
+            continue
+        pinned = "==" in line or "@" in words
+        if not pinned or "--hash=" not in line:
+            raise ConfigError(
+                f"{requirements}: {words[0]} needs its version and its hash (NAME==1.2.3 --hash=sha256:...); "
+                "pip-compile --generate-hashes writes them",
+                f"images.{name}.wheels",
+            )
+
+
 def wheelhouse_key(requirements: Path, name: str, python: str = "") -> str:
     """Return what names the wheels of `requirements` for this host's Python, or for `python`."""
-    try:
-        content = requirements.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{requirements}: {error.strerror}", f"images.{name}.wheels") from None
-    target = f"{python or _own_python()} {sysconfig.get_platform()}"
+    content = _read(requirements, name)
+    target = f"{python or sysconfig.get_python_version()} {sysconfig.get_platform()}"
     return hashlib.sha256(target.encode() + b"\0" + content).hexdigest()[:32]
 
 
-def _own_python() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
+def _read(requirements: Path, name: str) -> bytes:
+    try:
+        return requirements.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{requirements}: {error.strerror}", f"images.{name}.wheels") from None
 
 
 def _fetch(requirements: Path, folder: Path, name: str, python: str) -> None:

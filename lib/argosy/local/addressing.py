@@ -1,14 +1,15 @@
-"""The addresses of a local cluster: its machines', the host's, the inner Docker engines' range. Pure."""
+"""Pure. The addresses of a local cluster: its machines', the host's, the inner Docker engines' range."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
 
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import Refused
 from argosy.model import Machine
 
+LOOPBACK = "127.0.0.1"
 FIRST_MACHINE = 101
 DYNAMIC_BITS = 27
 """Containers of the host that join the machines' network get addresses from its last /27, clear of .101 to .199."""

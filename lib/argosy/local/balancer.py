@@ -7,27 +7,28 @@ Two containers of the host, as on a machine: HAProxy serves on while its agent i
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import docker
-import httpx
 
-from argosy import atomic, pki
-from argosy.addressing import host_address
-from argosy.balancer import Server, initial_files, parse_servers
-from argosy.builtin_services import AGENT_RUN, AGENT_STATE, RUN, STATE
-from argosy.config import Settings, VolumeSettings
-from argosy.engine import ContainerSpec, Outcome, ensure_container, find_container
-from argosy.engine_connection import refusals
-from argosy.local_names import container_name, labels_of
-from argosy.machine_files import Names
+from argosy import atomic
+from argosy.config.builtin import AGENT_RUN, AGENT_STATE, RUN, STATE
+from argosy.config.containers import OPEN_FILES
+from argosy.config.loading import Settings, VolumeSettings
+from argosy.engine.connection import connect, refusals
+from argosy.engine.containers import ContainerSpec, Outcome, ensure_container, find_container
+from argosy.engine.names import container_name, labels_of
+from argosy.local import probes
+from argosy.local.addressing import LOOPBACK, host_address
+from argosy.local.balancer_config import Server, initial_files, parse_servers
+from argosy.local.facts import Listener
 from argosy.model import Endpoint, Machine
-from argosy.operations.local.facts import Listener
-from argosy.routing import HEALTH_PATH
+from argosy.paths import Names
+from argosy.pki import authority
+from argosy.report import Report
+from argosy.routing.plan import HEALTH_PATH
 
-LOOPBACK = "127.0.0.1"
 BALANCER, AGENT = "balancer", "balancer-agent"
 REQUEST_SECONDS = 5
 
@@ -35,11 +36,6 @@ REQUEST_SECONDS = 5
 def address(settings: Settings) -> str:
     """Return the address to tell a person: on loopback, as long as that reaches it."""
     return f"http://{LOOPBACK}:{settings.local.balancer.port}"
-
-
-def images(settings: Settings) -> tuple[str, str]:
-    """Return the images of HAProxy and of the agent."""
-    return settings.discovery.router_image, settings.discovery.agent_image
 
 
 def parts(settings: Settings) -> tuple[str, ...]:
@@ -62,6 +58,7 @@ def router_spec(settings: Settings, image: str) -> ContainerSpec:
         image=image,
         labels=labels_of(settings, "balancer"),
         network="host",
+        open_files=OPEN_FILES,
         volumes=_shared_folders(settings),
         stop_signal="SIGTERM",
         stop_seconds=5,
@@ -71,11 +68,11 @@ def router_spec(settings: Settings, image: str) -> ContainerSpec:
 def agent_spec(settings: Settings, image: str, machines: Sequence[Machine]) -> ContainerSpec:
     """It has the operator's certificate for etcd, and no Docker: it registers nothing."""
     folder, secrets = _folder(settings), Names(settings.system).secrets
-    operator = pki.ensure_operator_certificate(settings.secrets_path)
+    operator = authority.ensure_operator_certificate(settings.secrets_path)
     port = settings.etcd.client_port
     options = {
         "role": "balancer",
-        "listen": [str(Endpoint(where, settings.local.balancer.port)) for where in _addresses(settings)],
+        "listen": _endpoints(settings),
         "machine_port": settings.discovery.ports.http_proxy,
         "check_seconds": settings.discovery.check_seconds,
         "drain_seconds": settings.discovery.drain_seconds,
@@ -93,13 +90,14 @@ def agent_spec(settings: Settings, image: str, machines: Sequence[Machine]) -> C
             "ARGOSY_AGENT": json.dumps(options),
         },
         network="host",
+        open_files=OPEN_FILES,
         volumes=[
             *_shared_folders(settings),
             VolumeSettings(source=str(folder / "agent-run"), target=AGENT_RUN),
             VolumeSettings(source=str(folder / "agent"), target=AGENT_STATE),
         ],
         files={
-            f"{secrets}/ca.crt": pki.authority_path(settings.secrets_path),
+            f"{secrets}/ca.crt": authority.authority_path(settings.secrets_path),
             f"{secrets}/etcd-client.crt": operator.certificate,
             f"{secrets}/etcd-client.key": operator.key,
         },
@@ -115,13 +113,13 @@ def ensure(
     Before there is an etcd that the agent could ask, HAProxy gets a configuration with all of the machines, and its
     checks find those that serve. From then on the agent writes it.
     """
-    folder = _folder(settings)
+    folder, port = _folder(settings), settings.local.balancer.port
     for part in ("run", "state", "agent-run", "agent"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     if not (folder / "state" / "haproxy.cfg").exists():
         _write_initial(settings, folder / "state", machines)
     outcomes = [
-        ensure_container(client, router_spec(settings, router), ready=lambda: _not_listening(settings)),
+        ensure_container(client, router_spec(settings, router), lambda: probes.tcp_reason(LOOPBACK, port, 1)),
         ensure_container(client, agent_spec(settings, agent, machines)),
     ]
     return next((outcome for outcome in outcomes if outcome != "unchanged"), "unchanged")
@@ -136,6 +134,15 @@ def follow(settings: Settings, client: docker.DockerClient, image: str, machines
         current = find_container(client, container_name(settings, AGENT))
     in_use = str(current.attrs["Config"]["Image"]) if current else image
     return ensure_container(client, agent_spec(settings, in_use, machines))
+
+
+def renew_certificates(settings: Settings, machines: Sequence[Machine], report: Report) -> None:
+    """Let the agent have the present certificates, if it is there."""
+    with connect() as client:
+        with refusals(AGENT):
+            there = find_container(client, container_name(settings, AGENT))
+        if there and follow(settings, client, "", machines) != "unchanged":
+            report(BALANCER, "its agent has other certificates")
 
 
 def servers(settings: Settings, client: docker.DockerClient) -> list[Server]:
@@ -156,41 +163,23 @@ def is_running(settings: Settings, client: docker.DockerClient) -> bool:
 
 def request(settings: Settings) -> str:
     """Send one request through the balancer; return why it did not succeed, or an empty string."""
-    url = f"{address(settings)}{HEALTH_PATH}"
-    try:
-        # trust_env off: a proxy of the environment is no way to loopback.
-        response = httpx.get(url, timeout=REQUEST_SECONDS, trust_env=False)
-    except httpx.HTTPError as error:
-        return f"{url}: {error or type(error).__name__}"
-    return "" if response.status_code < 400 else f"{url} answers {response.status_code}"
+    return probes.http_reason(f"{address(settings)}{HEALTH_PATH}", REQUEST_SECONDS, range(400))
 
 
 def _write_initial(settings: Settings, folder: Path, machines: Sequence[Machine]) -> None:
-    listen = [Endpoint(where, settings.local.balancer.port) for where in _addresses(settings)]
-    discovery = settings.discovery
-    files = initial_files(
-        machines,
-        listen=listen,
-        machine_port=discovery.ports.http_proxy,
-        check_seconds=discovery.check_seconds,
-        drain_seconds=discovery.drain_seconds,
-    )
+    files = initial_files(settings, _endpoints(settings), machines)
     # haproxy.cfg last: it names the others.
     for name in sorted(files, key=lambda name: name == "haproxy.cfg"):
         (folder / name).parent.mkdir(exist_ok=True)
         atomic.write(folder / name, files[name].encode())
 
 
-def _not_listening(settings: Settings) -> str:
-    try:
-        with socket.create_connection((LOOPBACK, settings.local.balancer.port), timeout=1):
-            return ""
-    except OSError as error:
-        return f"{LOOPBACK}:{settings.local.balancer.port}: {error.strerror or error}"
-
-
 def _addresses(settings: Settings) -> list[str]:
     return [LOOPBACK, host_address(settings)]
+
+
+def _endpoints(settings: Settings) -> list[str]:
+    return [str(Endpoint(where, settings.local.balancer.port)) for where in _addresses(settings)]
 
 
 def _shared_folders(settings: Settings) -> list[VolumeSettings]:

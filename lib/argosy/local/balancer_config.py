@@ -1,4 +1,4 @@
-"""What the local balancer begins with, and what its HAProxy says of the machines. Pure."""
+"""Pure. What the local balancer begins with, and what its HAProxy says of the machines."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from argosy.model import Endpoint, Machine
-from argosy.router_config import MACHINES_BACKEND
-from argosy.routing import RouterOptions, plan_balancer
+from argosy.config.loading import Settings
+from argosy.model import Machine
+from argosy.routing.haproxy import MACHINES_BACKEND
+from argosy.routing.plan import plan_balancer
+from argosy.routing.values import RouterOptions
 from argosy.schema import Directory, MachineRecord
 
 
@@ -25,22 +27,15 @@ class Server:
         return self.status == "UP"
 
 
-def initial_files(
-    machines: Sequence[Machine],
-    *,
-    listen: Sequence[Endpoint],
-    machine_port: int,
-    check_seconds: float,
-    drain_seconds: float,
-) -> dict[str, str]:
+def initial_files(settings: Settings, listen: Sequence[str], machines: Sequence[Machine]) -> dict[str, str]:
     """Return the configuration for `machines` before etcd can be asked: what the agent renders when all are active."""
     options = RouterOptions(
-        listen=tuple(map(str, listen)),
-        machine_port=machine_port,
-        check_seconds=check_seconds,
-        hard_stop_seconds=round(drain_seconds),
+        listen=tuple(listen),
+        machine_port=settings.discovery.ports.http_proxy,
+        check_seconds=settings.discovery.check_seconds,
+        hard_stop_seconds=round(settings.discovery.drain_seconds),
     )
-    directory = Directory(machines={it.name: MachineRecord(it.name, it.address) for it in machines})
+    directory = Directory(machines={machine.name: MachineRecord(machine.name, machine.address) for machine in machines})
     return plan_balancer(directory, options).files()
 
 

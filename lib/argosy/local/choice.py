@@ -1,15 +1,19 @@
-"""Which machines a local task is about. Pure: what is known and was begun in, a machine or a refusal out."""
+"""Pure. Which machines a local task is about: what is known and was begun in, a machine or a refusal out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from argosy.addressing import machine_numbered, machines_wanted
-from argosy.config import Settings, nearest
-from argosy.errors import ConfigError, Refused
-from argosy.model import Machine
-from argosy.operations.local.record import Record
-from argosy.providers.base import ABSENT
+from argosy.config.loading import Settings
+from argosy.errors import ConfigError, Refused, nearest
+from argosy.local.addressing import machine_numbered, machines_wanted
+from argosy.local.makers.base import ABSENT
+from argosy.machine.install_progress import State
+from argosy.model import Image, Machine
+
+if TYPE_CHECKING:
+    from argosy.local.record import Record
 
 
 def machines_of_start(
@@ -19,6 +23,11 @@ def machines_of_start(
     numbers; else the first ones."""
     there = any(states.get(machine.name, ABSENT) != ABSENT for machine in known)
     return list(known) if there and len(known) == count else machines_wanted(settings, count)
+
+
+def refuse_no_cluster(settings: Settings, known: Sequence[Machine]) -> None:
+    if not known:
+        raise Refused(f"cluster {settings.cluster!r} has no machines yet: `inv local.start` makes the first")
 
 
 def refuse_half_done(record: Record) -> None:
@@ -38,8 +47,7 @@ def newcomer(settings: Settings, known: Sequence[Machine], record: Record) -> Ma
     Raises Refused when there is no cluster, a machine is half-way out, or all numbers up to `local.max_machines` are
     taken.
     """
-    if not known:
-        raise Refused(f"cluster {settings.cluster!r} has no machines yet: `inv local.start` makes the first")
+    refuse_no_cluster(settings, known)
     if record.leaving:
         refuse_half_done(record)
     most = settings.local.max_machines
@@ -68,7 +76,7 @@ def leaver(settings: Settings, known: Sequence[Machine], record: Record, word: s
     if record.leaving and word not in ("", record.leaving, machines[record.leaving].address):
         refuse_half_done(record)
     if word:
-        chosen = next((it for it in machines.values() if word in (it.name, it.address)), None)
+        chosen = next((machine for machine in machines.values() if word in (machine.name, machine.address)), None)
         if chosen is None:
             names = ", ".join(sorted(machines)) or "none"
             raise ConfigError(f"no such machine{nearest(word, machines)}; known: {names}", word)
@@ -82,3 +90,12 @@ def _half_done(settings: Settings, record: Record) -> list[Machine]:
     """Return the machines on their way in or out, which the inventory may not know yet, or no longer."""
     numbered = (machine_numbered(settings, number) for number in range(1, 100))
     return [machine for machine in numbered if machine.name in (record.joining, record.leaving)]
+
+
+def names_of_failed(tried: Mapping[str, State]) -> list[str]:
+    return [name for name, state in tried.items() if state.has_ended]
+
+
+def wanted_release(tried: Mapping[str, State], remembered: Image, newest: Image) -> Image:
+    """Return what failed machines must install: the newest release, as long as none serves with the one remembered."""
+    return remembered if any(state.is_active for state in tried.values()) else newest

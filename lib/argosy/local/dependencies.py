@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 import docker
-import httpx
 
-from argosy.addressing import host_address
-from argosy.config import CheckSettings, ContainerSettings, Settings, VolumeSettings
-from argosy.engine import ContainerSpec, Outcome, ensure_container, find_container, port_bindings
-from argosy.engine_connection import refusals
-from argosy.local_names import container_name, labels_of, network_name, volume_name
-from argosy.operations.local.facts import Listener
+from argosy.config.loading import CheckSettings, ContainerSettings, Settings, VolumeSettings
+from argosy.engine.connection import refusals
+from argosy.engine.containers import ContainerSpec, Outcome, ensure_container, find_container, port_bindings
+from argosy.engine.names import container_name, labels_of, network_name
+from argosy.local import probes
+from argosy.local.addressing import host_address
+from argosy.local.facts import Listener
 
 
 def listeners(settings: Settings) -> list[Listener]:
@@ -61,9 +60,11 @@ def ensure(
 def check_once(settings: Settings, client: docker.DockerClient, name: str, check: CheckSettings) -> str:
     """Try the check once; return why it does not pass, or an empty string."""
     if check.http:
-        return _check_http(settings, name, check)
+        address, port = published(settings, name, check.http.port)
+        url = f"http://{address}:{port}{check.http.path}"
+        return probes.http_reason(url, check.timeout_seconds, check.http.status)
     if check.tcp:
-        return _check_tcp(*published(settings, name, check.tcp.port), check.timeout_seconds)
+        return probes.tcp_reason(*published(settings, name, check.tcp.port), check.timeout_seconds)
     with refusals(name):
         container = find_container(client, container_name(settings, name))
         if container is None or container.status != "running":
@@ -80,25 +81,6 @@ def published(settings: Settings, name: str, container_port: int) -> tuple[str, 
     return host_address(settings), container_port
 
 
-def _check_http(settings: Settings, name: str, check: CheckSettings) -> str:
-    assert check.http
-    address, port = published(settings, name, check.http.port)
-    url = f"http://{address}:{port}{check.http.path}"
-    try:
-        status = httpx.get(url, timeout=check.timeout_seconds, trust_env=False).status_code
-    except httpx.HTTPError as error:
-        return f"{url}: {error or type(error).__name__}"
-    return "" if status in check.http.status else f"{url} answers {status}"
-
-
-def _check_tcp(address: str, port: int, timeout_seconds: float) -> str:
-    try:
-        with socket.create_connection((address, port), timeout=timeout_seconds):
-            return ""
-    except OSError as error:
-        return f"{address}:{port}: {error.strerror or error}"
-
-
 def _ports(entry: ContainerSettings, address: str) -> list[str]:
     """Return the ports with the host's address where none is given: what is ours is not for the whole network."""
     return [port if port.count(":") > 1 else f"{address}:{port}" for port in entry.ports]
@@ -107,4 +89,4 @@ def _ports(entry: ContainerSettings, address: str) -> list[str]:
 def _named(settings: Settings, volume: VolumeSettings) -> VolumeSettings:
     if "/" in volume.source:
         return volume
-    return volume.model_copy(update={"source": volume_name(settings, volume.source)})
+    return volume.model_copy(update={"source": container_name(settings, volume.source)})

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 
-from argosy.addressing import host_address
-from argosy.config import Settings
-from argosy.engine import find_container
-from argosy.engine_connection import is_here, refusals, try_port
-from argosy.errors import EngineError
-from argosy.local_names import network_name
-from argosy.providers.container import EngineFacts
+from argosy.config.loading import Settings
+from argosy.engine.connection import is_here, is_local_address, refusals, try_port
+from argosy.engine.containers import find_container
+from argosy.engine.names import network_name
+from argosy.engine.ownership import Claim, claims_of_others, refuse_claimed, subnets_of
+from argosy.errors import EngineError, Refused
+from argosy.local.addressing import host_address
+from argosy.local.makers.container import EngineFacts
 
 ROUTES = Path("/proc/net/route")
 WILDCARD_PROBE = "127.55.55.55"
@@ -26,7 +26,7 @@ WILDCARD_PROBE = "127.55.55.55"
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A port that a container of ours shall listen on. `subject`: who; `container`: its name on the engine."""
+    """A port that a container of ours is to listen on. `subject`: who; `container`: its name on the engine."""
 
     subject: str
     container: str
@@ -36,23 +36,27 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """`networks`: name -> IPv4 subnets of the engine's networks; `routes`: the host's own, without the default one;
-    `taken`: why each listener that is not ours yet can't have its port; `has_host_address`: the host has the address by
-    which machines shall reach it."""
+    """`network`: the name of the cluster's own; `networks`: name -> IPv4 subnets of the engine's networks; `routes`:
+    the host's own, without the default one; `taken`: why each listener that is not ours yet can't have its port;
+    `claims`: what clusters of other checkouts have; `has_host_address`: the host has the address by which machines
+    reach it."""
 
     engine: EngineFacts
+    network: str
     networks: Mapping[str, Sequence[str]]
     routes: Sequence[str]
     taken: Sequence[str]
+    claims: Sequence[Claim] = ()
     has_host_address: bool = False
 
-    def others(self, own_network: str) -> dict[str, str]:
+    def others(self) -> dict[str, str]:
         """Return subnet -> whose it is, for all but the cluster's own network."""
-        own = set(self.networks.get(own_network, ()))
+        own = set(self.networks.get(self.network, ()))
         found = {route: "a route of this host" for route in self.routes if route not in own}
         for name, subnets in self.networks.items():
-            if name != own_network:
+            if name != self.network:
                 found.update(dict.fromkeys(subnets, f"the engine's network {name}"))
+        found.update({claim.subnet: claim.whose for claim in self.claims if claim.subnet})
         return found
 
 
@@ -60,22 +64,18 @@ def observe(settings: Settings, client: docker.DockerClient, listeners: Sequence
     """Read the facts; change nothing."""
     with refusals("engine"):
         info = client.info()
-        networks = {
-            str(network.name): [
-                str(pool["Subnet"])
-                for pool in (network.attrs["IPAM"]["Config"] or [])
-                if ":" not in pool.get("Subnet", ":")
-            ]
-            for network in client.networks.list()
-        }
+        networks = {str(network.name): subnets_of(network) for network in client.networks.list()}
         routes = parse_routes(ROUTES.read_text()) if ROUTES.exists() else []
-        taken = [reason for listener in listeners if (reason := _taken(client, listener))]
+        claims = claims_of_others(client, settings)
+        taken = [reason for listener in listeners if (reason := _taken(client, listener, claims))]
     return HostFacts(
         engine=engine_facts(info, remote=not is_here()),
+        network=network_name(settings),
         networks=networks,
         routes=_only_foreign(routes, networks, settings),
         taken=taken,
-        has_host_address=_is_own(host_address(settings)),
+        claims=claims,
+        has_host_address=is_local_address(host_address(settings)),
     )
 
 
@@ -85,7 +85,6 @@ def engine_facts(info: Mapping[str, object], remote: bool) -> EngineFacts:
     assert isinstance(options, list)
     data = Path(str(info.get("DockerRootDir") or "/nonexistent"))
     return EngineFacts(
-        cgroup_version=int(str(info.get("CgroupVersion") or "1")),
         rootless=any("rootless" in str(option) for option in options),
         desktop="Docker Desktop" in str(info.get("OperatingSystem")),
         remote=remote,
@@ -111,26 +110,18 @@ def _only_foreign(routes: Sequence[str], networks: Mapping[str, Sequence[str]], 
     return [route for route in routes if route not in known - own]
 
 
-def _taken(client: docker.DockerClient, listener: Listener) -> str:
+def _taken(client: docker.DockerClient, listener: Listener, claims: Sequence[Claim]) -> str:
     container = find_container(client, listener.container)
     if container is not None and container.status == "running":
         return ""
     try:
+        refuse_claimed(claims, listener.address, listener.port, listener.subject)
         try_port(listener.subject, _probe(listener.address), listener.port)
-    except EngineError as error:
+    except (EngineError, Refused) as error:
         return str(error)
     return ""
 
 
 def _probe(address: str) -> str:
     """Return `address`, or, when this host does not have it yet, one that only a listener on all addresses keeps."""
-    return address if _is_own(address) else WILDCARD_PROBE
-
-
-def _is_own(address: str) -> bool:
-    with socket.socket() as trial:
-        try:
-            trial.bind((address, 0))
-        except OSError:
-            return False
-    return True
+    return address if is_local_address(address) else WILDCARD_PROBE

@@ -8,33 +8,46 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from argosy import inventory
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.engine_connection import connect
+from argosy.config.loading import Settings
 from argosy.errors import Refused
-from argosy.local_settings import localized
-from argosy.model import Machine, Step
-from argosy.operations.local import balancer, choice, lock, machine_phases, preflight, preparing, record, stop
-from argosy.operations.local.growth_phases import (
+from argosy.local import balancer, choice, machine_phases, preflight, preparing, record, stop
+from argosy.local.growth_phases import (
+    SAFE,
     Destroy,
     Enlist,
     Follow,
     Gate,
+    Growth,
     Join,
     Leave,
     MachineImage,
     Make,
     NoteJoining,
     NoteLeaving,
+    Risks,
     Settled,
     Wake,
 )
-from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
-from argosy.operations.local.work import Work
-from argosy.providers.base import ABSENT
-from argosy.providers.vagrant import refuse_without_vagrant
+from argosy.local.makers.base import ABSENT
+from argosy.local.makers.vagrant import refuse_without_vagrant
+from argosy.local.procedure import Phase, Timing, run_phases
+from argosy.model import Machine, Step
+from argosy.report import Report, silent
 
 ADD, REMOVE = "local.add-machine", "local.remove-machine"
+ADDING: Sequence[Phase[Growth]] = (
+    NoteJoining(),
+    MachineImage(),
+    Wake(),
+    Enlist(),
+    Make(),
+    machine_phases.Ssh(),
+    Join(),
+    Follow(),
+    Gate(),
+    Settled(),
+)
+REMOVING: Sequence[Phase[Growth]] = (NoteLeaving(), Leave(), Follow(), Destroy(), Settled(), Gate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +58,6 @@ class Changed:
     machines: Sequence[Machine]
     balancer: str
     timings: Sequence[Timing]
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Return phase, seconds and what it did, for a table."""
-        return rows_of(self.timings)
 
     def lines(self, outcome: str) -> list[str]:
         """Return what a person wants to know in the end. `outcome`: what became of the machine."""
@@ -61,8 +70,8 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaver:
-    """The machine that shall go. `last`: the cluster goes with it."""
+class LeavingMachine:
+    """The machine that leaves. `last`: the cluster ends with it."""
 
     machine: Machine
     last: bool
@@ -70,8 +79,8 @@ class Leaver:
 
 def plan_add(settings: Settings) -> list[Step]:
     """Return what `add` would do. Raises what its preflight raises; changes nothing."""
-    with _joining(settings, _silent) as (work, new):
-        return [step for phase in _add_phases(work, new) for step in phase.plan(work)]
+    with _joining(settings, silent) as work:
+        return [step for phase in ADDING for step in phase.plan(work)]
 
 
 def add(settings: Settings, report: Report) -> Changed:
@@ -81,81 +90,50 @@ def add(settings: Settings, report: Report) -> Changed:
     is changed: no cluster, no number left, a machine that is gone, a host that can't carry one more; later what the
     phases raise.
     """
-    preflight.refuse_other_provider(settings)
-    with lock.held(settings, ADD), _joining(settings, report) as (work, new):
-        timings = run_phases(_add_phases(work, new), work, report, ADD)
-        return Changed(new, work.machines, balancer.address(work.settings), timings)
+    with _joining(settings, report, ADD) as work:
+        timings = run_phases(ADDING, work, report, ADD)
+        return Changed(work.changing, work.machines, balancer.address(work.settings), timings)
 
 
-def choose_leaver(settings: Settings, word: str = "") -> Leaver:
+def choose_leaver(settings: Settings, word: str = "") -> LeavingMachine:
     """Return the machine that `remove` would take out, and whether it is the last. Raises ConfigError, Refused."""
     preflight.refuse_other_provider(settings)
     known = inventory.load(settings)
     machine = choice.leaver(settings, known, record.load(settings), word)
-    return Leaver(machine, last=not _rest(known, machine))
+    return LeavingMachine(machine, last=not _rest(known, machine))
 
 
-def plan_remove(settings: Settings, leaver: Leaver, *, force: bool = False) -> list[Step]:
+def plan_remove(settings: Settings, leaver: LeavingMachine, risks: Risks = SAFE) -> list[Step]:
     """Return what `remove` would do. Raises what cluster.remove-machine refuses; changes nothing."""
     if leaver.last:
         return stop.plan_stop(settings, everything=False)
-    with _leaving(settings, leaver, _silent) as work:
-        return [step for phase in _remove_phases(work, leaver.machine, force) for step in phase.plan(work)]
+    with _leaving(settings, leaver, silent, risks) as work:
+        return [step for phase in REMOVING for step in phase.plan(work)]
 
 
-def remove(settings: Settings, leaver: Leaver, report: Report, *, force: bool = False) -> Changed:
+def remove(settings: Settings, leaver: LeavingMachine, report: Report, risks: Risks = SAFE) -> Changed:
     """Take the machine out of the cluster, destroy it with its disk, and forget it; with the last the cluster ends.
 
-    Killed at any moment, the same goes on. Raises Refused and QuorumAtRisk, with the arithmetic, before anything is
-    changed, unless `force`; later what the phases raise.
+    Killed at any moment, the same call resumes. Raises Refused and QuorumAtRisk, with the arithmetic, before anything
+    is changed, unless `risks` allows it; later what the phases raise.
     """
     if leaver.last:
         stop.stop(settings, report)
         return Changed(leaver.machine, (), balancer.address(settings), ())
     task = f"{REMOVE} {leaver.machine.name}"
-    with lock.held(settings, task), _leaving(settings, leaver, report) as work:
-        timings = run_phases(_remove_phases(work, leaver.machine, force), work, report, task)
+    with _leaving(settings, leaver, report, risks, task) as work:
+        timings = run_phases(REMOVING, work, report, task)
         return Changed(leaver.machine, work.machines, balancer.address(work.settings), timings)
 
 
-def _add_phases(work: Work, new: Machine) -> Sequence[Phase[Work]]:
-    resumed = work.record.joining == new.name
-    return (
-        NoteJoining(new),
-        MachineImage(),
-        Wake(new),
-        Enlist(new, resumed),
-        Make(new),
-        machine_phases.Ssh(),
-        Join(new, resumed),
-        Follow(),
-        Gate(),
-        Settled(new),
-    )
-
-
-def _remove_phases(work: Work, leaver: Machine, force: bool) -> Sequence[Phase[Work]]:
-    resumed = leaver.name in (work.record.leaving, work.record.joining)
-    return (
-        NoteLeaving(leaver, force),
-        Leave(leaver, force, resumed),
-        Follow(),
-        Destroy(leaver),
-        Settled(leaver),
-        Gate(),
-    )
-
-
 @contextmanager
-def _joining(settings: Settings, report: Report) -> Iterator[tuple[Work, Machine]]:
-    """Observe, refuse what can't be, and yield what the phases work with, and the newcomer."""
-    preflight.refuse_other_provider(settings)
-    settings = localized(settings)
-    known = inventory.load(settings)
-    new = choice.newcomer(settings, known, record.load(settings))
-    refuse_without_vagrant()
-    with connect() as client:
-        work = preparing.look(settings, client, [*_rest(known, new), new], report)
+def _joining(settings: Settings, report: Report, task: str = "") -> Iterator[Growth]:
+    """Observe, refuse what can't be, and yield what the phases work with."""
+    with preparing.opened(settings, task) as (here, client):
+        known = inventory.load(here)
+        new = choice.newcomer(here, known, record.load(here))
+        refuse_without_vagrant()
+        work = preparing.look(here, client, [*_rest(known, new), new], report)
         work.machines = sorted(work.machines, key=lambda machine: machine.name)
         gone = [machine for machine in work.absent if machine.name != new.name]
         if gone:
@@ -163,28 +141,27 @@ def _joining(settings: Settings, report: Report) -> Iterator[tuple[Work, Machine
                 f"{', '.join(machine.name for machine in gone)}: gone with the etcd member on its disk: "
                 f"`inv local.remove-machine {gone[0].name}` first"
             )
-        preflight.refuse_unfit_host(settings, work.facts, work.absent)
+        preflight.refuse_unfit_host(here, work.facts, work.absent)
         preparing.complete(work)
-        yield work, new
+        yield Growth(**vars(work), changing=new, resumed=work.record.joining == new.name)
 
 
 @contextmanager
-def _leaving(settings: Settings, leaver: Leaver, report: Report) -> Iterator[Work]:
-    settings = localized(settings)
-    rest = _rest(inventory.load(settings), leaver.machine)
-    refuse_without_vagrant()
-    with connect() as client:
-        work = preparing.look(settings, client, [*rest, leaver.machine], report)
+def _leaving(
+    settings: Settings, leaver: LeavingMachine, report: Report, risks: Risks, task: str = ""
+) -> Iterator[Growth]:
+    with preparing.opened(settings, task) as (here, client):
+        rest = _rest(inventory.load(here), leaver.machine)
+        refuse_without_vagrant()
+        work = preparing.look(here, client, [*rest, leaver.machine], report)
         work.machines = rest
         if all(work.states[machine.name] == ABSENT for machine in rest):
             raise Refused(f"no other machine is there: `inv local.stop` ends the cluster with {leaver.machine.name}")
         preparing.complete(work)
-        yield work
+        name = leaver.machine.name
+        resumed = name in (work.record.leaving, work.record.joining)
+        yield Growth(**vars(work), changing=leaver.machine, resumed=resumed, risks=risks)
 
 
 def _rest(known: Sequence[Machine], gone: Machine) -> list[Machine]:
     return [machine for machine in known if machine.name != gone.name]
-
-
-def _silent(_subject: str, _message: str) -> None:
-    """Report nothing: a plan is all that is said."""

@@ -3,160 +3,184 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import not_
 
-from tenacity import RetryError as StillWaiting
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
-
-from argosy import known_hosts
-from argosy.errors import DeadlineExceeded, HostKeyMismatch, Unhealthy
-from argosy.host import Hosts, joined
+from argosy.clock import retry_for, wait_until
+from argosy.cloudconfig import writing
+from argosy.cluster.opening import OpenCluster
+from argosy.errors import (
+    DeadlineExceeded,
+    EngineError,
+    EtcdError,
+    HostKeyMismatch,
+    HostUnreachable,
+    LockHeld,
+    Refused,
+    Unhealthy,
+)
+from argosy.fanout import joined
+from argosy.local import balancer, choice, record, retry
+from argosy.local.procedure import Phase
+from argosy.local.work import LocalWork
+from argosy.machine import install, retrying
+from argosy.membership import swarm_task
 from argosy.model import Machine, Step
-from argosy.operations import cloudconfig, install, secrets, status
-from argosy.operations.local import balancer, record, retry
-from argosy.operations.local.procedure import Phase
-from argosy.operations.local.work import Work
-from argosy.providers.base import Boot
+from argosy.secrets import syncing
+from argosy.services.changing import submit_all
+from argosy.ssh import pins
+from argosy.ssh.host import Hosts
+from argosy.status import observing
 
-POLL_SECONDS = 0.2
 GATE_SECONDS = 60
 
 
-class CloudConfig(Phase[Work]):
+class CloudConfig(Phase[LocalWork]):
     """For machines that don't exist yet: the others have booted with theirs, which only have to be there."""
 
     title = "cloud-config"
 
-    def plan(self, work: Work) -> list[Step]:
-        paths = cloudconfig.paths(work.settings, work.machines)
+    def plan(self, work: LocalWork) -> list[Step]:
+        paths = writing.paths(work.settings, work.machines)
         return [
             Step(machine.name, "write its cloud-config")
             for machine in work.down
             if machine in work.absent or not paths[machine.name].exists()
         ]
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: LocalWork) -> bool:
         if work.record.release is None or len(work.absent) == len(work.machines):
             work.record = replace(work.record, release=work.newest_release)
             record.save(work.settings, work.record)
-        cloudconfig.write(work.settings, work.machines, work.report, release=work.record.release)
+        writing.write(work.settings, work.machines, work.report, release=work.record.release)
         return True
 
 
-class Machines(Phase[Work]):
+class Machines(Phase[LocalWork]):
     title = "machines"
 
-    def plan(self, work: Work) -> list[Step]:
+    def plan(self, work: LocalWork) -> list[Step]:
         return [
             Step(machine.name, f"{'make' if machine in work.absent else 'boot'} it at {machine.address}")
             for machine in work.down
         ]
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: LocalWork) -> bool:
         settings = work.settings
         for machine in work.absent:
-            known_hosts.forget(settings.state_path / "known_hosts", machine.address, settings.ssh.port)
-        paths = cloudconfig.paths(settings, work.machines)
-        provider = work.provider(work.image(settings.local.machine_image) if work.uses_containers else "")
-        provider.up([Boot(machine, paths[machine.name]) for machine in work.machines])
+            pins.forget(settings, machine)
+        work.up(work.machines)
         return True
 
 
-class Ssh(Phase[Work]):
+class Ssh(Phase[LocalWork]):
     """Pin each machine's host key, read past the network that it secures, and wait until it lets us in."""
 
     title = "ssh"
 
-    def plan(self, work: Work) -> list[Step]:
+    def plan(self, work: LocalWork) -> list[Step]:
         return [Step(machine.name, "pin its host key, wait for ssh") for machine in work.machines]
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: LocalWork) -> bool:
         changed = [self._pin(work, machine) for machine in work.machines]
         with Hosts(work.settings, work.machines) as hosts:
             deadline = work.settings.local.boot_deadline_seconds
             joined(hosts.each(lambda host: host.wait_for_login(deadline), what="Waiting for ssh"))
         return any(changed)
 
-    def _pin(self, work: Work, machine: Machine) -> bool:
+    def _pin(self, work: LocalWork, machine: Machine) -> bool:
         settings = work.settings
-        path = settings.state_path / "known_hosts"
-        name = known_hosts.entry_name(machine.address, settings.ssh.port)
         keys = self._host_keys(work, machine)
-        pinned = [str(key) for key in known_hosts.read(path).get(name, ())]
+        pinned = [str(key) for key in pins.pinned(settings, machine)]
         if pinned and not set(pinned) & set(keys):
             raise HostKeyMismatch(
                 machine.name,
                 f"its host key is not the one that was pinned when it was made: make it anew with `inv local.stop`, "
                 f"or look first (`inv cluster.trust {machine.address}`)",
             )
-        return False if pinned else known_hosts.pin(path, machine.address, settings.ssh.port, *keys)
+        return False if pinned else pins.pin(settings, machine, *keys)
 
-    def _host_keys(self, work: Work, machine: Machine) -> list[str]:
-        provider = work.provider()
+    def _host_keys(self, work: LocalWork, machine: Machine) -> list[str]:
+        maker = work.maker()
         deadline = work.settings.local.boot_deadline_seconds
-        waiting = Retrying(
-            retry=retry_if_result(lambda keys: not keys), stop=stop_after_delay(deadline), wait=wait_fixed(POLL_SECONDS)
-        )
-        try:
-            return list(waiting(provider.host_keys, machine))
-        except StillWaiting:
-            last = (provider.console(machine).strip().splitlines() or ["nothing on its console"])[-1]
-            raise DeadlineExceeded(
-                f"{machine.name}: no ssh host key after {deadline:g} s; its console ends: {last}"
-            ) from None
+        keys = wait_until(lambda: maker.host_keys(machine), deadline)
+        if not keys:
+            last = (maker.console(machine).strip().splitlines() or ["nothing on its console"])[-1]
+            raise DeadlineExceeded(f"{machine.name}: no ssh host key after {deadline:g} s; its console ends: {last}")
+        return list(keys)
 
 
-class Retry(Phase[Work]):
+class Retry(Phase[LocalWork]):
     """Machines of an earlier run whose install failed: by now its cause may be repaired."""
 
     title = "retry"
 
-    def plan(self, work: Work) -> list[Step]:
-        return [Step(name, "try its failed install again") for name in retry.names_of_failed(retry.tried(work))]
+    def plan(self, work: LocalWork) -> list[Step]:
+        return [Step(name, "try its failed install again") for name in choice.names_of_failed(retry.tried(work))]
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: LocalWork) -> bool:
         settings = work.settings
         tried = retry.tried(work)
-        failed = [machine for machine in work.machines if machine.name in retry.names_of_failed(tried)]
-        release = retry.wanted_release(tried, work.record.release or work.newest_release, work.newest_release)
+        failed = [machine for machine in work.machines if machine.name in choice.names_of_failed(tried)]
+        release = choice.wanted_release(tried, work.record.release or work.newest_release, work.newest_release)
         work.record = replace(work.record, release=release)
         record.save(settings, work.record)
-        with Hosts(settings, failed) as hosts:
-            secrets.upload(hosts, settings, failed, work.report)
-            retry.again(hosts, settings, failed, release)
+        with OpenCluster(settings, work.report, machines=work.machines) as cluster:
+            syncing.upload(cluster, failed, work.agree)
+            retrying.again(cluster.hosts, settings, failed, release)
         for machine in failed:
             work.report(machine.name, f"tries release {release.version}")
         return bool(failed)
 
 
-class Install(Phase[Work]):
+class Install(Phase[LocalWork]):
     """All machines at once; each starts by itself when its last secret is there."""
 
     title = "install"
 
-    def plan(self, work: Work) -> list[Step]:
+    def plan(self, work: LocalWork) -> list[Step]:
         return [Step(machine.name, "upload its secrets, follow its install") for machine in work.machines]
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: LocalWork) -> bool:
         settings = work.settings
-        with Hosts(settings, work.machines) as hosts:
-            uploaded = secrets.upload(hosts, settings, work.machines, work.report)
-            install.follow_install(hosts, settings, work.machines, work.report, settings.install.deadline_seconds)
-        return any(uploaded.values())
+        seconds = settings.install.deadline_seconds
+        with OpenCluster(settings, work.report, machines=work.machines) as cluster:
+            uploaded = syncing.upload(cluster, work.machines, work.agree)
+            install.follow_install(cluster.hosts, settings, work.machines, work.report, seconds)
+            syncing.settle(cluster, work.machines)
+        return any(uploaded.changes.values())
 
 
-class Gate(Phase[Work]):
+class Swarm(Phase[LocalWork]):
+    """All machines are installed by now; but of those that have just booted, etcd and the engine may not be up yet."""
+
+    title = "swarm"
+
+    def plan(self, work: LocalWork) -> list[Step]:
+        return [Step("swarm", "see that all machines are in one Swarm")] if work.settings.swarm.enabled else []
+
+    def run(self, work: LocalWork) -> bool:
+        seconds = work.settings.local.boot_deadline_seconds if work.down else GATE_SECONDS
+        done = retry_for(seconds, lambda: swarm_task.ensure(work.settings, work.report), _may_pass, every=1)
+        return bool(done.steps)
+
+
+def _may_pass(error: Exception) -> bool:
+    waits = isinstance(error, EtcdError | EngineError | HostUnreachable | Refused)
+    return waits and not isinstance(error, LockHeld)
+
+
+class Gate(Phase[LocalWork]):
     """Nothing is said to be healthy that was not seen to be."""
 
     title = "health"
     takes_mixed_releases = False
     """Whether machines may be on different releases, as between upgrades of single ones."""
 
-    def plan(self, _work: Work) -> list[Step]:
+    def plan(self, _work: LocalWork) -> list[Step]:
         return [Step("health", "ask every machine, every member, and the balancer")]
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: LocalWork) -> bool:
         deadline = work.settings.local.boot_deadline_seconds if work.down else GATE_SECONDS
-        waiting = Retrying(retry=retry_if_result(bool), stop=stop_after_delay(deadline), wait=wait_fixed(POLL_SECONDS))
         told: list[str] = []
 
         def problems() -> list[str]:
@@ -167,14 +191,13 @@ class Gate(Phase[Work]):
             return found
 
         with Hosts(work.settings, work.machines) as hosts:
-            try:
-                waiting(problems)
-            except StillWaiting as error:
-                raise Unhealthy("; ".join(error.last_attempt.result())) from None
+            left = wait_until(problems, deadline, done=not_)
+        if left:
+            raise Unhealthy("; ".join(left))
         return False
 
-    def _problems(self, work: Work, hosts: Hosts) -> list[str]:
-        seen = status.observe(work.settings, hosts)
+    def _problems(self, work: LocalWork, hosts: Hosts) -> list[str]:
+        seen = observing.observe(work.settings, hosts)
         work.releases = seen.releases
         mixed = seen.differences() if self.takes_mixed_releases else []
         problems = [problem for problem in seen.problems() if problem not in mixed]
@@ -184,3 +207,15 @@ class Gate(Phase[Work]):
         down = [machine.name for machine in work.machines if machine.name not in up]
         problems += [f"{name}: the balancer does not find it up" for name in down]
         return problems or [reason for reason in [balancer.request(work.settings)] if reason]
+
+
+class Services(Phase[LocalWork]):
+    """What runs on the healthy machines beside the services of their release."""
+
+    title = "services"
+
+    def plan(self, work: LocalWork) -> list[Step]:
+        return [Step(name, "submit it, unless it was") for name in work.settings.scheduled]
+
+    def run(self, work: LocalWork) -> bool:
+        return submit_all(work.settings, work.report)

@@ -1,19 +1,21 @@
-"""What must hold before a local cluster is touched. Each check is pure; the first that fails says what to do."""
+"""Pure. What must hold before a local cluster is touched. The first check that fails says what to do."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from argosy.addressing import host_address
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, Refused
-from argosy.local_names import network_name
+from argosy.local.addressing import host_address
+from argosy.local.makers.base import ABSENT
+from argosy.local.makers.container import refuse_unfit
+from argosy.machine.install_progress import State
 from argosy.model import Machine
-from argosy.operations.local.facts import HostFacts
-from argosy.operations.local.retry import Tried
-from argosy.providers.base import ABSENT
-from argosy.providers.container import refuse_unfit
+
+if TYPE_CHECKING:
+    from argosy.local.facts import HostFacts
 
 GIGABYTE = 1024**3
 BUILD_BYTES = 2 * GIGABYTE
@@ -35,17 +37,17 @@ def refuse_other_count(wanted: Sequence[Machine], known: Sequence[Machine], stat
     if there and list(known) != list(wanted):
         names = ", ".join(machine.name for machine in known)
         raise Refused(
-            f"the cluster has other machines ({names}): `inv local.start {len(known)}` goes on with them, "
+            f"the cluster has other machines ({names}): `inv local.start {len(known)}` continues with them, "
             f"`inv local.add-machine` and `inv local.remove-machine` change them, `inv local.stop` clears them"
         )
 
 
-def refuse_lost_machines(absent: Sequence[Machine], tried: Mapping[str, Tried]) -> None:
+def refuse_lost_machines(absent: Sequence[Machine], tried: Mapping[str, State]) -> None:
     """Raise Refused when a machine is gone whose cluster is at work: a new one of its name is not the same member.
 
     Machines get their secrets only when all of them are made, so that of a half-made cluster none is installed.
     """
-    if any(it.active for it in tried.values()):
+    if any(state.is_active for state in tried.values()):
         names = ", ".join(machine.name for machine in absent)
         raise Refused(
             f"{names}: gone, while the other machines run; the etcd member went with the disk, so it can't be made "
@@ -71,12 +73,12 @@ def refuse_unfit_host(settings: Settings, facts: HostFacts, absent: Sequence[Mac
 def refuse_overlap(settings: Settings, facts: HostFacts) -> None:
     """Raise Refused when the machines' subnet is in use, or our network is there with another one."""
     subnet = ipaddress.IPv4Network(settings.local.subnet)
-    for other, whose in facts.others(network_name(settings)).items():
+    for other, whose in facts.others().items():
         if subnet.overlaps(ipaddress.IPv4Network(other)):
             raise Refused(
                 f"local.subnet {subnet} overlaps {other} ({whose}): set another local.subnet, or remove that one"
             )
-    own = facts.networks.get(network_name(settings))
+    own = facts.networks.get(facts.network)
     if own is not None and str(subnet) not in own:
         raise Refused(
             f"local.subnet is {subnet}, but the cluster's network was made as {', '.join(own)}: "

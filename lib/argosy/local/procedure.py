@@ -8,30 +8,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from argosy.console import Report
 from argosy.errors import Interrupted
 from argosy.model import Step
+from argosy.report import Report
 
-Work = TypeVar("Work")
+Work_contra = TypeVar("Work_contra", contravariant=True)
 
 
-class Phase(ABC, Generic[Work]):
+class Phase(ABC, Generic[Work_contra]):
     """One part of a procedure. `title`: a noun, as progress lines show it.
 
-    There is no clean-up to be forgotten: whatever a phase leaves when it is cut off, its next run can go on from.
+    There is no clean-up to be forgotten: whatever a phase leaves when it is cut off, its next run resumes from.
     """
 
     title: ClassVar[str]
 
     @abstractmethod
-    def plan(self, work: Work, /) -> list[Step]:
+    def plan(self, work: Work_contra, /) -> list[Step]:
         """Return what `run` would do, as `--dry-run` prints it; nothing when there is nothing to do."""
 
-    def should_run(self, work: Work, /) -> bool:
+    def should_run(self, work: Work_contra, /) -> bool:
         return bool(self.plan(work))
 
     @abstractmethod
-    def run(self, work: Work) -> bool:
+    def run(self, work: Work_contra) -> bool:
         """Do it; return whether anything was changed. Idempotent, and safe to do again after it was killed."""
 
 
@@ -46,10 +46,10 @@ class Timing:
 
 def rows_of(timings: Sequence[Timing]) -> list[tuple[str, str, str]]:
     """Return phase, seconds and what it did, for a table."""
-    return [(it.title, f"{it.seconds:.1f}", "changed" if it.changed else "unchanged") for it in timings]
+    return [(timing.title, f"{timing.seconds:.1f}", "changed" if timing.changed else "unchanged") for timing in timings]
 
 
-def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: str) -> list[Timing]:
+def run_phases(phases: Sequence[Phase[Work_contra]], work: Work_contra, report: Report, task: str) -> list[Timing]:
     """Run the phases that should run, in order; stop at the first that fails.
 
     Raises Interrupted on Ctrl-C, naming the phase.
@@ -67,7 +67,7 @@ def run_phases(phases: Sequence[Phase[Work]], work: Work, report: Report, task: 
             changed = phase.run(work)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"{phase.title}: interrupted; `inv {task}` goes on from here, `inv local.stop` clears"
+                f"{phase.title}: interrupted; `inv {task}` resumes from here, `inv local.stop` clears"
             ) from None
         seconds = time.monotonic() - started
         report(phase.title, f"{place} {'done' if changed else 'unchanged'} ({seconds:.1f} s)")

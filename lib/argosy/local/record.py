@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from argosy import atomic
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError
 from argosy.model import Image
 
@@ -27,24 +28,10 @@ class Record:
     """`bip`: of the engine inside each machine; `release`: what the machines were made to install, or were upgraded to
     since; `joining`, `leaving`: the name of the machine that is being added or removed, until that is done."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     bip: str = ""
     release: Image | None = None
-    joining: str = ""
-    leaving: str = ""
-
-
-class _Image(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    repository: str
-    version: str
-    digest: str
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    bip: str = ""
-    release: _Image | None = None
     joining: str = ""
     leaving: str = ""
 
@@ -55,11 +42,9 @@ def load(settings: Settings) -> Record:
     if not path.exists():
         return Record()
     try:
-        document = _Document.model_validate_json(path.read_bytes())
+        return TypeAdapter(Record).validate_json(path.read_bytes())
     except ValidationError:
         raise ConfigError("not what local.start wrote; `inv local.stop` removes it", str(path)) from None
-    release = Image(**document.release.model_dump()) if document.release else None
-    return Record(document.bip, release, document.joining, document.leaving)
 
 
 def save(settings: Settings, record: Record) -> bool:

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, TemplateError
 
-from argosy.addressing import host_address
-from argosy.config import Settings
+from argosy.config.loading import ImageSettings, Settings
+from argosy.engine.checkout import Choice, host_record
 from argosy.errors import ConfigError
+from argosy.local.addressing import host_address
+from argosy.local.place import placed
 
-REGISTRY_PORT = 5000
 
+def localized(settings: Settings, bip: str = "", chosen: Mapping[str, Choice] | None = None) -> Settings:
+    """Return a copy with what was chosen for this host (argosy.local.place), `registry.address` filled in where it is
+    empty, `docker.bip`, and `settings` rendered; and whose images that run on this host are built with all others.
 
-def localized(settings: Settings, bip: str = "") -> Settings:
-    """Return a copy with `registry.address` filled in where it is empty, `docker.bip`, and `settings` rendered.
-
-    Values under `settings` are Jinja templates that know `host_address`. Raises ConfigError, with the key's dotted
-    path, for a template that names anything else. Idempotent.
+    `chosen`: what host.json says when left out. Values under `settings` are Jinja templates that know `host_address`.
+    Raises ConfigError, with the key's dotted path, for a template that names anything else. Idempotent.
     """
-    host = host_address(settings)
+    here = placed(settings, host_record(settings).chosen if chosen is None else chosen)
+    host = host_address(here)
     update: dict[str, Any] = {
-        "settings": {key: _render(key, value, host) for key, value in settings.settings.items()},
+        "images": {**here.images, **_needed_here(here)},
+        "settings": {key: _render(key, value, host) for key, value in here.settings.items()},
     }
-    if not settings.registry.address:
-        update["registry"] = settings.registry.model_copy(update={"address": f"{host}:{REGISTRY_PORT}"})
     if bip:
-        update["docker"] = settings.docker.model_copy(update={"bip": bip})
-    return settings.model_copy(update=update)
+        update["docker"] = here.docker.model_copy(update={"bip": bip})
+    return here.model_copy(update=update)
+
+
+def _needed_here(settings: Settings) -> dict[str, ImageSettings]:
+    """Return the images of what runs on this host, which are no longer only on demand."""
+    local = settings.local
+    names = {local.registry_image, *(entry.image for entry in local.dependencies.values())}
+    if local.provider == "docker":
+        names.add(local.machine_image)
+    return {
+        name: image.model_copy(update={"on_demand": False}) for name, image in settings.images.items() if name in names
+    }
 
 
 def _render(key: str, value: str | int | float | bool, host: str) -> str | int | float | bool:

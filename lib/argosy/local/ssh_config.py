@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from argosy import atomic, inventory
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.model import Machine
-from argosy.operations.local.work import ssh_key
+from argosy.ssh.keypair import key_path
 
 
 def render(settings: Settings, machines: Sequence[Machine]) -> str:
@@ -24,12 +24,13 @@ def write(settings: Settings, path: Path) -> str:
 
 def _section(settings: Settings, machine: Machine) -> str:
     known_hosts = (settings.state_path / "known_hosts").resolve()
+    ssh = settings.ssh_of(machine)
     lines = [
         f"Host {machine.name}",
-        f"    HostName {machine.address}",
-        f"    Port {settings.ssh.port}",
-        f"    User {settings.ssh.user}",
-        f"    IdentityFile {_quoted(ssh_key(settings).resolve())}",
+        f"    HostName {ssh.host}",
+        f"    Port {ssh.port}",
+        f"    User {ssh.user}",
+        f"    IdentityFile {_quoted(key_path(settings).resolve())}",
         "    IdentitiesOnly yes",
         f"    UserKnownHostsFile {_quoted(known_hosts)}",
         "    GlobalKnownHostsFile none",

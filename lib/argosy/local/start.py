@@ -7,34 +7,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from argosy import inventory
-from argosy.addressing import machines_wanted
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.engine_connection import connect
-from argosy.local_settings import localized
-from argosy.model import Machine, Step
-from argosy.operations.local import (
+from argosy.config.loading import Settings
+from argosy.local import (
     balancer,
     choice,
     host_phases,
-    lock,
     machine_phases,
     preflight,
     preparing,
     record,
     retry,
-    service_phases,
-    swarm_phase,
     upgrading,
 )
-from argosy.operations.local.procedure import Phase, Timing, rows_of, run_phases
-from argosy.operations.local.work import Work
-from argosy.providers.vagrant import refuse_without_vagrant
+from argosy.local.addressing import machines_wanted
+from argosy.local.makers.vagrant import refuse_without_vagrant
+from argosy.local.procedure import Phase, Timing, run_phases
+from argosy.local.work import LocalWork
+from argosy.model import Machine, Step
+from argosy.report import Report, silent
+from argosy.secrets.syncing import Agree, refuse_taking
 
 DEFAULT_COUNT = 3
 
-PHASES: Sequence[Phase[Work]] = (
-    host_phases.Remember(),
+PHASES: Sequence[Phase[LocalWork]] = (
+    host_phases.SaveRecord(),
     host_phases.Network(),
     host_phases.Secrets(),
     host_phases.Registry(),
@@ -47,9 +43,9 @@ PHASES: Sequence[Phase[Work]] = (
     machine_phases.Ssh(),
     machine_phases.Retry(),
     machine_phases.Install(),
-    swarm_phase.Swarm(),
+    machine_phases.Swarm(),
     machine_phases.Gate(),
-    service_phases.Services(),
+    machine_phases.Services(),
 )
 
 
@@ -72,10 +68,6 @@ class Started:
     def seconds(self) -> float:
         return sum(timing.seconds for timing in self.timings)
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Return phase, seconds and what it did, for a table."""
-        return rows_of(self.timings)
-
     def lines(self) -> list[str]:
         """Return what a person wants to know in the end."""
         count = len(self.machines)
@@ -95,20 +87,22 @@ class Started:
 
 def plan_start(settings: Settings, count: int) -> list[Step]:
     """Return what `start` would do. Raises what its preflight raises; changes nothing."""
-    with _prepared(settings, count, lambda _subject, _message: None) as work:
+    with _prepared(settings, count, silent) as work:
         return [step for phase in PHASES for step in phase.plan(work)]
 
 
-def start(settings: Settings, count: int, report: Report) -> Started:
+def start(settings: Settings, count: int, report: Report, agree: Agree = refuse_taking) -> Started:
     """Make the local cluster of `count` machines exist and be healthy.
 
-    Idempotent; after a kill in any phase the same call goes on. Raises Refused before anything is changed: a count
+    `settings`: as the configuration has them: where the cluster is on this host may be chosen here; `agree`: asked
+    before secrets that machines hold are replaced or removed.
+
+    Idempotent; after a kill in any phase the same call resumes. Raises Refused before anything is changed: a count
     that is not allowed or not the existing cluster's, an engine that can't carry machines, a network, port or disk
     that is taken; later what the phases raise.
     """
-    machines_wanted(settings, count)
-    preflight.refuse_other_provider(settings)
-    with lock.held(settings, "local.start"), _prepared(settings, count, report) as work:
+    with _prepared(settings, count, report, "local.start") as work:
+        work.agree = agree
         timings = run_phases(PHASES, work, report, f"local.start {count}")
         for version in work.releases:
             # After a rollout that was not ours, as by cluster.rolling-upgrade.
@@ -125,20 +119,20 @@ def start(settings: Settings, count: int, report: Report) -> Started:
 
 
 @contextmanager
-def _prepared(settings: Settings, count: int, report: Report) -> Iterator[Work]:
+def _prepared(settings: Settings, count: int, report: Report, task: str = "") -> Iterator[LocalWork]:
     """Observe, refuse what can't be, and yield what the phases work with."""
-    preflight.refuse_other_provider(settings)
-    settings = localized(settings)
-    machines = machines_wanted(settings, count)
-    with connect() as client:
-        known = inventory.load(settings)
-        work = preparing.look(settings, client, [*known, *machines], report)
+    machines_wanted(settings, count)
+    with preparing.opened(settings, task) as (_, client):
+        here = preparing.settled(settings, client, report, save=bool(task))
+        machines = machines_wanted(here, count)
+        known = inventory.load(here)
+        work = preparing.look(here, client, [*known, *machines], report)
         choice.refuse_half_done(work.record)
-        work.machines = choice.machines_of_start(settings, count, known, work.states)
+        work.machines = choice.machines_of_start(here, count, known, work.states)
         preflight.refuse_other_count(work.machines, known, work.states)
         if work.down:
             refuse_without_vagrant()
-        preflight.refuse_unfit_host(settings, work.facts, work.absent)
+        preflight.refuse_unfit_host(here, work.facts, work.absent)
         if work.absent and len(work.absent) < len(work.machines):
             preflight.refuse_lost_machines(work.absent, retry.tried(work))
         preparing.complete(work)

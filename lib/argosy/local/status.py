@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from argosy import engine, inventory
-from argosy.addressing import host_address
-from argosy.config import Settings
-from argosy.engine_connection import connect, refusals
-from argosy.local_names import container_name
-from argosy.local_settings import localized
-from argosy.operations.local import balancer, facts, preflight
-from argosy.operations.local.work import provider_of
-from argosy.providers.base import RUNNING
+from argosy import inventory
+from argosy.config.loading import Settings
+from argosy.engine import containers as engine
+from argosy.engine.connection import refusals
+from argosy.engine.names import container_name
+from argosy.local import balancer, preparing
+from argosy.local.addressing import host_address
+from argosy.local.makers.base import RUNNING
+from argosy.local.work import maker_of
 
 COLUMNS = ("what", "kind", "state", "address")
 
@@ -38,29 +38,24 @@ class Part:
 
 def observe(settings: Settings) -> list[Part]:
     """Return every part of the cluster that should be there; machines first. Changes nothing."""
-    preflight.refuse_other_provider(settings)
-    settings = localized(settings)
-    with connect() as client:
-        with refusals("engine"):
-            info = client.info()
-        machines = inventory.load(settings)
-        provider = provider_of(settings, client, facts.engine_facts(info, remote=False))
-        states = provider.states(machines) if machines else {}
-        seen = {server.name: server.status for server in balancer.servers(settings, client)}
+    with preparing.opened(settings) as (here, client):
+        machines = inventory.load(here)
+        states = maker_of(here, client).states(machines) if machines else {}
+        seen = {server.name: server.status for server in balancer.servers(here, client)}
         parts = [
             Part(machine.name, "machine", states[machine.name], machine.address, seen.get(machine.name, ""))
             for machine in machines
         ]
-        host = host_address(settings)
+        host = host_address(here)
         others = [
-            *((part, container_name(settings, part), balancer.address(settings)) for part in balancer.parts(settings)),
-            ("registry", container_name(settings, "registry"), settings.registry.address),
-            *((name, container_name(settings, name), host) for name in settings.local.dependencies),
+            *((part, container_name(here, part), balancer.address(here)) for part in balancer.parts(here)),
+            ("registry", container_name(here, "registry"), here.registry.address),
+            *((name, container_name(here, name), host) for name in here.local.dependencies),
         ]
         with refusals("engine"):
             for name, container, address in others:
                 found = engine.find_container(client, container)
-                kind = "dependency" if name in settings.local.dependencies else name
+                kind = "dependency" if name in here.local.dependencies else name
                 parts.append(Part(name, kind, found.status if found else "absent", address))
     return parts
 

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import docker
 
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.engine_images import stored_images
+from argosy.cloudconfig import writing
+from argosy.config.loading import Settings
+from argosy.engine.names import network_name
 from argosy.errors import EngineError
-from argosy.local_names import network_name
+from argosy.images.repositories import on_engine
+from argosy.images.store import stored_images
+from argosy.images.versions import newest_of
+from argosy.local.facts import HostFacts
+from argosy.local.makers.base import ABSENT, RUNNING, Boot
+from argosy.local.makers.vagrant import VagrantMachines
+from argosy.local.makers.vagrant_containers import VagrantContainers
+from argosy.local.record import Record
 from argosy.model import Image, Machine
-from argosy.operations import registry
-from argosy.operations.local.facts import HostFacts
-from argosy.operations.local.record import Record
-from argosy.providers.base import ABSENT, RUNNING, Provider
-from argosy.providers.container import EngineFacts
-from argosy.providers.vagrant import VagrantMachines
-from argosy.providers.vagrant_containers import VagrantContainers
-from argosy.versions import newest_of
+from argosy.registry import access
+from argosy.report import Report
+from argosy.secrets.syncing import Agree, refuse_taking
+from argosy.ssh.keypair import key_path
 
 
 @dataclass
-class Work:
+class LocalWork:
     """`settings`: complete, with the host's address and the chosen `bip`; `states`: how the machines were when the run
-    began; `record`: what is remembered between runs; `newest`: the newest release, once it is in the registry;
-    `releases`: what the machines run, once they were seen to be well."""
+    began; `record`: what is remembered between runs; `agree`: asked before secrets that machines hold are replaced;
+    `newest`: the newest release, once it is in the registry; `releases`: what the machines run, once they were seen to
+    be healthy."""
 
     settings: Settings
     machines: Sequence[Machine]
@@ -37,6 +40,7 @@ class Work:
     states: Mapping[str, str]
     record: Record
     report: Report
+    agree: Agree = refuse_taking
     newest: Image | None = None
     releases: Sequence[str] = ()
 
@@ -61,7 +65,7 @@ class Work:
     def newest_release(self) -> Image:
         """Return the newest release. Raises Refused when the registry has none."""
         if self.newest is None:
-            self.newest = registry.current_release(self.settings)
+            self.newest = access.current_release(self.settings)
         return self.newest
 
     def image(self, name: str) -> str:
@@ -69,21 +73,20 @@ class Work:
         newest = newest_of(stored_images(self.client, self.settings.system)).get(name)
         if newest is None:
             raise EngineError(f"image {name}: no version of it is here: `inv build.images --only {name}`")
-        return f"{self.settings.system}/{name}:{newest.version}"
+        return f"{on_engine(self.settings, name)}:{newest.version}"
 
-    def provider(self, image: str = "") -> Provider:
-        """Return the provider; `image` is needed only to make machines that are containers."""
-        return provider_of(self.settings, self.client, self.facts.engine, image)
+    def up(self, machines: Sequence[Machine], only: Sequence[Machine] = ()) -> None:
+        """Make or boot those of `only`, all when empty; `machines`: all that Vagrant has to know."""
+        paths = writing.paths(self.settings, machines)
+        maker = self.maker(self.image(self.settings.local.machine_image) if self.uses_containers else "")
+        maker.up([Boot(machine, paths[machine.name]) for machine in machines], only)
+
+    def maker(self, image: str = "") -> VagrantMachines:
+        return maker_of(self.settings, self.client, image)
 
 
-def provider_of(settings: Settings, client: docker.DockerClient, facts: EngineFacts, image: str = "") -> Provider:
+def maker_of(settings: Settings, client: docker.DockerClient, image: str = "") -> VagrantMachines:
+    """Return what looks after the machines; `image` is needed only to make machines that are containers."""
     if settings.local.provider == "docker":
-        return VagrantContainers(settings, ssh_key(settings), client, facts, image)
-    return VagrantMachines(settings, ssh_key(settings))
-
-
-def ssh_key(settings: Settings) -> Path:
-    """Return the private key by which the machines are reached: `ssh.key`, else the cluster's own."""
-    if settings.ssh.key:
-        return settings.root / Path(settings.ssh.key).expanduser()
-    return settings.secrets_path / "ssh" / "id_ed25519"
+        return VagrantContainers(settings, key_path(settings), client, image)
+    return VagrantMachines(settings, key_path(settings))

@@ -1,9 +1,9 @@
-"""What a machine tells for a verification, `SYSTEM facts HOST...` run on it: two lines of JSON. Pure.
+"""Pure. What a machine tells for a verification, `SYSTEM facts HOST...` run on it: two lines of JSON.
 
-{"machine": "air-01", "release": "0.1.3", "release_image": "HOST:PORT/air/installer@sha256:...",
+{"machine": "air-01", "release": "0.1.3", "release_image": "HOST:PORT/air/installer/test@sha256:...", "cluster": "test",
  "services": [{"name": "web", "unit": "active", "check": "passing", "reason": "", "version": "0.1.2",
                "digest": "sha256:...", "release_digest": "sha256:...", "since": "..."}],
- "containers": [as `docker inspect`, in part], "bridge": "172.17.42.1",
+ "elsewhere": ["db"], "containers": [as `docker inspect`, in part], "bridge": "172.17.42.1",
  "router": {"servers": what HAProxy's `show servers state` prints} or {"reason": "..."}}
 {"names": {"web.local": ["172.17.42.1"]}}
 """
@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from argosy.cluster_status import ServiceStatus
+from argosy.machine.report import ServiceStatus, parse
 from argosy.model import Endpoint, Machine
-from argosy.routing_changes import ActualServer, parse_servers_state
-
-T = TypeVar("T", bound=BaseModel)
+from argosy.routing.changes import ActualServer, parse_servers_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +34,18 @@ class Labelled:
     unwell: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceFacts:
-    """A service of the machine's release: how it is, and what that release pins."""
+class ServiceFacts(ServiceStatus):
+    """A service of the machine's release: how it is, and the digest that the release pins."""
 
-    status: ServiceStatus
-    pinned: str
+    release_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """What one machine tells. `reason`: why it tells nothing; `image`: of its release, by digest; `bridge`: its address
     for containers; `servers`: of its router, by backend and name, or `router_reason` why there are none; `names`: host
-    name -> addresses, as the machine resolves them."""
+    name -> addresses, as the machine resolves them; `cluster`: that its release names, empty for one of before releases
+    did; `elsewhere`: the release's services that only other machines run."""
 
     machine: str
     address: str
@@ -61,10 +58,8 @@ class MachineFacts:
     servers: Mapping[str, Mapping[str, ActualServer]] = field(default_factory=dict)
     router_reason: str = ""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-class _Service(ServiceStatus):
-    release_digest: str = ""
+    cluster: str = ""
+    elsewhere: frozenset[str] = frozenset()
 
 
 class _Facts(BaseModel):
@@ -72,7 +67,9 @@ class _Facts(BaseModel):
 
     release: str
     release_image: str = ""
-    services: list[_Service] = []
+    cluster: str = ""
+    services: list[ServiceFacts] = []
+    elsewhere: frozenset[str] = frozenset()
     containers: list[dict[str, Any]] = []
     bridge: str = ""
     router: dict[str, str] = {}
@@ -88,15 +85,17 @@ def parse_facts(machine: Machine, text: str, read: Callable[[Mapping[str, Any]],
     Raises ValueError with one line that says what is wrong with the text.
     """
     first, _, second = text.strip().partition("\n")
-    facts, names = _parsed(_Facts, first), _parsed(_Names, second)
+    facts, names = parse(_Facts, first), parse(_Names, second)
     servers, router_reason = _router(facts.router)
     return MachineFacts(
         machine.name,
         machine.address,
         release=facts.release,
         image=facts.release_image,
-        services={it.name: ServiceFacts(it, it.release_digest) for it in facts.services},
-        labelled=tuple(read(it) for it in facts.containers),
+        cluster=facts.cluster,
+        elsewhere=facts.elsewhere,
+        services={service.name: service for service in facts.services},
+        labelled=tuple(read(container) for container in facts.containers),
         bridge=facts.bridge,
         servers=servers,
         router_reason=router_reason,
@@ -106,16 +105,8 @@ def parse_facts(machine: Machine, text: str, read: Callable[[Mapping[str, Any]],
 
 def _router(told: Mapping[str, str]) -> tuple[dict[str, dict[str, ActualServer]], str]:
     if "servers" not in told:
-        return {}, told.get("reason", "it tells nothing of its router")
+        return {}, told.get("reason", "it reports nothing of its router")
     try:
         return parse_servers_state(told["servers"]), ""
     except ValueError as error:
         return {}, str(error)
-
-
-def _parsed(model: type[T], text: str) -> T:
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()) from None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.config.loading import Settings
 from argosy.errors import (
     ArgosyError,
     CommandFailed,
@@ -21,37 +18,41 @@ from argosy.errors import (
     Unhealthy,
 )
 from argosy.fanout import Outcome, joined
-from argosy.host import Host, Hosts
-from argosy.install_progress import FIRST_LINES, WATCH, State, Verdict, failures, not_up, parse_entry, parse_state
+from argosy.machine import asking
+from argosy.machine.install_progress import (
+    FIRST_LINES,
+    WATCH,
+    State,
+    Verdict,
+    failures,
+    not_up,
+    parse_entry,
+    parse_state,
+)
+from argosy.machine.report import MachineReport
 from argosy.model import Machine
-from argosy.remote_shell import Script
+from argosy.report import Report
+from argosy.ssh.host import Host, Hosts
+from argosy.ssh.shell import Script
 
 RECONNECT_SECONDS = 1.0
-STATUS_SECONDS = 30.0
+JOURNAL_SECONDS = 30.0
 SHOWN_LINES = 10
-
-
-@dataclass(frozen=True)
-class Installed:
-    """`seconds`: what the installer took, on the machine."""
-
-    release: str
-    seconds: float
 
 
 def follow_install(
     hosts: Hosts, settings: Settings, machines: Sequence[Machine], report: Report, deadline_seconds: float
-) -> dict[str, Installed]:
-    """Show the installs of `machines` as they go and return each one's result; of those that were over, at once.
+) -> dict[str, str]:
+    """Show the installs of `machines` as they go and return each one's release; of those that were over, at once.
 
-    Changes nothing. When ssh drops, it goes on where it was. Never waits longer than `deadline_seconds`: then it
+    Changes nothing. When ssh drops, it resumes where it was. Never waits longer than `deadline_seconds`: then it
     reports what is not up and why. All machines are followed to their end before anything is raised: Unhealthy,
     DeadlineExceeded, HostUnreachable for one machine, HostsFailed for several; DeadlineExceeded when time was the only
     failure.
     """
     deadline = time.monotonic() + deadline_seconds
 
-    def one(host: Host) -> Installed:
+    def one(host: Host) -> str:
         return _Follower(host, settings, report, deadline, deadline_seconds).follow()
 
     outcomes = hosts.each(one, machines, max_parallel=len(machines), what="Installing")
@@ -59,7 +60,7 @@ def follow_install(
     return joined(outcomes)
 
 
-def _raise_if_only_late(outcomes: Mapping[str, Outcome[Installed]], deadline_seconds: float) -> None:
+def _raise_if_only_late(outcomes: Mapping[str, Outcome[str]], deadline_seconds: float) -> None:
     errors = {name: outcome.error for name, outcome in outcomes.items() if outcome.error is not None}
     if len(errors) > 1 and all(isinstance(error, DeadlineExceeded) for error in errors.values()):
         reasons = "; ".join(str(error) for error in errors.values())
@@ -72,6 +73,7 @@ class _Follower:
 
     def __init__(self, host: Host, settings: Settings, report: Report, deadline: float, allowed: float) -> None:
         self._host = host
+        self._settings = settings
         self._system = settings.system
         self._report = report
         self._deadline = deadline
@@ -83,7 +85,7 @@ class _Follower:
         self._result_line = False
         self._last_text = ""
 
-    def follow(self) -> Installed:
+    def follow(self) -> str:
         while not self._is_decided() and time.monotonic() < self._deadline:
             try:
                 self._watch()
@@ -144,13 +146,13 @@ class _Follower:
             return True
         return self._seen >= self._state.verdict.value and (self._worked or not self._state.booting)
 
-    def _conclude(self) -> Installed:
+    def _conclude(self) -> str:
         seen = self._state.verdict if self._state else Verdict.WORKING
         verdict = seen if self._is_decided() or seen is Verdict.INSTALLED else Verdict.WORKING
         record = self._state.record if self._state else {}
         if verdict is Verdict.INSTALLED:
             self._say(f"release {record['release']} is installed ({record['seconds']:g} s)")
-            return Installed(str(record["release"]), float(record["seconds"]))
+            return str(record["release"])
         if verdict is Verdict.FAILED:
             raise self._failed(record)
         if verdict is Verdict.WORKING:
@@ -170,39 +172,31 @@ class _Follower:
     def _explain(self) -> str:
         """Report what is not up and why, with the last lines of the first unit of those, and return it in short."""
         try:
-            status = self._status()
-            reasons = not_up(status) or [self._own_reason() or f"its state is {status.get('state')}"]
+            answer = asking.ask_status(self._settings, self._host)
+            state = answer.report.state if answer.report else f"unknown, {answer.reason}"
+            reasons = not_up(answer.report) or [self._own_reason() or f"its state is {state}"]
             for reason in reasons:
                 self._say(f"not up: {reason}")
-            for line in self._last_lines(self._first_unit(status)):
+            for line in self._last_lines(self._first_unit(answer.report)):
                 self._say(f"    {line}")
         except ArgosyError as error:
             return str(error).removeprefix(f"{self._host.name}: ")
         return "; ".join(reasons)
 
     def _own_reason(self) -> str:
-        """Return why the installer goes on trying: as it recorded, or what its unit said last."""
+        """Return why the installer keeps trying: as it recorded, or what its unit said last."""
         recorded = str(self._state.record.get("reason") or "") if self._state else ""
-        return recorded or (f"its installer said last: {self._last_text}" if self._last_text else "")
+        return recorded or (f"its installer's last line: {self._last_text}" if self._last_text else "")
 
-    def _status(self) -> dict[str, Any]:
-        argv = [f"/opt/{self._system}/bin/{self._system}", "status", "--json"]
-        shown = self._host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS)
-        try:
-            status: dict[str, Any] = json.loads(shown.stdout)
-        except ValueError:
-            return {"state": f"unknown, {' '.join(argv)} ended with {shown.code}"}
-        return status
-
-    def _first_unit(self, status: Mapping[str, Any]) -> str:
-        failing = [service["name"] for service in status.get("services") or [] if service.get("check") == "failing"]
+    def _first_unit(self, status: MachineReport | None) -> str:
+        failing = [service.name for service in (status.services if status else ()) if service.check == "failing"]
         if self._state and self._state.verdict is Verdict.LACKING:
             return f"{self._system}-secrets.service"
         return f"{self._system}-{failing[0] if failing else 'installer'}.service"
 
     def _last_lines(self, unit: str) -> list[str]:
         argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={SHOWN_LINES}", f"--unit={unit}"]
-        return self._host.run(argv, sudo=True, check=False, timeout_seconds=STATUS_SECONDS).stdout.splitlines()
+        return self._host.run(argv, sudo=True, check=False, timeout_seconds=JOURNAL_SECONDS).stdout.splitlines()
 
     def _say(self, text: str) -> None:
         self._report(self._host.name, text)

@@ -1,4 +1,4 @@
-"""What a machine tells while it installs itself, and what that means. Pure.
+"""Pure. What a machine tells while it installs itself, and what that means.
 
 WATCH runs on the machine as root and prints two kinds of lines: the journal's entries as JSON, as they come, and twice
 a second, and when the installer's processes are gone, a line `argosy-state ...`, from which alone the end of an
@@ -7,11 +7,13 @@ installation is judged. The journal is for people.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from argosy.machine.report import MachineReport
+from argosy.text import json_object
 
 STATE_PREFIX = "argosy-state "
 RESULT_PREFIX = "argosy-result "
@@ -19,9 +21,9 @@ LOOK_SECONDS = 0.1
 LOOKS_PER_TICK = 5
 FIRST_LINES = 100
 
-WATCH = f"""\
+LOOK = f"""\
 set -u
-system=$1 cursor=$2 lines=$3
+system=$1
 config=/etc/$system state=/var/lib/$system
 tell() {{
   units=$(systemctl show --property=ActiveState --value "$system-installer.service" "$system-secrets.service")
@@ -34,6 +36,12 @@ tell() {{
     "$(echo $units)" "$marker" "$booting" "$release" "$record"
 }}
 tell
+"""
+"""Prints one line, `argosy-state ...`. $1: the system."""
+
+WATCH = f"""\
+{LOOK}
+cursor=$2 lines=$3
 set -- --follow --quiet --all --output=json --output-fields=MESSAGE,_PID,_SYSTEMD_UNIT,UNIT
 since=$(systemctl show --property=InactiveExitTimestamp --value "$system-installer.service")
 if [ -n "$cursor" ]; then set -- "$@" --no-tail "--after-cursor=$cursor"
@@ -75,7 +83,7 @@ class Verdict(Enum):
 @dataclass(frozen=True)
 class State:
     """`installer`, `secrets`: the ActiveState of the units. `marker`: the secrets are complete. `booting`: systemd has
-    jobs of the boot left, the path unit's among them. `release`: what the machine shall install. `record`: its
+    jobs of the boot left, the path unit's among them. `release`: what the machine must install. `record`: its
     install.json."""
 
     installer: str
@@ -87,13 +95,28 @@ class State:
 
     @property
     def verdict(self) -> Verdict:
-        if "activating" in (self.installer, self.secrets) or self.installer in ("active", "deactivating"):
+        if self.is_at_work or self.installer in ("active", "deactivating"):
             return Verdict.WORKING
         if not self.marker:
             return Verdict.LACKING if self.secrets == "failed" else Verdict.WORKING
         if self.has_result:
             return Verdict.INSTALLED if self.record["state"] == "active" else Verdict.FAILED
         return Verdict.WORKING if self.booting else Verdict.IDLE
+
+    @property
+    def is_active(self) -> bool:
+        """Whether an install has succeeded, be it of another release than the machine has to install now."""
+        return self.record.get("state") == "active"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether an install has not succeeded, and nothing of it continues by itself."""
+        return self.marker and not self.is_at_work and not self.is_active
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether an install, or what comes before it, has begun and not ended."""
+        return "activating" in (self.installer, self.secrets)
 
     @property
     def has_result(self) -> bool:
@@ -109,7 +132,7 @@ def parse_state(line: str) -> State | None:
     words = line.removeprefix(STATE_PREFIX).split(" ", 5)
     if not line.startswith(STATE_PREFIX) or len(words) < 5:
         return None
-    record = _object(words[5]) if len(words) == 6 else None
+    record = json_object(words[5]) if len(words) == 6 else None
     return State(
         installer=words[0],
         secrets=words[1],
@@ -137,7 +160,7 @@ def parse_entry(line: str, system: str) -> Entry | None:
     Of etcd, which talks much, only what systemd says about it is shown.
     Source: https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-json-format
     """
-    fields = _object(line)
+    fields = json_object(line)
     if not fields or "__CURSOR" not in fields:
         return None
     message = _text(fields.get("MESSAGE"))
@@ -159,24 +182,18 @@ def failures(record: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
     ]
 
 
-def not_up(status: Mapping[str, Any]) -> list[str]:
-    """Return what is not up and why, by a machine's `SYSTEM status --json`; empty when all is."""
-    missing = status.get("missing_secrets") or []
-    reasons = [f"it lacks the secrets {', '.join(missing)}"] if missing else []
-    if status.get("state") == "waiting" and not missing:
+def not_up(status: MachineReport | None) -> list[str]:
+    """Return what is not up and why, as far as a machine says; empty when all is."""
+    if status is None:
+        return []
+    reasons = [f"it lacks the secrets {', '.join(status.missing_secrets)}"] if status.missing_secrets else []
+    if status.state == "waiting" and not reasons:
         reasons.append("it waits for its secrets: inv cluster.upload-secrets")
-    for service in status.get("services") or []:
-        if service.get("check") == "failing" or service.get("unit") != "active":
-            reasons.append(f"{service['name']}: {service.get('reason') or 'unit is ' + str(service.get('unit'))}")
-    return reasons
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
+    return reasons + [
+        f"{service.name}: {service.reason or f'unit is {service.unit}'}"
+        for service in status.services
+        if service.check == "failing" or service.unit != "active"
+    ]
 
 
 def _text(message: object) -> str:

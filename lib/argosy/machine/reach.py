@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from argosy.config import Settings, nearest
-from argosy.console import Report
-from argosy.errors import CommandFailed, ConfigError, HostsFailed
+from argosy.config.loading import Settings
+from argosy.errors import CommandFailed, ConfigError, HostsFailed, nearest
 from argosy.fanout import Outcome, joined
-from argosy.host import Host, Hosts, Result
+from argosy.report import Report
+from argosy.ssh.commands import Result
+from argosy.ssh.host import Host, Hosts
 
 OWN_UNITS = ("secrets", "etcd", "installer")
 DAY_SECONDS = 86_400
@@ -23,9 +24,7 @@ def units(settings: Settings, services: Sequence[str]) -> list[str]:
     """
     known = [*settings.services, *OWN_UNITS]
     for service in services:
-        if service not in known:
-            hint = nearest(service, dict.fromkeys(known))
-            raise ConfigError(f"no such service{hint}; known: {', '.join(known)}", service)
+        _refuse_unknown(settings, service, known, "journal")
     return [f"{settings.system}-{service}.service" for service in services] or [f"{settings.system}-*.service"]
 
 
@@ -119,13 +118,27 @@ def get(hosts: Hosts, remote: str, local: str, report: Report, *, sudo: bool) ->
     joined(hosts.each(one, what=f"Copying {remote}"))
 
 
+def machines_with(settings: Settings, service: str) -> list[str]:
+    """Return the only machines that run the service, by name; none when all do."""
+    return list(settings.services[service].machines) if service in settings.services else []
+
+
 def enter(host: Host, settings: Settings, what: str, service: str) -> None:
     """Give the terminal to `SYSTEM shell|console SERVICE` on the machine. Raises ConfigError where there is none."""
-    if service not in settings.services:
-        known = ", ".join(settings.services) or "none"
-        raise ConfigError(f"no such service{nearest(service, settings.services)}; known: {known}", service)
+    _refuse_unknown(settings, service, list(settings.services), what)
     if what == "console" and not settings.services[service].console:
         raise ConfigError("it has no console; set the command that opens it", f"services.{service}.console")
     code = host.interactive([f"/opt/{settings.system}/bin/{settings.system}", what, service], sudo=True)
     if code:
         raise CommandFailed(f"{host.name}: {what} of {service} ended with {code}")
+
+
+def _refuse_unknown(settings: Settings, service: str, known: Sequence[str], task: str) -> None:
+    """Raise ConfigError for a service that the machines' releases do not have. `task`: for scheduled services, of the
+    namespace service, what is the same for one of those."""
+    if service in known:
+        return
+    if service in settings.scheduled:
+        raise ConfigError(f"it is scheduled: inv service.{task} {service}", service)
+    hint = nearest(service, dict.fromkeys(known))
+    raise ConfigError(f"no such service{hint}; known: {', '.join(known) or 'none'}", service)

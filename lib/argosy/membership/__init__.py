@@ -1,12 +1,14 @@
 """Change who belongs to a cluster, and bring back what its etcd held.
 
 adding, removing   cluster.add-machine, cluster.remove-machine
-backup, restoring  cluster.backup, cluster.restore
+backups            cluster.backup, cluster.restore
+bare_metal         cluster.setup
+swarm_task         cluster.swarm
 
-observing          what there is
+observing          a cluster whose members are being changed, and what there is of it
 joining, leaving   what it takes for one machine
+clearing           leave a machine as it was before it was one
 rebuilding         a new etcd cluster out of a snapshot
 endpoints          tell all machines who runs etcd
-goodbye, audit     writes to etcd's keys, under the cluster's lock
 actions            a plan is the list of the very actions that are done
 """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.console import Report
+from argosy.cluster.opening import OpenCluster
 from argosy.model import Step
-from argosy.operations.cluster_lock import ClusterLock
 
 
 @dataclass(frozen=True)
@@ -16,13 +15,13 @@ class Action:
     """One step, and what does it: idempotent, and safe to be done again after it was killed."""
 
     step: Step
-    run: Callable[[], None]
+    run: Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Planned:
     """`notes`: what somebody should know of the plan, such as why there is nothing to do, or what is risked; `before`:
-    steps that come before the actions, to get a cluster in which they can be done."""
+    steps that come before the actions, or that were done already."""
 
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
@@ -39,17 +38,18 @@ class Planned:
 
 
 def action(subject: str, text: str, run: Callable[[], object]) -> Action:
-    """Return an action whose result nobody needs."""
-
-    def discard() -> None:
-        run()
-
-    return Action(Step(subject, text), discard)
+    return Action(Step(subject, text), run)
 
 
-def do(actions: Iterable[Action], lock: ClusterLock, report: Report) -> None:
-    """Do the actions in their order, each only while the lock is held. Raises LockLost, and what they raise."""
-    for each in actions:
-        lock.check()
-        report(each.step.subject, each.step.action)
-        each.run()
+def do(cluster: OpenCluster, planned: Planned, subject: str, what: str) -> None:
+    """Report the plan's notes, do its actions in their order, each only while the lock is held, and note in the audit
+    trail how `what` ended, unless there was nothing to do. Raises LockLost, and what the actions raise."""
+    for note in planned.notes:
+        cluster.report(subject, note)
+    if not planned.actions:
+        return
+    with cluster.noted(what):
+        for each in planned.actions:
+            cluster.holding.check()
+            cluster.report(each.step.subject, each.step.action)
+            each.run()

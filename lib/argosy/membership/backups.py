@@ -1,32 +1,60 @@
-"""`cluster.restore`: a backup becomes a cluster again, on machines that are up, whatever their etcd holds now."""
+"""`cluster.backup`: all that etcd holds, in one verified file. `cluster.restore`: that file becomes a cluster again, on
+machines that are up, whatever their etcd holds now."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from argosy import etcd, inventory, machine_etcd
-from argosy.config import Settings
-from argosy.console import Report
+from argosy import inventory
+from argosy.cluster import lock as cluster_lock
+from argosy.cluster import machines as known_machines
+from argosy.cluster import operators
+from argosy.cluster.history import Trail
+from argosy.cluster.opening import OpenCluster
+from argosy.cluster.operator_record import present
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, EtcdError, LockHeld, Refused
 from argosy.etcd import snapshots
 from argosy.etcd.snapshots import Snapshot
-from argosy.host import Hosts, joined
+from argosy.fanout import joined
+from argosy.machine import install
+from argosy.membership import etcd_scripts
+from argosy.membership.rebuilding import Rebuilding
 from argosy.model import Machine, Step
-from argosy.operations import cluster_lock, install
-from argosy.operations.clock import SystemClock
-from argosy.operations.journal import Journal
-from argosy.operations.membership.observing import observe
-from argosy.operations.membership.rebuilding import Rebuilding, new_token
-from argosy.operations.swarm import ensuring
+from argosy.report import Report
+from argosy.swarm import ensuring
 
 TASK = "cluster.restore"
 
 
+def plan_backup(settings: Settings, path: Path, *, force: bool = False) -> list[Step]:
+    """Return what `backup` would do. Raises Refused for a file that is there already."""
+    _refuse_overwriting(path, force)
+    names = ", ".join(machine.name for machine in known_machines.select(settings))
+    return [Step("etcd", f"save what the furthest member of {names} holds in {path}")]
+
+
+def backup(settings: Settings, path: Path, *, force: bool = False) -> Snapshot:
+    """Save all that etcd holds in `path`, readable for its owner alone; also without a quorum.
+
+    `force`: replace a file that is there, in one step. Raises Refused, EtcdError.
+    """
+    _refuse_overwriting(path, force)
+    with OpenCluster(settings) as cluster:
+        return cluster.store.snapshot(path)
+
+
+def backup_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return `{"path", "size_bytes", "sha256", "revision", "member"}`."""
+    return {**asdict(snapshot), "path": str(snapshot.path)}
+
+
 @dataclass(frozen=True, slots=True)
 class Restoring:
-    """`members`: who runs etcd then; `others`: the cluster's other machines, to be added anew if they shall run it;
+    """`members`: who runs etcd then; `others`: the cluster's other machines, to be added anew if they are to run it;
     `swarm`: there is one, whose managers may have been lost, too."""
 
     snapshot: Snapshot
@@ -36,8 +64,8 @@ class Restoring:
 
     @property
     def steps(self) -> list[Step]:
-        names = ", ".join(it.name for it in self.members)
-        stopped = [Step(it.name, "stop its etcd, should it run, and set the data aside") for it in self.others]
+        names = ", ".join(member.name for member in self.members)
+        stopped = [Step(other.name, "stop its etcd, should it run, and set the data aside") for other in self.others]
         return [
             Step(names, f"copy {self.snapshot.path}, {self.snapshot.size_bytes} bytes, sha256 {self.snapshot.sha256}"),
             Step(names, "stop etcd, set its data aside, restore the snapshot as a new cluster, start it"),
@@ -48,22 +76,25 @@ class Restoring:
         ]
 
 
-def plan(settings: Settings, path: Path, words: Sequence[str], *, force: bool = False) -> Restoring:
+def plan_restore(settings: Settings, path: Path, words: Sequence[str], *, force: bool = False) -> Restoring:
     """Return what `restore` would do; the file is verified, nothing is changed.
 
     `words`: the machines that run etcd then. Raises ConfigError for a bad file or too many machines, and Refused while
     etcd works, since all that was written after the backup would be lost, unless forced.
     """
+    operators.refuse_here(settings, TASK)
     snapshot = snapshots.verify(path)
     known, members = inventory.load(settings), inventory.resolve(settings, words)
     if not members:
-        raise ConfigError("give the machines that shall run etcd", "machines")
+        raise ConfigError("give the machines that will run etcd", "machines")
     if len(members) > settings.etcd.max_members:
         raise ConfigError(f"more than etcd.max_members, {settings.etcd.max_members}: add the others later", "machines")
-    names = {it.name for it in members}
+    names = {member.name for member in members}
     if not force:
-        _refuse_working(settings, list({it.name: it for it in (*known, *members)}.values()))
-    return Restoring(snapshot, members, [it for it in known if it.name not in names], settings.swarm.enabled)
+        _refuse_working(settings, list({machine.name: machine for machine in (*known, *members)}.values()))
+    return Restoring(
+        snapshot, members, [machine for machine in known if machine.name not in names], settings.swarm.enabled
+    )
 
 
 def restore(settings: Settings, wanted: Restoring, report: Report) -> None:
@@ -72,48 +103,64 @@ def restore(settings: Settings, wanted: Restoring, report: Report) -> None:
     Raises HostsFailed, before anything is stopped when a machine lacks what it takes, EtcdError, and what following an
     install raises.
     """
-    machines = [*wanted.members, *wanted.others]
-    with Hosts(settings, machines) as hosts:
-        token = new_token(settings)
-        Rebuilding(settings, hosts, wanted.snapshot, wanted.members, wanted.others, report, token).run()
-        inventory.remember(settings, wanted.members)
-        with etcd.connect(settings, wanted.members, hosts) as store:
-            _tidy(settings, store, wanted, report)
-        joined(
-            hosts.each(
-                lambda host: host.run(machine_etcd.start(settings.system), sudo=True),
-                wanted.members,
-                what="Starting the installs",
-            )
-        )
-        install.follow_install(hosts, settings, wanted.members, report, settings.install.deadline_seconds)
-        # Its managers may have been lost with etcd's members: then that is told, with what goes on without them.
-        with etcd.connect(settings, wanted.members, hosts) as store:
-            ensuring.ensure_or_tell(settings, hosts, store, report)
+    members = wanted.members
+    with OpenCluster(settings, report, machines=[*members, *wanted.others]) as cluster:
+        hosts = cluster.hosts
+        Rebuilding(cluster, wanted.snapshot, members, wanted.others).run()
+        inventory.remember(settings, members)
+        with OpenCluster(settings, report, machines=members, hosts=hosts) as restored:
+            _tidy(restored, wanted)
+        start = etcd_scripts.start(settings.system)
+        joined(hosts.each(lambda host: host.run(start, sudo=True), members, what="Starting the installs"))
+        install.follow_install(hosts, settings, members, report, settings.install.deadline_seconds)
+        # Its managers may have been lost with etcd's members: then that is told, with what continues without them.
+        with OpenCluster(settings, report, machines=members, hosts=hosts) as restored:
+            ensuring.ensure_or_tell(restored)
 
 
 def _refuse_working(settings: Settings, machines: Sequence[Machine]) -> None:
     try:
-        with etcd.connect(settings, machines) as store:
-            store.health()
+        with OpenCluster(settings, machines=machines) as cluster:
+            cluster.store.health()
     except EtcdError:
         return
     raise Refused("etcd works: restoring would undo all that was written after the backup; --force does that")
 
 
-def _tidy(settings: Settings, store: etcd.Etcd, wanted: Restoring, report: Report) -> None:
-    """Break the lock that was held when the backup was made, note the restoring, and name records of strangers."""
-    holder = cluster_lock.break_(store)
+def _tidy(cluster: OpenCluster, wanted: Restoring) -> None:
+    """Break the lock that was held when the backup was made, note the restoring, name records of strangers, and who is
+    an operator again."""
+    holder = cluster_lock.break_(cluster.store)
     if holder is not None:
-        report("lock", f"broken: {holder} held it when the backup was made")
-    known = {it.name for it in (*wanted.members, *wanted.others)}
-    strangers = sorted(observe(store, ()).records.keys() - known)
+        cluster.report("lock", f"broken: {holder} held it when the backup was made")
+    known = {member.name for member in (*wanted.members, *wanted.others)}
+    strangers = ", ".join(sorted({record.name for record in known_machines.read(cluster.store)} - known))
     if strangers:
-        report("etcd", f"knows {', '.join(strangers)}, too: if they are gone, inv cluster.remove-machine each of them")
+        cluster.report("etcd", f"knows {strangers}, too: if they are gone, inv cluster.remove-machine each of them")
+    _tell_operators(cluster)
+    names = ", ".join(member.name for member in wanted.members)
     try:
-        with cluster_lock.held(store, TASK, ttl_seconds=settings.rollout.lock_ttl_seconds, report=report) as lock:
-            names = ", ".join(it.name for it in wanted.members)
+        with cluster.locked(TASK) as lock:
             what = f"restore {wanted.snapshot.path.name} on {names}"
-            Journal(store, lock).note(SystemClock().now(), what, "done")
+            Trail(cluster.store, lock).note(cluster.clock.now(), what, "done")
     except LockHeld as error:
-        report("history", f"the restoring could not be noted: {error}")
+        cluster.report("history", f"the restoring could not be noted: {error}")
+
+
+def _tell_operators(cluster: OpenCluster) -> None:
+    try:
+        names = ", ".join(sorted(present(operators.read_records(cluster.store))))
+    except Refused as error:
+        cluster.report("etcd", str(error))
+        return
+    if names:
+        cluster.report(
+            "etcd", f"has the operators {names}, as the backup has: inv operator.remove who was removed since"
+        )
+
+
+def _refuse_overwriting(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise Refused(f"{path} is a folder: give the name of a file")
+    if path.exists() and not force:
+        raise Refused(f"{path} is there already: give another name, or --force to replace it")

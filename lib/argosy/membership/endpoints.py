@@ -8,62 +8,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from argosy import machine_etcd
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings
 from argosy.errors import HostUnreachable
-from argosy.host import Host, Hosts, joined
+from argosy.fanout import joined
+from argosy.membership import etcd_scripts
+from argosy.membership.actions import Action, action
 from argosy.model import Machine
-from argosy.operations.membership.actions import Action, action
-from argosy.operations.membership.observing import Work
+from argosy.ssh.host import Host
 
 NAMED = 5
 """How many machines a step names; of more it gives the number."""
 
 
-def text(settings: Settings, members: Sequence[Machine]) -> str:
-    """Return the value of ETCD_ENDPOINTS."""
-    return ",".join(f"https://{it.address}:{settings.etcd.client_port}" for it in members)
-
-
 def telling(
-    work: Work, machines: Sequence[Machine], members: Sequence[Machine], newcomer: Machine | None = None
+    cluster: OpenCluster, machines: Sequence[Machine], members: Sequence[Machine], newcomer: Machine | None = None
 ) -> Iterator[Action]:
     """Yield the action that tells `machines` that `members` run etcd; none when all that can be asked know it.
 
     `newcomer`: can't be asked yet, and has to be told.
     """
-    wanted = text(work.settings, members)
-    differing = _differing(work.hosts, work.settings, machines, wanted)
-    told = [*machines, *([newcomer] if newcomer else [])]
-    names = [*differing, *([newcomer.name] if newcomer else [])]
+    wanted = _text(cluster.settings, members)
+    known = cluster.hosts.each(lambda host: _read(host, cluster.settings), machines, what="Asking who runs etcd")
+    names = [name for name, outcome in known.items() if outcome.ok and _differs(outcome.get(), wanted)]
+    newcomers = [newcomer] if newcomer else []
+    names += [newcomer.name for newcomer in newcomers]
     if members and names:
         who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} machines"
-        words = f"tell {who} who runs etcd: {', '.join(it.name for it in members)}"
-        yield action("machines", words, lambda: tell(work.hosts, work.settings, told, wanted, work.report))
+        words = f"tell {who} who runs etcd: {', '.join(member.name for member in members)}"
+        yield action("machines", words, lambda: tell(cluster, [*machines, *newcomers], members))
 
 
-def tell(hosts: Hosts, settings: Settings, machines: Sequence[Machine], wanted: str, report: Report) -> None:
-    """Write ETCD_ENDPOINTS on every machine where it is another than `wanted`, each file in one step. Idempotent.
+def tell(cluster: OpenCluster, machines: Sequence[Machine], members: Sequence[Machine]) -> None:
+    """Write ETCD_ENDPOINTS on every machine where it is not that of `members`, each file in one step. Idempotent.
 
     A machine that is not there is reported. Raises HostsFailed for other failures.
     """
+    settings, wanted = cluster.settings, _text(cluster.settings, members)
 
     def one(host: Host) -> None:
         try:
             if _differs(_read(host, settings), wanted):
-                host.run(machine_etcd.write_endpoints(settings.system, wanted), sudo=True)
-                report(host.name, "told who runs etcd")
+                host.run(etcd_scripts.write_endpoints(settings.system, wanted), sudo=True)
+                cluster.report(host.name, "told who runs etcd")
         except HostUnreachable as error:
-            report(host.name, f"not told who runs etcd, the next change of the members will: {error}")
+            cluster.report(host.name, f"not told who runs etcd, the next change of the members will: {error}")
 
-    joined(hosts.each(one, machines, what="Telling who runs etcd"))
+    joined(cluster.hosts.each(one, machines, what="Telling who runs etcd"))
 
 
-def _differing(hosts: Hosts, settings: Settings, machines: Sequence[Machine], wanted: str) -> list[str]:
-    """Return which of the machines that can be asked know other members."""
-    known = hosts.each(lambda host: _read(host, settings), machines, what="Asking who runs etcd")
-    return [name for name, outcome in known.items() if outcome.ok and _differs(outcome.get(), wanted)]
+def _text(settings: Settings, members: Sequence[Machine]) -> str:
+    """Return the value of ETCD_ENDPOINTS."""
+    return ",".join(f"https://{member.address}:{settings.etcd.client_port}" for member in members)
 
 
 def _differs(known: str, wanted: str) -> bool:
@@ -73,4 +69,4 @@ def _differs(known: str, wanted: str) -> bool:
 
 
 def _read(host: Host, settings: Settings) -> str:
-    return host.run(machine_etcd.read_endpoints(settings.system), sudo=True, check=False).stdout.strip()
+    return host.run(etcd_scripts.read_endpoints(settings.system), sudo=True).stdout.strip()

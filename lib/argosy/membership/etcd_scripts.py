@@ -1,19 +1,18 @@
-"""What is run on a machine for its etcd: to tell it the members, to clear the way for it, to give it a snapshot's data.
+"""Pure. What is run on a machine for its etcd: to tell it the members, to clear its way, to give it a snapshot's data.
 
-Pure. The scripts run as root, and can be run again after any end.
+The scripts run as root, and can be run again after any end.
 """
 
 from __future__ import annotations
 
-from argosy.machine_files import Names
-from argosy.remote_shell import Script
-
-SNAPSHOT = "snapshot.db"
+from argosy.paths import Names
+from argosy.ssh.shell import Script
 
 READ_ENDPOINTS = """\
+[ -e "$1" ] || exit 0
 sed -n 's/^ETCD_ENDPOINTS=//p' "$1"
 """
-"""$1: machine.env."""
+"""$1: machine.env. Prints nothing on a machine that has none yet; one that can't be read is an error."""
 
 WRITE_ENDPOINTS = """\
 set -eu
@@ -87,17 +86,23 @@ image=$(sed -n 's/^IMAGE=//p' "$config/etcd.env")
 umask 077
 mkdir -p -- "$folder"
 rm -rf -- "$folder/restored"
-docker run --rm --network none --user 0:0 --cap-drop ALL --read-only --log-driver none --security-opt label=disable \
-  --volume "$folder:/var/lib/etcd" --volume "$snapshot:/snapshot.db:ro" --entrypoint etcdctl "$image" \
+inside() {
+  docker run --rm --network none --user 0:0 --cap-drop ALL --read-only --log-driver none \
+    --security-opt label=disable "$@"
+}
+tool=etcdutl
+inside --entrypoint etcdutl "$image" version >/dev/null 2>&1 || [ $? -ne 127 ] || tool=etcdctl
+inside --volume "$folder:/var/lib/etcd" --volume "$snapshot:/snapshot.db:ro" --entrypoint "$tool" "$image" \
   snapshot restore /snapshot.db --data-dir /var/lib/etcd/restored --name "$name" --initial-cluster "$cluster" \
   --initial-cluster-token "$token" --initial-advertise-peer-urls "$peer"
 sync -f "$folder"
 """
 """Makes the data of a new cluster out of a snapshot, in a folder beside the present data.
 
-$1: /etc/S; $2: /opt/S/bin; $3: etcd's folder; $4: the snapshot, whose hash etcdctl checks; $5: the machine;
+$1: /etc/S; $2: /opt/S/bin; $3: etcd's folder; $4: the snapshot, whose hash is checked; $5: the machine;
 $6: NAME=PEER-URL of all members, by commas; $7: a token that no other cluster has; $8: the own peer URL.
-https://etcd.io/docs/v3.4/op-guide/recovery/#restoring-a-cluster
+etcdutl does it from etcd 3.5 on, and from 3.6 on it alone; where there is none (Docker's 127), etcdctl.
+https://etcd.io/docs/v3.6/op-guide/recovery/#restoring-a-cluster
 """
 
 USE_RESTORED = """\
@@ -132,7 +137,7 @@ def etcd_folder(system: str) -> str:
 
 def snapshot_path(system: str) -> str:
     """Return where a snapshot waits to be restored: a folder of root's alone."""
-    return f"{Names(system).state}/etcd/{SNAPSHOT}"
+    return f"{etcd_folder(system)}/snapshot.db"
 
 
 def read_endpoints(system: str) -> Script:

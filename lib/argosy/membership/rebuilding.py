@@ -12,19 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import tenacity
-
-from argosy import etcd, machine_etcd
-from argosy.config import Settings
-from argosy.console import Report
+from argosy import etcd
+from argosy.clock import retry_for
+from argosy.cluster.opening import OpenCluster
 from argosy.errors import EtcdError, HostUnreachable
 from argosy.etcd.snapshots import Snapshot
-from argosy.host import Host, Hosts, joined
+from argosy.fanout import joined
+from argosy.membership import endpoints, etcd_scripts
 from argosy.model import Machine
-from argosy.operations.membership import endpoints
+from argosy.ssh.host import Host
 
 HEALTHY_SECONDS = 60.0
-POLL_SECONDS = 0.5
 UNPACKED_FACTOR = 3
 """The file, what is made of it, and the log that begins anew."""
 UPLOADS_AT_ONCE = 4
@@ -34,95 +32,73 @@ ASIDE = "of-the-old-cluster"
 
 @dataclass(frozen=True, slots=True)
 class Rebuilding:
-    """`members` are the new cluster; `others`: machines whose etcd, if they run one, must not go on with the old one;
-    `token`: that no cluster had before."""
+    """`members` are the new cluster; `others`: machines whose etcd, if they run one, must not continue the old one."""
 
-    settings: Settings
-    hosts: Hosts
+    cluster: OpenCluster
     snapshot: Snapshot
     members: Sequence[Machine]
     others: Sequence[Machine]
-    report: Report
-    token: str
 
     def run(self) -> None:
         """Do it. Raises HostsFailed, before anything is stopped when a member lacks something, and EtcdError when the
         new cluster does not answer."""
-        system = self.settings.system
+        settings, hosts = self.cluster.settings, self.cluster.hosts
+        system, machines = settings.system, [*self.members, *self.others]
+        token = f"{system}-{settings.cluster}-{secrets.token_hex(4)}"
         megabytes = UNPACKED_FACTOR * self.snapshot.size_bytes // MEGABYTE + 1
-        self._on_members("Preparing", lambda host: host.run(machine_etcd.prepare(system, megabytes), sudo=True))
+        self._on_members("Preparing", lambda host: host.run(etcd_scripts.prepare(system, megabytes), sudo=True))
         self._on_members("Copying the snapshot", self._upload, UPLOADS_AT_ONCE)
-        self._say("etcd", f"stopping it on {self._names([*self.members, *self.others])}")
-        self._on_members("Stopping etcd", lambda host: host.run(machine_etcd.stop_etcd(system), sudo=True))
-        joined(self.hosts.each(self._stop_other, self.others, what="Stopping etcd"))
+        self._say("etcd", f"stopping it on {self._names(machines)}")
+        self._on_members("Stopping etcd", lambda host: host.run(etcd_scripts.stop_etcd(system), sudo=True))
+        joined(hosts.each(self._stop_other, self.others, what="Stopping etcd"))
         self._say("etcd", f"restoring {self.snapshot.path.name} on {self._names(self.members)}")
-        self._on_members("Restoring etcd's data", self._restore)
-        self._on_members("Starting etcd", lambda host: host.run(machine_etcd.use_restored(system, ASIDE), sudo=True))
+        self._on_members("Restoring etcd's data", lambda host: self._restore(host, token))
+        self._on_members("Starting etcd", lambda host: host.run(etcd_scripts.use_restored(system, ASIDE), sudo=True))
         self._wait_until_healthy()
-        self._tell()
-        self._restart_agents()
+        endpoints.tell(self.cluster, machines, self.members)
+        # One after the other; the routers serve on meanwhile.
+        joined(hosts.each(self._restart_agent, machines, max_parallel=1, what="Restarting the agents"))
 
     def _upload(self, host: Host) -> None:
-        host.put(self.snapshot.path, machine_etcd.snapshot_path(self.settings.system), mode=0o600, sudo=True)
+        host.put(self.snapshot.path, etcd_scripts.snapshot_path(self._system), mode=0o600, sudo=True)
 
-    def _restore(self, host: Host) -> None:
-        cluster = ",".join(f"{it.name}={self._peer_url(it)}" for it in self.members)
-        script = machine_etcd.restore(
-            self.settings.system, host.name, cluster, self.token, self._peer_url(host.machine)
-        )
+    def _restore(self, host: Host, token: str) -> None:
+        cluster = ",".join(f"{member.name}={self._peer_url(member)}" for member in self.members)
+        script = etcd_scripts.restore(self._system, host.name, cluster, token, self._peer_url(host.machine))
         host.run(script, sudo=True)
 
     def _peer_url(self, machine: Machine) -> str:
-        return f"https://{machine.address}:{self.settings.etcd.peer_port}"
+        return f"https://{machine.address}:{self.cluster.settings.etcd.peer_port}"
 
     def _stop_other(self, host: Host) -> None:
-        system = self.settings.system
         try:
-            host.run(machine_etcd.stop_etcd(system), sudo=True)
-            host.run(machine_etcd.set_aside(system, ASIDE), sudo=True)
+            host.run(etcd_scripts.stop_etcd(self._system), sudo=True)
+            host.run(etcd_scripts.set_aside(self._system, ASIDE), sudo=True)
         except HostUnreachable as error:
             self._say(host.name, f"not reached: should its etcd run, it belongs to no cluster any more ({error})")
 
+    def _restart_agent(self, host: Host) -> None:
+        try:
+            host.run(etcd_scripts.restart_agent(self._system), sudo=True)
+        except HostUnreachable as error:
+            self._say(host.name, f"its agent was not restarted: {error}")
+
     def _wait_until_healthy(self) -> None:
         began = time.monotonic()
-        with etcd.connect(self.settings, self.members, self.hosts) as store:
-            for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type(EtcdError),
-                wait=tenacity.wait_fixed(POLL_SECONDS),
-                stop=tenacity.stop_after_delay(HEALTHY_SECONDS),
-                reraise=True,
-            ):
-                with attempt:
-                    revision = store.health()
+        with etcd.connect(self.cluster.settings, self.members, self.cluster.hosts) as store:
+            revision = retry_for(HEALTHY_SECONDS, store.health, lambda error: isinstance(error, EtcdError))
         self._say("etcd", f"healthy after {time.monotonic() - began:.1f} s, at revision {revision}")
 
-    def _tell(self) -> None:
-        wanted = endpoints.text(self.settings, self.members)
-        endpoints.tell(self.hosts, self.settings, [*self.members, *self.others], wanted, self.report)
-
-    def _restart_agents(self) -> None:
-        """One after the other; the routers serve on meanwhile."""
-
-        def restart(host: Host) -> None:
-            try:
-                host.run(machine_etcd.restart_agent(self.settings.system), sudo=True)
-            except HostUnreachable as error:
-                self._say(host.name, f"its agent was not restarted: {error}")
-
-        machines = [*self.members, *self.others]
-        joined(self.hosts.each(restart, machines, max_parallel=1, what="Restarting the agents"))
-
     def _on_members(self, what: str, function: Callable[[Host], object], max_parallel: int | None = None) -> None:
-        joined(self.hosts.each(function, self.members, max_parallel, what))
+        joined(self.cluster.hosts.each(function, self.members, max_parallel, what))
 
     def _say(self, subject: str, message: str) -> None:
-        self.report(subject, message)
+        self.cluster.report(subject, message)
+
+    @property
+    def _system(self) -> str:
+        return self.cluster.settings.system
 
     @staticmethod
     def _names(machines: Sequence[Machine]) -> str:
-        return ", ".join(it.name for it in machines)
-
-
-def new_token(settings: Settings) -> str:
-    """Return a token for a cluster of this name that no other had."""
-    return f"{settings.system}-{settings.cluster}-{secrets.token_hex(4)}"
+        return ", ".join(machine.name for machine in machines)

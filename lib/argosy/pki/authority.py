@@ -4,16 +4,18 @@
         ca.crt ca.key          the CA; the key never leaves this host
         ca-next.key            while the CA is changed for another: the other's, until that signs (ca.crt holds both)
         operator.{crt,key}     by which this host talks to etcd
+        operator.name          whom they are to name, in the checkout of an operator who joined (operator.join)
         machines/NAME/etcd-{server,peer,client}.{crt,key}
     registry/tls.{crt,key}     the registry's
 
 Keys are 0600 from their first byte, certificates 0644. Every function is idempotent: what is good is kept. A key is
 written before its certificate and kept when that is renewed, so a crash at any point leaves a key alone or a matching
-pair, and the next run goes on from there. Runs at the same time wait for each other.
+pair, and the next run resumes there. Runs at the same time wait for each other.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,21 +27,25 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from argosy import atomic
-from argosy.certificates import (
+from argosy.errors import ConfigError
+from argosy.model import Machine
+from argosy.pki.certificates import (
     Authority,
     Request,
     authority_certificate,
     authority_renewal,
+    key_fingerprint,
     leaf_certificate,
     leaf_renewal,
     machine_requests,
     made_at,
+    operator_of,
     operator_request,
     registry_request,
     same_key,
 )
-from argosy.errors import ConfigError
-from argosy.model import Machine
+
+OPERATOR_NAME = "operator.name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,14 @@ class Pair:
     certificate: Path
     key: Path
     renewed: bool = False
+
+
+def forget_machine(folder: Path, name: str) -> None:
+    """Remove the certificates and keys of a machine that has left. Idempotent."""
+    machines = folder / "pki" / "machines"
+    if (machines / name).is_dir():
+        with _locked(folder):
+            shutil.rmtree(machines / name)
 
 
 def authority_path(folder: Path) -> Path:
@@ -66,11 +80,11 @@ def authorities(folder: Path) -> list[x509.Certificate]:
     with _locked(folder):
         key = _ensure_key(folder / "pki" / "ca.key")
         found = _read_certificates(authority_path(folder))
-        return sorted(found, key=lambda it: not same_key(it, key.public_key()))
+        return sorted(found, key=lambda certificate: not same_key(certificate, key.public_key()))
 
 
 def add_authority(folder: Path, *, now: datetime | None = None) -> None:
-    """Make another CA and trust it beside the present one, which goes on signing. Idempotent while both are there."""
+    """Make another CA and trust it beside the present one, which still signs. Idempotent while both are there."""
     now = now or _now()
     with _locked(folder):
         present = _ensure_ca(folder, now)
@@ -89,7 +103,9 @@ def switch_authority(folder: Path) -> None:
         if not path.exists():
             return
         key = _ensure_key(path)
-        if not any(same_key(it, key.public_key()) for it in _read_certificates(authority_path(folder))):
+        if not any(
+            same_key(certificate, key.public_key()) for certificate in _read_certificates(authority_path(folder))
+        ):
             raise ConfigError(
                 f"its certificate is not in {authority_path(folder)}; restore both from one backup", str(path)
             )
@@ -112,7 +128,9 @@ def renew_certificates(folder: Path, before: datetime) -> list[str]:
     """
     with _locked(folder):
         paths = [*folder.glob("pki/machines/*/*.crt"), folder / "pki" / "operator.crt", folder / "registry" / "tls.crt"]
-        old = [path for path in sorted(paths) if (it := _read_certificate(path)) and made_at(it) < before]
+        old = [
+            path for path in sorted(paths) if (certificate := _read_certificate(path)) and made_at(certificate) < before
+        ]
         for path in old:
             path.unlink()
     return [str(path.relative_to(folder)) for path in old]
@@ -153,11 +171,85 @@ def current_machine_certificates(folder: Path, machine: Machine, *, now: datetim
     return {name: pair for name, pair in found.items() if pair is not None}
 
 
+def read_machine_keys(folder: Path, machine: Machine) -> dict[str, bytes]:
+    """Return the keys of `machine` that are here, by their files' names, with or without certificates."""
+    where = folder / "pki" / "machines" / machine.name
+    paths = [where / f"{name}.key" for name in machine_requests(machine.name, machine.address)]
+    return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+
+def signs(folder: Path, trusted: bytes) -> bool:
+    """Return whether the CA's key that is here belongs to one of these certificates."""
+    key = _ensure_key(folder / "pki" / "ca.key").public_key()
+    return any(same_key(certificate, key) for certificate in x509.load_pem_x509_certificates(trusted))
+
+
+def refuse_lost_key(folder: Path) -> None:
+    """Raise ConfigError when the CA's certificate is here without its key."""
+    certificate_path, key_path = authority_path(folder), folder / "pki" / "ca.key"
+    if certificate_path.exists() and not key_path.exists():
+        raise ConfigError(
+            "this host has no CA key; it is where the cluster was set up: bring it from there, or from a backup (a new "
+            "CA would cut you off)",
+            str(key_path),
+        )
+
+
 def ensure_operator_certificate(folder: Path, *, now: datetime | None = None) -> Pair:
-    """Return the pair by which this host talks to etcd, made or renewed where needed."""
+    """Return the pair by which this host talks to etcd, made or renewed where needed.
+
+    Without the CA's key it is the pair that an operator's bundle has brought. Raises ConfigError when that has expired,
+    and for a lost key as `ensure_ca` does.
+    """
     now = now or _now()
     with _locked(folder):
-        return _ensure_pair(folder / "pki", "operator", operator_request(), _ensure_ca(folder, now), now)
+        if pair := _brought_pair(folder, now):
+            return pair
+        request = operator_request(operator_name(folder))
+        return _ensure_pair(folder / "pki", "operator", request, _ensure_ca(folder, now), now)
+
+
+def ensure_another_operator(folder: Path, where: Path, name: str, *, now: datetime | None = None) -> Pair:
+    """Return the pair for the operator `name`, to be in the folder `where`, made or renewed where needed."""
+    now = now or _now()
+    with _locked(folder):
+        return _ensure_pair(where, "operator", operator_request(name), _ensure_ca(folder, now), now)
+
+
+def operator_path(folder: Path) -> Path:
+    """Return where this host's certificate for etcd is (or will be)."""
+    return folder / "pki" / "operator.crt"
+
+
+def has_operator(folder: Path) -> bool:
+    """Return whether this host can talk to etcd: it has a certificate for that, or can make one."""
+    return operator_path(folder).exists() or (folder / "pki" / "ca.key").exists()
+
+
+def operator_name(folder: Path) -> str:
+    """Return which operator this checkout is; empty for the one that set the cluster up."""
+    certificate, named = _read_certificate(operator_path(folder)), folder / "pki" / OPERATOR_NAME
+    said = operator_of(certificate) if certificate is not None else ""
+    return said or (named.read_text().strip() if named.exists() else "")
+
+
+def operator_fingerprint(path: Path) -> str:
+    """Return the fingerprint of the key that the certificate at `path` is for; empty when there is none."""
+    certificate = _read_certificate(path)
+    return key_fingerprint(certificate) if certificate is not None else ""
+
+
+def _brought_pair(folder: Path, now: datetime) -> Pair | None:
+    path, key_path = operator_path(folder), folder / "pki" / "operator.key"
+    certificate = _read_certificate(path)
+    if certificate is None or not operator_of(certificate):
+        return None
+    if (folder / "pki" / "ca.key").exists() or not (authority_path(folder).exists() and key_path.exists()):
+        return None
+    if certificate.not_valid_after_utc <= now:
+        again = f"inv operator.add {operator_of(certificate)} where the CA's key is makes a new bundle"
+        raise ConfigError(f"it has expired: {again}, inv operator.join takes it", str(path))
+    return Pair(path, key_path)
 
 
 def ensure_registry_certificate(folder: Path, hosts: Iterable[str], *, now: datetime | None = None) -> Pair:
@@ -166,18 +258,6 @@ def ensure_registry_certificate(folder: Path, hosts: Iterable[str], *, now: date
     with _locked(folder):
         authority = _ensure_ca(folder, now)
         return _ensure_pair(folder / "registry", "tls", registry_request(hosts), authority, now)
-
-
-def forget_machine(folder: Path, name: str) -> None:
-    """Remove the keys and certificates of the machine `name`; fine when there are none."""
-    if not (folder / "pki").is_dir():
-        return
-    with _locked(folder):
-        where = folder / "pki" / "machines" / name
-        for path in list(where.iterdir()) if where.is_dir() else []:
-            path.unlink()
-        if where.is_dir():
-            where.rmdir()
 
 
 def read_pairs(pairs: Mapping[str, Pair]) -> dict[str, bytes]:
@@ -193,26 +273,19 @@ def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def pair_matches(certificate: Path, key: Path) -> bool:
-    """Return whether two files are a certificate and its key."""
-    found = _read_certificate(certificate)
-    return found is not None and same_key(found, _ensure_key(key).public_key())
-
-
 def _ensure_ca(folder: Path, now: datetime) -> Authority:
+    refuse_lost_key(folder)
     certificate_path, key_path = authority_path(folder), folder / "pki" / "ca.key"
-    if certificate_path.exists() and not key_path.exists():
-        raise ConfigError(
-            "the CA's key is lost; restore it from a backup, or move pki/ away to start with a new CA", str(key_path)
-        )
     key = _ensure_key(key_path)
     trusted = _read_certificates(certificate_path)
-    certificate = next((it for it in trusted if same_key(it, key.public_key())), None)
+    certificate = next((certificate for certificate in trusted if same_key(certificate, key.public_key())), None)
     if trusted and certificate is None:
         raise ConfigError(f"it is not the key of {certificate_path}; restore both from one backup", str(key_path))
     if certificate is None or authority_renewal(certificate, now):
         renewed = authority_certificate(folder.name, key, x509.random_serial_number(), now)
-        _write_authorities(folder, [renewed if it == certificate else it for it in trusted] or [renewed])
+        _write_authorities(
+            folder, [renewed if authority == certificate else authority for authority in trusted] or [renewed]
+        )
         certificate = renewed
     return Authority(certificate, key)
 
@@ -234,7 +307,7 @@ def _ensure_pair(where: Path, name: str, request: Request, authority: Authority,
     certificate_path, key_path = where / f"{name}.crt", where / f"{name}.key"
     key = _ensure_key(key_path)
     certificate = leaf_certificate(request, key.public_key(), authority, x509.random_serial_number(), now)
-    atomic.write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
+    atomic.write(certificate_path, pem(certificate))
     return Pair(certificate_path, key_path, renewed=True)
 
 

@@ -1,4 +1,4 @@
-"""What our certificates look like, and whether one is still good. Pure: keys, serial numbers and the time are given.
+"""Pure. What our certificates look like, and whether one is still good. Keys, serial numbers and the time are given.
 
 A CA per cluster (EC P-256, ten years) signs leaves of three years. A certificate is always made for a key that is
 already on the disk, and a renewal keeps the key: so no crash leaves a certificate beside another's key.
@@ -6,6 +6,7 @@ already on the disk, and a renewal keeps the key: so no crash leaves a certifica
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_DAYS = 3653
@@ -25,6 +27,7 @@ LEAF_RENEWAL_DAYS = 30
 _CLOCK_SKEW = timedelta(hours=1)
 """Machines whose clock is behind ours accept a new certificate all the same."""
 
+OPERATOR = "operator"
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 
@@ -35,10 +38,6 @@ class Authority:
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False)
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,19 @@ def machine_requests(name: str, address: str) -> dict[str, Request]:
     }
 
 
-def operator_request() -> Request:
-    """Return the certificate by which the provisioning host talks to etcd."""
-    return Request("operator", (CLIENT,))
+def operator_request(name: str = "") -> Request:
+    """Return the certificate by which an operator talks to etcd. `name`: empty for who set the cluster up."""
+    return Request(f"{OPERATOR}:{name}" if name else OPERATOR, (CLIENT,))
+
+
+def operator_of(certificate: x509.Certificate) -> str:
+    """Return the operator whom an operator's certificate names; empty for who set the cluster up."""
+    return _common_name(certificate).removeprefix(OPERATOR).removeprefix(":")
+
+
+def key_fingerprint(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 of the public key in it, which a renewal keeps, in hexadecimal."""
+    return hashlib.sha256(_encoded(certificate.public_key())).hexdigest()
 
 
 def registry_request(hosts: Iterable[str]) -> Request:
@@ -119,9 +128,7 @@ def leaf_renewal(
     """Return why a leaf must be made anew, or an empty string when it is good."""
     if not same_key(certificate, key):
         return "it belongs to another key"
-    try:
-        certificate.verify_directly_issued_by(authority.certificate)
-    except (ValueError, TypeError, InvalidSignature):
+    if not signed_by(certificate, authority.certificate):
         return "another CA signed it"
     if _hosts(certificate) != frozenset(request.hosts):
         return "its names differ"
@@ -135,10 +142,22 @@ def made_at(certificate: x509.Certificate) -> datetime:
     return certificate.not_valid_before_utc + _CLOCK_SKEW
 
 
+def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Return whether this CA signed the certificate."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 def same_key(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
     """Return whether `certificate` was made for `key`."""
-    encoding, shape = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    return certificate.public_key().public_bytes(encoding, shape) == key.public_bytes(encoding, shape)
+    return _encoded(certificate.public_key()) == _encoded(key)
+
+
+def _encoded(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _builder(

@@ -1,4 +1,4 @@
-"""What there is to say of certificates: whose, by which CA, for how long. Pure; no key is ever looked at."""
+"""Pure. What there is to say of certificates: whose, by which CA, for how long. No key is ever looked at."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
-from argosy.certificates import LEAF_RENEWAL_DAYS
+from argosy.pki.certificates import LEAF_RENEWAL_DAYS, signed_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def describe(pem: bytes, authorities: Sequence[x509.Certificate], now: datetime)
         found = x509.load_pem_x509_certificates(pem)
     except ValueError:
         return []
-    return [_described(it, authorities, now) for it in found]
+    return [_described(certificate, authorities, now) for certificate in found]
 
 
 def authority_name(certificate: x509.Certificate) -> str:
@@ -47,24 +46,16 @@ def authority_name(certificate: x509.Certificate) -> str:
     return f"CA {certificate.fingerprint(hashes.SHA256()).hex()[:8]}"
 
 
-def _described(it: x509.Certificate, authorities: Sequence[x509.Certificate], now: datetime) -> Described:
-    signer = next((authority for authority in authorities if _signed(it, authority)), None)
-    subject = authority_name(it) if it in authorities else _name(it.subject)
+def _described(certificate: x509.Certificate, authorities: Sequence[x509.Certificate], now: datetime) -> Described:
+    signer = next((authority for authority in authorities if signed_by(certificate, authority)), None)
+    subject = authority_name(certificate) if certificate in authorities else _name(certificate.subject)
     return Described(
         subject,
-        authority_name(signer) if signer else _name(it.issuer),
-        (it.not_valid_after_utc - now).days,
-        it.not_valid_after_utc,
+        authority_name(signer) if signer else _name(certificate.issuer),
+        (certificate.not_valid_after_utc - now).days,
+        certificate.not_valid_after_utc,
         signer is not None,
     )
-
-
-def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def _name(name: x509.Name) -> str:

@@ -1,47 +1,62 @@
-"""What a provider of machines does: make them, say how they are, destroy them. One implementation per file."""
+"""What the library asks of a provider; the class itself is `static`: machines that are there already."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from argosy.model import Machine
+if TYPE_CHECKING:
+    from argosy.config.loading import Settings
+    from argosy.model import File, Machine, Unit
+    from argosy.report import Report
 
-RUNNING = "running"
-STOPPED = "stopped"
-ABSENT = "absent"
-
-
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """A machine and the cloud-config file that it boots with."""
-
-    machine: Machine
-    cloud_config: Path
+CHECKS = 3
+"""How often a balancer that only asks for our health may have to ask before it sends nothing more, or sends again."""
 
 
-class Provider(Protocol):
-    """Machines of one cluster. Every call is idempotent, and safe after a call that was killed."""
+class Provider:
+    """A provider says only what is different where its machines come from; it keeps nothing between two calls."""
 
-    def up(self, boots: Sequence[Boot], only: Sequence[Machine] = ()) -> None:
-        """Make and boot the machines, in parallel where the provider can; those that run are left as they are.
+    machines_here = False
+    """Whether its machines are on this host, which then uses every image itself."""
 
-        `boots`: all machines of the cluster; `only`: those that are touched, all when empty.
+    def complete(self, settings: Settings, /) -> Settings:
+        """Return the settings with what only the provider knows, such as `machines` or `ssh.entry_node`.
+
+        Every task calls it first, so it changes nothing and asks nobody who may not answer. Idempotent.
+        """
+        return settings
+
+    def extra_files(self, settings: Settings, machine: Machine, /) -> Sequence[File]:
+        """Return the files that the cloud-config of `machine` holds beside ours. The same settings, the same files."""
+        return ()
+
+    def extra_units(self, settings: Settings, machine: Machine, /) -> Sequence[Unit]:
+        """Return the units that the cloud-config of `machine` holds beside ours, as `extra_files` does."""
+        return ()
+
+    def wait_until_out(self, settings: Settings, machine: str, /) -> bool:
+        """Wait until the provider's balancer sends nothing new to the machine of that name, which drains.
+
+        Return False when there is none that could be asked. Raises DeadlineExceeded.
+        """
+        return False
+
+    def balancer_seconds(self, settings: Settings, /) -> float:
+        """Return how long a balancer that only asks for our health may take to notice that it changed.
+
+        It asks as often as routers ask instances.
+        """
+        return CHECKS * settings.discovery.check_seconds if settings.discovery.enabled else 0.0
+
+    def renew_certificates(self, settings: Settings, machines: Sequence[Machine], report: Report, /) -> None:
+        """Let what the provider runs on this host beside the `machines` use the cluster's present certificates.
+
+        A Docker engine is here. Nothing that does not run is started. Idempotent.
         """
 
-    def states(self, machines: Sequence[Machine]) -> dict[str, str]:
-        """Return name -> `running`, `stopped`, `absent`, or the provider's own word for another state."""
+    def reclaim(self, settings: Settings, machine: Machine, /) -> None:
+        """Take back a machine that has left its cluster, just before this host forgets it.
 
-    def host_keys(self, machine: Machine) -> Sequence[str]:
-        """Return the machine's public ssh host keys (`TYPE BASE64`), not read over the network that they secure."""
-
-    def destroy(self, machines: Sequence[Machine]) -> Sequence[str]:
-        """Destroy the machines with their disks; return what was removed, empty when nothing was there."""
-
-    def remove(self, machine: Machine) -> bool:
-        """Destroy one machine with its disk and leave the others alone; return whether there was anything of it."""
-
-    def console(self, machine: Machine) -> str:
-        """Return the last lines of the machine's own console: why it did not boot."""
+        Idempotent: when it raises, the machine is still known here, and the same command calls it again.
+        """

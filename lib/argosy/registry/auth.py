@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from argosy.errors import RegistryError
+
+BUSY = (httpx.codes.TOO_MANY_REQUESTS, 500, 502, 503, 504)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
@@ -33,12 +36,12 @@ def parse_challenge(header: str) -> Challenge:
 class RegistryAuth(httpx.Auth):
     """Answers a registry's challenges. Tokens are kept for as long as the registry takes them.
 
-    httpx drops the Authorization header when a registry redirects a download to a storage elsewhere.
+    httpx drops the Authorization header when a registry redirects a download to a storage elsewhere. It would take the
+    last answer of this flow for the registry's: so a token service that gives no token raises RegistryError.
     """
 
     user: str
     password: str = field(repr=False)
-    requires_response_body = True
     _answer: str = field(default="", init=False, repr=False)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -52,7 +55,8 @@ class RegistryAuth(httpx.Auth):
             self._answer = self._basic()
         elif challenge.scheme == "bearer" and challenge.parameters.get("realm", "").startswith("https://"):
             token = yield self._token_request(challenge)
-            self._answer = _bearer(token)
+            self._answer = ""
+            self._answer = self._bearer(token)
         else:
             self._answer = ""
         if self._answer:
@@ -70,10 +74,29 @@ class RegistryAuth(httpx.Auth):
         headers = {"Authorization": self._basic()}
         return httpx.Request("GET", challenge.parameters["realm"], params=wanted, headers=headers)
 
+    def _bearer(self, response: httpx.Response) -> str:
+        """Return the header with the token that the token service gave. Raises RegistryError when it gave none."""
+        service = response.request.url.host
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            reason = (
+                f"the registry's token service refused user {self.user} or the password: "
+                "compare registry.user and registry.password with the registry's"
+            )
+        elif response.status_code != httpx.codes.OK:
+            reason = f"the registry's token service answered with {response.status_code} {response.reason_phrase}"
+        elif token := _token(response):
+            return f"Bearer {token}"
+        else:
+            reason = "what answers as the registry's token service gives no token: is something else there?"
+        raise RegistryError(f"{service}: {reason}", passes=response.status_code in BUSY)
 
-def _bearer(response: httpx.Response) -> str:
-    if response.status_code != httpx.codes.OK:
+
+def _token(response: httpx.Response) -> str:
+    """Return the token in the answer; empty when there is none."""
+    response.read()
+    try:
+        document = response.json()
+    except ValueError:
         return ""
-    document = response.json()
-    token = document.get("token") or document.get("access_token") or ""
-    return f"Bearer {token}" if token else ""
+    token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else ""
+    return token if isinstance(token, str) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +11,30 @@ from pathlib import Path
 import bcrypt
 import docker
 
-from argosy import atomic, pki
-from argosy.config import Settings, VolumeSettings
-from argosy.console import Report
-from argosy.engine import ContainerSpec, Outcome, ensure_container, expected_outcome, find_container, remove_container
-from argosy.engine_connection import connect, is_local_address, refusals
-from argosy.engine_images import stored_images
+from argosy import atomic
+from argosy.config.loading import Settings, VolumeSettings
+from argosy.engine.checkout import keep
+from argosy.engine.connection import connect, is_local_address, refusals
+from argosy.engine.containers import (
+    ContainerSpec,
+    Outcome,
+    ensure_container,
+    expected_outcome,
+    find_container,
+    remove_container,
+)
+from argosy.engine.names import container_name, labels_of
+from argosy.engine.ownership import adopt, claims_of_others, own, refuse_claimed, remove_own
 from argosy.errors import ConfigError, Refused, RegistryError
-from argosy.local_names import container_name, labels_of, volume_name
+from argosy.images.repositories import on_engine
+from argosy.images.store import stored_images
+from argosy.images.versions import newest_of
 from argosy.model import Step
-from argosy.operations import secrets
-from argosy.operations.registry import access
-from argosy.operations.registry.trust import trust_registry
-from argosy.versions import newest_of
+from argosy.pki import authority
+from argosy.registry import access
+from argosy.registry.trust import distrust_registry, is_trusted, refuse_other_trust, trust_registry
+from argosy.report import Report
+from argosy.secrets import upload
 
 LOOPBACK = "127.0.0.1"
 INSIDE_PORT = 5000
@@ -49,14 +60,29 @@ class RegistryStatus:
     reason: str
 
 
+@contextmanager
+def opened(settings: Settings) -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine, on which our registry is known as ours, also one older than our labels."""
+    with connect() as client:
+        adopt(client, settings)
+        yield client
+
+
 def name_of(settings: Settings) -> str:
     return container_name(settings, "registry")
+
+
+def is_built(settings: Settings) -> bool:
+    """Return whether a version of the registry's image is here."""
+    with opened(settings) as client:
+        return settings.local.registry_image in newest_of(stored_images(client, settings.system))
 
 
 def plan_start(settings: Settings) -> list[Step]:
     """Return what `start` would do, changing nothing."""
     addresses = bind_addresses(settings)
-    with connect() as client, refusals("registry"):
+    with opened(settings) as client, refusals("registry"):
+        _refuse_claimed(client, settings, addresses)
         reference = image_reference(client, settings)
         folder = settings.secrets_path / "registry"
         files = {name: folder / name for name in FILES}
@@ -73,13 +99,13 @@ def start(settings: Settings, report: Report) -> Outcome:
     """Run the registry, wait until it answers with the password, let the local engine trust it. Idempotent.
 
     Makes the CA, the certificate, the password and its hash when they aren't there. Raises ConfigError when
-    registry.address isn't an address of this host, Refused when the registry's image was never built.
+    registry.address isn't an address of this host, Refused when the registry's image was never built, or another
+    checkout's cluster has the port.
     """
     addresses = bind_addresses(settings)
-    with connect() as client:
-        spec = registry_spec(settings, image_reference(client, settings), addresses, ensure_files(settings, addresses))
-        with access.opened(settings, attempts=1) as registry:
-            outcome = ensure_container(client, spec, lambda: _reason(registry.check), DEADLINE_SECONDS)
+    with opened(settings) as client:
+        _refuse_claimed(client, settings, addresses)
+        outcome = _ensure(client, settings, image_reference(client, settings))
     trust_registry(settings, report)
     said = RUNS.get(outcome, "already running")
     report("registry", f"{said}: https://{settings.registry.address}")
@@ -88,23 +114,27 @@ def start(settings: Settings, report: Report) -> Outcome:
 
 def plan_stop(settings: Settings, remove_data: bool = False) -> list[Step]:
     """Return what `stop` would do, changing nothing."""
-    with connect() as client, refusals("registry"):
+    with opened(settings) as client, refusals("registry"):
         there = find_container(client, name_of(settings)) is not None
+        volumes = own(client, settings, "registry", ("volume",)) if remove_data else []
     steps = [Step("registry", "stop and remove its container")] if there else []
-    return (
-        [*steps, Step("registry", f"remove its volume {volume_name(settings, 'registry')}")] if remove_data else steps
-    )
+    if remove_data and is_trusted(settings):
+        steps.append(Step("registry", "let this host's engine no longer trust its CA"))
+    return steps + [Step("registry", f"remove its {volume}") for volume in volumes]
 
 
 def stop(settings: Settings, report: Report, remove_data: bool = False) -> bool:
-    """Stop and remove the container; its volume stays, unless `remove_data`. Returns whether anything was there."""
-    with connect() as client, refusals("registry"):
+    """Stop and remove the container; its volume, and the engine's trust in it, stay, unless `remove_data`.
+
+    Returns whether anything was there.
+    """
+    with opened(settings) as client, refusals("registry"):
         container = find_container(client, name_of(settings))
         if container:
             remove_container(container)
-        volumes = client.volumes.list(filters={"name": volume_name(settings, "registry")}) if remove_data else []
-        for volume in volumes:
-            volume.remove()
+        volumes = remove_own(client, settings, "registry", ("volume",)) if remove_data else []
+    if remove_data:
+        distrust_registry(settings, report)
     report("registry", "stopped" if container else "was not running")
     if volumes:
         report("registry", "its data is removed")
@@ -114,7 +144,7 @@ def stop(settings: Settings, report: Report, remove_data: bool = False) -> bool:
 def status(settings: Settings) -> RegistryStatus:
     """Return how the registry is, whether it is our container or somebody else's."""
     address = access.required_address(settings)
-    with connect() as client, refusals("registry"):
+    with opened(settings) as client, refusals("registry"):
         container = find_container(client, name_of(settings))
         state = "absent" if container is None else "running" if container.status == "running" else "stopped"
         image = container.attrs["Config"]["Image"] if container else ""
@@ -124,29 +154,23 @@ def status(settings: Settings) -> RegistryStatus:
 
 @contextmanager
 def read_only(settings: Settings, client: docker.DockerClient) -> Iterator[str | None]:
-    """Run our registry read-only for a while, so that its garbage can be collected; pulls go on.
+    """Run our registry read-only for a while, so that its garbage can be collected; pulls still work.
 
     Yields the container's name, or nothing when the registry isn't a container of ours on this host. Whatever happens
     inside, it takes pushes again afterwards; after a kill, `start` sees to that.
     """
+    adopt(client, settings)
     with refusals("registry"):
         container = find_container(client, name_of(settings))
     if container is None or container.status != "running":
         yield None
         return
-    addresses = bind_addresses(settings)
-    files = ensure_files(settings, addresses)
-    spec = registry_spec(settings, container.attrs["Config"]["Image"], addresses, files)
-    with access.opened(settings, attempts=1) as registry:
-
-        def ensure(wanted: ContainerSpec) -> None:
-            ensure_container(client, wanted, lambda: _reason(registry.check), DEADLINE_SECONDS)
-
-        try:
-            ensure(replace(spec, env={**spec.env, **READ_ONLY}))
-            yield spec.name
-        finally:
-            ensure(spec)
+    image = container.attrs["Config"]["Image"]
+    try:
+        _ensure(client, settings, image, READ_ONLY)
+        yield name_of(settings)
+    finally:
+        _ensure(client, settings, image)
 
 
 def renew(settings: Settings, report: Report) -> bool:
@@ -154,26 +178,46 @@ def renew(settings: Settings, report: Report) -> bool:
 
     A registry that does not run stays so. Returns whether it was started again. Raises EngineError without an engine.
     """
-    with connect() as client:
+    with opened(settings) as client:
         with refusals("registry"):
             container = find_container(client, name_of(settings))
         trust_registry(settings, report)
         if container is None or container.status != "running":
             return False
-        addresses = bind_addresses(settings)
-        spec = registry_spec(settings, container.attrs["Config"]["Image"], addresses, ensure_files(settings, addresses))
-        with access.opened(settings, attempts=1) as registry:
-            outcome = ensure_container(client, spec, lambda: _reason(registry.check), DEADLINE_SECONDS)
+        outcome = _ensure(client, settings, container.attrs["Config"]["Image"])
     if outcome in RUNS:
         report("registry", RUNS[outcome])
     return outcome in RUNS
 
 
+def _ensure(
+    client: docker.DockerClient, settings: Settings, image: str, env: Mapping[str, str] | None = None
+) -> Outcome:
+    """Run the registry and wait until it answers with the password. `env`: more variables for it."""
+    addresses = bind_addresses(settings)
+    keep(settings)
+    spec = registry_spec(settings, image, addresses, ensure_files(settings, addresses))
+    wanted = replace(spec, env={**spec.env, **(env or {})})
+    with access.opened(settings, attempts=1) as registry:
+        return ensure_container(client, wanted, lambda: _reason(registry.check), DEADLINE_SECONDS)
+
+
+def _refuse_claimed(client: docker.DockerClient, settings: Settings, addresses: Sequence[str]) -> None:
+    """Raise Refused when another checkout's cluster has a port that our registry, which does not run yet, needs; or its
+    CA is trusted there."""
+    refuse_other_trust(settings)
+    container = find_container(client, name_of(settings))
+    if container is None or container.status != "running":
+        claims = claims_of_others(client, settings)
+        for address in addresses:
+            refuse_claimed(claims, address, port_of(settings), "registry.address")
+
+
 def ensure_files(settings: Settings, addresses: list[str]) -> dict[str, Path]:
-    """Make the files that the registry's container mounts, where they lack or don't fit any more; return them."""
-    secrets.registry_password(settings)  # made here when it is ours to make
+    """Make the files that the registry's container mounts, where they lack or no longer fit; return them."""
+    upload.registry_password(settings)  # made here when it is ours to make
     names = [host_of(settings), *filter(None, [settings.discovered_registry.partition(":")[0]])]
-    pair = pki.ensure_registry_certificate(settings.secrets_path, [*addresses, *names])
+    pair = authority.ensure_registry_certificate(settings.secrets_path, [*addresses, *names])
     return {"tls.crt": pair.certificate, "tls.key": pair.key, "htpasswd": ensure_htpasswd(settings)}
 
 
@@ -194,7 +238,7 @@ def registry_spec(settings: Settings, image: str, addresses: list[str], files: M
             "REGISTRY_STORAGE_DELETE_ENABLED": "true",
         },
         ports=[f"{address}:{port}:{INSIDE_PORT}" for address in addresses],
-        volumes=[VolumeSettings(source=volume_name(settings, "registry"), target=DATA)],
+        volumes=[VolumeSettings(source=name_of(settings), target=DATA)],
         secrets=files,
     )
 
@@ -205,7 +249,7 @@ def image_reference(client: docker.DockerClient, settings: Settings) -> str:
     newest = newest_of(stored_images(client, settings.system)).get(name)
     if newest is None:
         raise Refused(f"image {name} was not built yet: inv build.images --only {name}")
-    return f"{access.repository(settings, name)}:{newest.version}"
+    return f"{on_engine(settings, name)}:{newest.version}"
 
 
 def host_of(settings: Settings) -> str:

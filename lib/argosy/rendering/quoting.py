@@ -1,4 +1,4 @@
-"""Values as words of the languages that our templates are written in; the filters of `rendering`. Pure."""
+"""Pure. Values as words of the languages that our templates are written in; the filters of `rendering`."""
 
 from __future__ import annotations
 

@@ -1,23 +1,26 @@
-"""The templates of templates/: found beside the package, in a checkout and in a wheel. Pure."""
+"""Pure. The templates of templates/: found beside the package, in a checkout and in a wheel."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from argosy.rendering.quoting import json_text, shell_words, yaml_text
 
-from argosy.quoting import json_text, shell_words, yaml_text
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 @cache
 def _environment() -> Environment:
     """Return the one environment. No HTML escaping: what we render are units, shell and HAProxy files, and each
     template quotes by the rules of what it renders: by the filters `json` (YAML, too), `yaml_text`, `sh`, or before
-    (systemd.command_line)."""
+    (systemd.command_line). Imported here: many modules import this one and render nothing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,

@@ -1,29 +1,15 @@
-"""The systemd unit of a system service: `docker run`, attached, of one digest-pinned image. Pure."""
+"""Pure. The systemd unit of a system service: `docker run`, attached, of one digest-pinned image."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import signal
 
-from argosy.config import EndpointSettings, HttpCheck, ServiceSettings, Settings, VolumeSettings
-from argosy.container_labels import (
-    CHECK,
-    HOST_PORT,
-    PORT,
-    PRIVATE,
-    REVISION,
-    SCHEME,
-    SERVICE,
-    SNI,
-    SYSTEM,
-    UNIT,
-    VERSION,
-    WEIGHT,
-)
+from argosy.config.loading import EndpointSettings, HttpCheck, ServiceSettings, Settings, VolumeSettings
 from argosy.model import Image
-from argosy.rendering import render
-from argosy.systemd import Expanded, command_line
+from argosy.rendering.rendering import render
+from argosy.rendering.systemd import Expanded, command_line
+from argosy.schema import labels
+from argosy.schema.inspection import parse_signal
 
 DOCKER = "/usr/bin/docker"
 CURL = "/usr/bin/curl"
@@ -34,7 +20,6 @@ DEREGISTER_SECONDS = 5
 """How long a planned stop waits at most for the routers of all machines to have left the instance."""
 
 DEFAULT_WEIGHT = 100
-_LINUX_RTMIN = 34
 
 
 def marker(system: str) -> str:
@@ -95,6 +80,8 @@ def run_argv(settings: Settings, service: str, image: Image, revision: str) -> l
     argv += _environment(system, service, entry, image)
     if entry.memory_megabytes:
         argv += ["--memory", f"{entry.memory_megabytes}m"]
+    if entry.open_files:
+        argv += ["--ulimit", f"nofile={entry.open_files}"]
     if entry.capabilities is not None:
         argv += ["--cap-drop", "ALL"]
         argv += [word for name in entry.capabilities for word in ("--cap-add", name)]
@@ -110,27 +97,27 @@ def run_argv(settings: Settings, service: str, image: Image, revision: str) -> l
 
 
 def _labels(system: str, service: str, entry: ServiceSettings, image: Image, revision: str) -> list[str]:
-    labels = {SYSTEM: system, UNIT: service, VERSION: image.version, REVISION: revision}
+    pairs = {labels.SYSTEM: system, labels.UNIT: service, labels.VERSION: image.version, labels.REVISION: revision}
     if entry.discovery:
         check = entry.discovery.check or _router_check(entry, entry.discovery.port)
-        labels |= discovery_labels(service, entry.discovery, check)
-    return [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+        pairs |= discovery_labels(service, entry.discovery, check)
+    return [word for name, value in pairs.items() for word in ("--label", f"{name}={value}")]
 
 
 def discovery_labels(service: str, found: EndpointSettings, check: str) -> dict[str, str]:
     """Return what the agent registers a container by (docs/discovery.md). `check`: how routers ask it."""
-    labels = {SERVICE: service, PORT: str(found.port), CHECK: check}
+    pairs = {labels.SERVICE: service, labels.PORT: str(found.port), labels.CHECK: check}
     if found.scheme:
-        labels[SCHEME] = found.scheme
+        pairs[labels.SCHEME] = found.scheme
     if found.host_port:
-        labels[HOST_PORT] = str(found.host_port)
+        pairs[labels.HOST_PORT] = str(found.host_port)
     if found.private:
-        labels[PRIVATE] = "true"
+        pairs[labels.PRIVATE] = "true"
     if found.sni:
-        labels[SNI] = ",".join(found.sni)
+        pairs[labels.SNI] = ",".join(found.sni)
     if found.weight != DEFAULT_WEIGHT:
-        labels[WEIGHT] = str(found.weight)
-    return labels
+        pairs[labels.WEIGHT] = str(found.weight)
+    return pairs
 
 
 def http_check(http: HttpCheck) -> str:
@@ -210,11 +197,5 @@ def _quietly(docker_command: str, container: str) -> str:
 def exit_status(signal_name: str) -> str:
     """Return the status with which `docker run` ends when the container's program died of this signal, 128 + its
     number, as SuccessExitStatus= wants it; empty for a name that we don't know (Docker may)."""
-    name = signal_name.removeprefix("SIG")
-    if name.isdigit():
-        return str(128 + int(name))
-    realtime = re.fullmatch(r"RTMIN(?:\+(\d{1,2}))?", name)
-    if realtime:
-        return str(128 + _LINUX_RTMIN + int(realtime.group(1) or 0))
-    number = getattr(signal, f"SIG{name}", None)
-    return str(128 + int(number)) if isinstance(number, signal.Signals) else ""
+    number = parse_signal(signal_name)
+    return str(128 + number) if number else ""

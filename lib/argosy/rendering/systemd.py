@@ -1,4 +1,4 @@
-"""systemd's syntax: the words of command lines, quoted by its own rules (they are not the shell's). Pure."""
+"""Pure. systemd's syntax: the words of command lines, quoted by its own rules (they are not the shell's)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rollout tells while it goes, beside what all work tells (argosy.events). Pure.
+"""Pure. What a rollout tells while it goes, beside what all work tells (argosy.cluster.events).
 
 {"event": "step-done", "at": "2026-01-31T12:00:05.120Z", "machine": "air-01", "step": "draining", "seconds": 5.0}
 """
@@ -6,33 +6,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from argosy.events import Event
-from argosy.rollout_record import Rollout, Step
+from argosy.cluster.change import State
+from argosy.cluster.events import Event
+from argosy.rollouts.record import Rollout, RolloutStep
 
 _DOING = {
-    Step.PREPARING: "pulling the images",
-    Step.DRAINING: "draining",
-    Step.INSTALLING: "installing",
-    Step.CHECKING: "checking",
-    Step.UNDRAINING: "going back into service",
+    RolloutStep.PREPARING: "pulling the images",
+    RolloutStep.DRAINING: "draining",
+    RolloutStep.INSTALLING: "installing",
+    RolloutStep.CHECKING: "checking",
+    RolloutStep.UNDRAINING: "going back into service",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(Event):
-    """It begins, or goes on after somebody stopped."""
+    """It begins, or is resumed."""
 
     rollout: Rollout
     resumed: bool = False
 
     @property
     def text(self) -> str:
-        it = self.rollout
-        what = f"putting back what had release {it.release}" if it.back else f"to release {it.release}"
-        batches = f"{len(it.machines)} machines in {len(it.order)} batches"
-        return f"rollout {it.id} {'goes on' if self.resumed else 'begins'}: {what}, {batches}"
+        rollout = self.rollout
+        what = f"putting back what had release {rollout.release}" if rollout.back else f"to release {rollout.release}"
+        batches = f"{len(rollout.machines)} machines in {len(rollout.order)} batches"
+        return f"rollout {rollout.id} {'resumes' if self.resumed else 'begins'}: {what}, {batches}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,42 +46,15 @@ class NothingToDo(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBegan(Event):
-    """`release`: that the machine shall have in the end."""
+    """`release`: that the machine will have in the end."""
 
-    step: Step
+    step: RolloutStep
     release: str
 
     @property
     def text(self) -> str:
-        release = f" release {self.release}" if self.step is Step.INSTALLING else ""
+        release = f" release {self.release}" if self.step is RolloutStep.INSTALLING else ""
         return f"{_DOING[self.step]}{release} ..."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepDone(Event):
-    """`next`: where the machine is now."""
-
-    step: Step
-    next: Step
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        ending = {Step.DONE: "; done", Step.ROLLED_BACK: "; back on its old release"}.get(self.next, "")
-        return f"{self.step} took {self.seconds:.1f} s{ending}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Soaking(Event):
-    """`machines` are watched until then."""
-
-    machines: tuple[str, ...]
-    until: datetime
-
-    @property
-    def text(self) -> str:
-        seconds = max(0.0, (self.until - self.at).total_seconds())
-        return f"watching {', '.join(self.machines)} for {seconds:.0f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +70,7 @@ class RollingBack(Event):
 class Ended(Event):
     """It is over, or stopped for now. `state`: done, rolled-back, stopped or aborted."""
 
-    state: str
+    state: State
     release: str
     seconds: float
     reason: str = ""
@@ -105,7 +78,7 @@ class Ended(Event):
     @property
     def text(self) -> str:
         words = {
-            "done": f"release {self.release} is installed",
-            "rolled-back": "all machines are back on their old releases",
+            State.DONE: f"release {self.release} is installed",
+            State.ROLLED_BACK: "all machines are back on their old releases",
         }
         return f"{words.get(self.state, self.state)} ({self.seconds:.0f} s){f': {self.reason}' if self.reason else ''}"

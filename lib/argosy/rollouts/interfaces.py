@@ -1,4 +1,4 @@
-"""What a rollout's driver needs of the outside; the tests' simulator stands behind the same two seams."""
+"""What a rollout's driver needs of the outside; the tests' simulator stands behind the same interfaces."""
 
 from __future__ import annotations
 
@@ -7,48 +7,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from argosy.events import Event
-from argosy.operations import cluster_lock, journal
-from argosy.operations.clock import Clock
-from argosy.operations.cluster_lock import ClusterLock
-from argosy.rollout_plan import Found
-from argosy.rollout_record import Release
-
-Events = Callable[[Event], None]
-"""Where everything that happens is told. May be called by several threads."""
+from argosy.cluster.driver import LockHolder
+from argosy.cluster.release import Release
+from argosy.rollouts.plan import Findings
 
 
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """What was found when all was well enough to begin. `members`: the machines that run etcd, of which `away` may be
-    away at once."""
-
-    found: tuple[Found, ...]
-    members: tuple[str, ...] = ()
-    away: int = 1
-
-
-class Store(cluster_lock.Store, journal.Store, Protocol):
-    """What of `argosy.etcd.Etcd` a rollout needs."""
-
-
-class Looks(Protocol):
-    """The machines of a cluster, looked at; nothing of it changes anything."""
+class Preflight(Protocol):
+    """Looks at the machines of a cluster, and changes nothing."""
 
     def names(self) -> Sequence[str]:
         """Return all machines of the cluster, in order."""
 
-    def preflight(self, names: Sequence[str], release: Release | None) -> Preflight:
+    def inspect(self, names: Sequence[str], release: Release | None) -> Findings:
         """Look at `names` before anything is touched. Raises Refused or HostsFailed naming all that stands against it.
 
-        `release`: what shall be installed; None when machines are put back on what they had.
+        `release`: what will be installed; None when machines are put back on what they had.
         """
 
     def troubles(self) -> Mapping[str, str]:
         """Return which machines of the cluster are not well, and why. Quick: it asks etcd alone."""
 
 
-class Machines(Looks, Protocol):
+class Machines(Preflight, Protocol):
     """The same, changed: by name.
 
     All of `prepare` to `undrain` are idempotent, may be cut off at any moment, and raise ArgosyError when they fail;
@@ -77,26 +57,18 @@ class Machines(Looks, Protocol):
         """Remove the images on the machine that neither a release of `keep` nor a container uses."""
 
     def cancel(self) -> None:
-        """End the work that goes on, soon."""
+        """End the work that is under way, soon."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """Somebody who holds the lock, with all that they work with.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator(LockHolder):
+    """Somebody who rolls a release out, with all that they work with.
 
     `newest`: the newest release there is; `closed`: why no batch may begin at a moment, empty when one may;
     `max_parallel`: how many machines are worked on at once.
     """
 
-    store: Store
-    lock: ClusterLock
     machines: Machines
-    events: Events
-    clock: Clock
     newest: Callable[[], Release]
     closed: Callable[[datetime], str]
     max_parallel: int = 32
-
-    @property
-    def name(self) -> str:
-        return f"{self.lock.holder.holder}@{self.lock.holder.host}"

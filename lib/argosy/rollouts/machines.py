@@ -4,50 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from argosy import rollout_scripts
-from argosy.config import Settings
+from argosy.beside import Beside
+from argosy.cluster.events import Checked, Events
+from argosy.cluster.opening import OpenCluster
+from argosy.cluster.release import Release
+from argosy.discovery.draining import default_deadline_seconds
+from argosy.discovery.routers import wait_until_applied
+from argosy.draining import balancers
+from argosy.draining.machine import Draining, others_in_service
 from argosy.errors import CommandFailed, HostUnreachable, LockLost, Refused, Unhealthy
-from argosy.etcd import Etcd
-from argosy.events import Checked
-from argosy.host import Hosts, Result
-from argosy.machine_files import Names
-from argosy.operations import balancers, install
-from argosy.operations.beside import Beside
-from argosy.operations.clock import Clock
-from argosy.operations.cluster_lock import ClusterLock
-from argosy.operations.discovery.draining import default_deadline_seconds
-from argosy.operations.discovery.routers import wait_until_applied
-from argosy.operations.draining import Draining, others_in_service
-from argosy.operations.rollout.gates import Gates
-from argosy.operations.rollout.looking import Looking
-from argosy.operations.rollout.seams import Events
-from argosy.remote_shell import Script
-from argosy.rollout_record import Release
+from argosy.images.repositories import registry_prefix
+from argosy.machine import install
+from argosy.machine.images import remove_images
+from argosy.paths import Names
+from argosy.rollouts import scripts as rollout_scripts
+from argosy.rollouts.gates import Gates
+from argosy.rollouts.preflight import RemotePreflight
 from argosy.schema import ROUTERS, SERVICES
+from argosy.ssh.commands import Result
+from argosy.ssh.shell import Script
 
 POLL_SECONDS = 0.1
 
 
-class RemoteMachines(Looking):
-    """The seam `Machines`. `images_of`: the references of all images that a release needs."""
+class RemoteMachines(RemotePreflight):
+    """The interface `Machines`. `images_of`: the references of all images that a release needs."""
 
     def __init__(
         self,
-        settings: Settings,
-        hosts: Hosts,
-        store: Etcd,
-        lock: ClusterLock,
+        work: OpenCluster,
         events: Events,
-        clock: Clock,
         release_of: Callable[[str], Release],
         images_of: Callable[[Release], Sequence[str]],
     ) -> None:
-        super().__init__(settings, hosts, store, events, clock, release_of)
-        self._lock = lock
+        super().__init__(work, release_of)
+        self._events = events
+        self._lock = work.holding
         self._images_of = images_of
-        self._program_names = Names(settings.system)
-        self._gates = Gates(settings, store, clock)
-        self._draining = Draining(settings, hosts, store, lock, self._say, clock)
+        self._program_names = Names(work.settings.system)
+        self._gates = Gates(work.settings, work.store, work.clock)
+        self._draining = Draining(work)
         self._known_back_at: dict[str, float] = {}
 
     def prepare(self, name: str, release: Release) -> None:
@@ -82,7 +78,7 @@ class RemoteMachines(Looking):
         """Put the release on the machine. See `Machines`."""
         if not release.image:
             raise Refused(f"{name}: which bytes release {release} is, is not known, so it can't be installed")
-        script = rollout_scripts.install(self._program_names, release, self._lock.id)
+        script = rollout_scripts.install(self._program_names, release, self._lock.holder.id)
         begun = self._run(name, script, check=False)
         if begun.code == rollout_scripts.LOCK_IS_ANOTHER_S:
             raise LockLost(f"{name}: found that somebody else holds the cluster's lock: nothing was begun there")
@@ -104,19 +100,20 @@ class RemoteMachines(Looking):
         updates = Beside(self._clock, f"updates-{name}", lambda: self._run(name, script))
         revision = self._draining.put_back(host)
         if self._settings.discovery.enabled:
-            with self._store.bell(SERVICES, ROUTERS) as bell:
-                self._wait_for_gates(name, self._gates.of_service(host), bell.wait)
+            with self._store.hint(SERVICES, ROUTERS) as hint:
+                self._wait_for_gates(name, self._gates.of_service(host), hint.wait)
             applied = wait_until_applied(self._store, revision, default_deadline_seconds(self._settings))
-            seconds = balancers.seconds_until_back(self._settings, applied.routers, [it.name for it in self._hosts])
+            seconds = balancers.seconds_until_back(self._settings, applied.routers, [host.name for host in self._hosts])
             self._known_back_at[name] = self._clock.elapsed() + seconds
         updates.result()
+        self._draining.give_back(host)
 
     def clean_up(self, name: str, keep: Sequence[Release]) -> None:
         """Remove old images from the machine. See `Machines`."""
         images = [image for release in keep if release.image for image in self._images_of(release)]
-        script = rollout_scripts.clean_up(self._settings.registry.address, self._settings.system, images)
-        removed = rollout_scripts.parse_number(self._run(name, script).stdout, "removed")
-        if removed:
+        registry, prefix = self._settings.registry.address, registry_prefix(self._settings)
+        removed = self._run(name, remove_images(registry, prefix, images)).stdout.strip()
+        if removed != "0":
             self._say(name, f"{removed} old images removed")
 
     def cancel(self) -> None:

@@ -1,15 +1,18 @@
-"""Which machines a rollout upgrades, and which of them together. Pure."""
+"""Pure. Which machines a rollout upgrades, and which of them together."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from argosy.cluster.change import State
+from argosy.cluster.release import Release
 from argosy.errors import ConfigError
-from argosy.model import Step as PlanStep
-from argosy.rollout_record import Options, Progress, Release, Rollout, State, Step
+from argosy.images.versions import PinnedService
+from argosy.model import Step
+from argosy.rollouts.record import Options, Progress, Rollout, RolloutStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,16 @@ class Found:
     name: str
     release: Release
     trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found when all was well enough to begin. `members`: the machines that run etcd, of which `away` may be
+    away at once."""
+
+    found: tuple[Found, ...]
+    members: tuple[str, ...] = ()
+    away: int = 1
 
 
 def parse_batch(text: str, total: int) -> int:
@@ -64,37 +77,27 @@ def plan_batches(
 
 
 def begin_rollout(
-    id: str,
-    release: Release,
-    machines: Sequence[Found],
-    options: Options,
-    *,
-    by: str,
-    now: datetime,
-    total: int,
-    members: Collection[str] = (),
-    away: int = 1,
-    whole: bool = True,
+    id: str, release: Release, seen: Findings, options: Options, *, by: str, now: datetime, total: int, whole: bool
 ) -> Rollout:
     """Return the record of a rollout that begins, without the machines that have the release and are well.
 
     Machines that are not in service come first: to upgrade them takes nothing from anybody.
     """
-    lacking = {it.name: it for it in machines if it.trouble or it.release != release}
+    lacking = {machine.name: machine for machine in seen.found if machine.trouble or machine.release != release}
     order = plan_batches(
         sorted(lacking, key=lambda name: not lacking[name].trouble),
         options.batch,
         canary=options.canary and whole,
         total=total,
-        members=members,
-        away=away,
+        members=seen.members,
+        away=seen.away,
     )
     return Rollout(
         id=id,
         release=release,
         state=State.RUNNING,
         options=options,
-        machines={name: Progress(Step.PENDING, now, lacking[name].release) for batch in order for name in batch},
+        machines={name: Progress(RolloutStep.PENDING, now, lacking[name].release) for batch in order for name in batch},
         order=order,
         started=now,
         by=by,
@@ -102,20 +105,51 @@ def begin_rollout(
     )
 
 
-def plan_lines(rollout: Rollout) -> list[PlanStep]:
+def plan_lines(rollout: Rollout) -> list[Step]:
     """Return what is left to do, as `--dry-run` prints it: the images everywhere, then one batch after the other."""
     if rollout.back:
-        return [PlanStep(name, f"put back: {_change(rollout, name)}") for name in reversed(rollout.unfinished)]
-    unprepared = rollout.at(Step.PENDING, Step.PREPARING)
-    steps = [PlanStep(name, f"pull the images of release {rollout.release}") for name in unprepared]
+        return [Step(name, f"put back: {_change(rollout, name)}") for name in reversed(rollout.unfinished)]
+    unprepared = rollout.at(RolloutStep.PENDING, RolloutStep.PREPARING)
+    steps = [Step(name, f"pull the images of release {rollout.release}") for name in unprepared]
     for number, batch in enumerate(rollout.order, 1):
-        left = [name for name in batch if rollout.machines[name].step is not Step.DONE]
+        left = [name for name in batch if rollout.machines[name].step is not RolloutStep.DONE]
         if left and number > 1 and rollout.options.soak_seconds:
             before = ", ".join(rollout.order[number - 2])
-            steps.append(PlanStep(before, f"watch for {rollout.options.soak_seconds:g} s"))
+            steps.append(Step(before, f"watch for {rollout.options.soak_seconds:g} s"))
         place = f"batch {number} of {len(rollout.order)}"
-        steps += [PlanStep(name, f"{place}: {_change(rollout, name)}") for name in left]
+        steps += [Step(name, f"{place}: {_change(rollout, name)}") for name in left]
     return steps
+
+
+def down_lines(rollout: Rollout, pinned: Callable[[Release], Mapping[str, PinnedService] | None]) -> list[Step]:
+    """Return what the rollout stops where nobody else serves: services that run on some machines only, and change.
+
+    `pinned`: those of a release; None where that is not known, so that any of the other one may change.
+    """
+    steps = []
+    for name in rollout.unfinished:
+        progress = rollout.machines[name]
+        before, after = (progress.origin, rollout.release)[:: -1 if rollout.back else 1]
+        for service, seconds in stopped(name, pinned(before), pinned(after)):
+            text = f"{service} will be down for about {seconds:g} s, and until it passes its check"
+            steps.append(Step(name, text, down_seconds=seconds))
+    return steps
+
+
+def stopped(
+    machine: str, before: Mapping[str, PinnedService] | None, after: Mapping[str, PinnedService] | None
+) -> list[tuple[str, float]]:
+    """Return the pinned services that stop on a machine when its release changes, and what each may take to stop."""
+    old, new = (
+        {name: found for name, found in (services or {}).items() if machine in found.machines}
+        for services in (before, after)
+    )
+    known = {**new, **old} if before is None else old
+    return [
+        (name, found.grace_seconds)
+        for name, found in sorted(known.items())
+        if before is None or name not in new or new[name].revision != found.revision
+    ]
 
 
 def _change(rollout: Rollout, name: str) -> str:

@@ -1,29 +1,23 @@
-"""What is run on a machine while it is upgraded, and what its answers mean. Pure.
+"""Pure. What is run on a machine while it is upgraded, and what its answers mean.
 
 Everything runs as root. What is there already (pull-image, installer, etcdctl) is called, not done anew.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from argosy.machine_files import Names
-from argosy.machine_goodbye import UNIT_FOLDER
-from argosy.remote_shell import Script
-from argosy.rollout_record import Release
-from argosy.service_unit import CURL, marker
+from argosy.cluster.release import Release
+from argosy.paths import UNIT_FOLDER, Names
+from argosy.rendering.service_unit import marker
+from argosy.ssh.shell import Script
+from argosy.text import json_object
 
 LOCK_IS_ANOTHER_S = 77
 """How `install` ends when it finds that whoever sent it does not hold the cluster's lock (any more)."""
-NOT_ASKED = 75
-"""... when it could not find out."""
-ANSWER_SECONDS = 10.0
-"""For the machine's agent to tell of connections, beyond the time that they have."""
 
 LOOK = """\
 set -u
@@ -34,6 +28,7 @@ echo "free_root=$(free /)"
 if root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null); then echo "free_docker=$(free "$root")"; fi
 cat "$config/release.env" "$state/release.env" 2>/dev/null | sed -n 's/^RELEASE_/RELEASE_/p'
 [ ! -e "$state/install.json" ] || { printf 'record='; tr -d '\\n' <"$state/install.json"; echo; }
+if ! command -v curl >/dev/null; then echo 'lacks=curl'; fi
 [ -z "$image" ] || echo "registry=$("$programs/pull-image" --ask "$image" 2>/dev/null)"
 [ -e "$state/units.sha256" ] || exit 0
 cd "$units" || exit 0
@@ -47,7 +42,7 @@ done
 echo drifted=
 """
 """$5: the folder of units; $6: the system; $7: the first line of a service's unit. The units are not compared on a
-machine whose installer has not written down yet what they shall be."""
+machine whose installer has not written down yet what they must be."""
 
 INSTALL = """\
 set -eu
@@ -69,7 +64,7 @@ systemctl reset-failed "$unit" 2>/dev/null || true
 exec systemctl restart --no-block "$unit"
 """
 """The machine itself asks etcd who holds the lock: an operator who was cut off, or slept, changes nothing. An install
-of the same release that goes on is left alone; an earlier one's result must not be taken for that of this one."""
+of the same release that is running is left alone; an earlier one's result must not be taken for that of this one."""
 
 UPDATERS = (
     "locksmithd.service",
@@ -105,27 +100,13 @@ rm -f -- "$held"
 """
 """$held is under /run: a restart forgets it, and starts the units by itself."""
 
-CLEAN_UP = """\
-set -u
-prefix=$1
-shift
-removed=0
-used=$(docker ps --all --quiet | xargs --no-run-if-empty docker inspect --format '{{.Config.Image}}')
-for image in $(docker image ls --digests --format '{{.Repository}}@{{.Digest}}'); do
-  case $image in "$prefix"*@sha256:*) ;; *) continue ;; esac
-  kept=no
-  for other in "$@" $used; do [ "$image" != "$other" ] || kept=yes; done
-  if [ $kept = no ] && docker image rm "$image" >/dev/null 2>&1; then removed=$((removed + 1)); fi
-done
-echo "removed=$removed"
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What a machine tells before a rollout. `now`: its clock; `free_*`: megabytes, None when Docker does not answer;
-    `release`: what it shall install; `installed`: that this has succeeded; `registry`: the HTTP status of what its
-    registry says about the wanted image, empty when not asked. `drifted`: units that are not as they were installed;
+    `release`: what it must install; `installed`: that this has succeeded; `registry`: the HTTP status of what its
+    registry says about the wanted image, empty when not asked, 000 when nothing answered; `lacks`: a program that it
+    needs and does not have. `drifted`: units that are not as they were installed;
     None when they were not compared."""
 
     now: datetime
@@ -134,6 +115,7 @@ class Looked:
     release: Release
     record: Mapping[str, Any] = field(default_factory=dict)
     registry: str = ""
+    lacks: str = ""
     drifted: tuple[str, ...] | None = None
 
     @property
@@ -153,32 +135,17 @@ def parse_looked(text: str) -> Looked:
     told = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if not {"now", "free_root"} <= told.keys():
         raise ValueError(f"it told only {', '.join(told) or 'nothing'} of itself")
-    try:
-        record = json.loads(told.get("record") or "{}")
-    except ValueError:
-        record = {}
+    drifted = tuple(sorted(name.removeprefix("drifted.") for name in told if name.startswith("drifted.")))
     return Looked(
         now=datetime.fromtimestamp(float(told["now"]), UTC),
         free_root=int(told["free_root"]),
         free_docker=int(told["free_docker"]) if told.get("free_docker") else None,
         release=Release(told.get("RELEASE_VERSION", ""), told.get("RELEASE_IMAGE", "")),
-        record=record if isinstance(record, dict) else {},
+        record=json_object(told.get("record", "")) or {},
         registry=told.get("registry", ""),
-        drifted=tuple(sorted(_drifted(told))) if "drifted" in told else None,
+        lacks=told.get("lacks", ""),
+        drifted=drifted if "drifted" in told else None,
     )
-
-
-def _drifted(told: Iterable[str]) -> Iterator[str]:
-    for name in told:
-        if name.startswith("drifted."):
-            yield name.removeprefix("drifted.")
-
-
-def clock_skew_seconds(now: datetime, asked: datetime, answered: datetime) -> float:
-    """Return how far a machine's clock is surely off, when it said `now` somewhen between our own two moments."""
-    if now < asked:
-        return (now - asked).total_seconds()
-    return max(0.0, (now - answered).total_seconds())
 
 
 def registry_problem(status: str, registry: str, release: str) -> str:
@@ -189,7 +156,8 @@ def registry_problem(status: str, registry: str, release: str) -> str:
         return f"{registry} refuses its password: inv cluster.upload-secrets"
     if status == "404":
         return f"{registry} does not have release {release}: inv registry.push"
-    return f"it can't reach the registry {registry} (HTTP status {status or 'unknown'}): inv registry.status"
+    told = "no answer" if status in ("", "000") else f"HTTP status {status}"
+    return f"it can't reach the registry {registry} ({told}): inv registry.status"
 
 
 def prepare(names: Names, release: Release) -> list[str]:
@@ -212,31 +180,3 @@ def hold_updates(names: Names) -> Script:
 def let_updates(names: Names) -> Script:
     """Return what ends `hold_updates`."""
     return Script("let the machine update itself", LET_UPDATES, f"/run/{names.system}/held-updates")
-
-
-def connections(names: Names, seconds: float) -> list[str]:
-    """Return the argv that waits until the machine's router has no connections, at most so long, and tells how many."""
-    socket, url = f"/run/{names.system}/agent/agent.sock", f"http://agent/connections?seconds={seconds:g}"
-    limit = f"{seconds + ANSWER_SECONDS:g}"
-    return [CURL, "--silent", "--show-error", "--max-time", limit, "--unix-socket", socket, url]
-
-
-def parse_connections(text: str) -> int | None:
-    """Return how many `connections` tells; None when it does not."""
-    try:
-        told = json.loads(text)
-    except ValueError:
-        return None
-    found = told.get("connections") if isinstance(told, dict) else None
-    return found if isinstance(found, int) else None
-
-
-def clean_up(registry: str, system: str, keep: Sequence[str]) -> Script:
-    """Return what removes the system's images from the machine, but those of `keep` and what containers use."""
-    return Script("remove old images", CLEAN_UP, f"{registry}/{system}/", *keep)
-
-
-def parse_number(text: str, name: str) -> int | None:
-    """Return the number in the line NAME=NUMBER, None when there is no such line."""
-    found = re.search(rf"^{name}=(\d+)$", text, re.MULTILINE)
-    return int(found[1]) if found else None

@@ -1,6 +1,6 @@
-"""How a rollout goes: what comes next, and what the record becomes. Pure.
+"""Pure. How a rollout goes: what comes next, and what the record becomes.
 
-    rollout = begin_rollout(...)                       # argosy.rollout_plan
+    rollout = begin_rollout(...)                       # argosy.rollouts.plan
     while ...:
         match next_step(rollout, now, running, facts): # what to do now
             ...
@@ -11,20 +11,20 @@ A record that was read back, whoever wrote it and wherever they stopped, leads t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from argosy.rollout_record import UNDER_WAY, WORK, Progress, Rollout, State, Step
+from argosy.cluster.change import Finish, Finished, Resumed, State, Stopped, seconds_between
+from argosy.rollouts.record import UNDER_WAY, WORK, Progress, Rollout, RolloutStep
 
-_DONE = Step.DONE
-_QUIET = (Step.PREPARED, Step.DONE)
+_DONE = RolloutStep.DONE
+_QUIET = (RolloutStep.PREPARED, RolloutStep.DONE)
 _AFTER = {
-    Step.PREPARING: Step.PREPARED,
-    Step.DRAINING: Step.INSTALLING,
-    Step.INSTALLING: Step.CHECKING,
-    Step.CHECKING: Step.UNDRAINING,
+    RolloutStep.PREPARING: RolloutStep.PREPARED,
+    RolloutStep.DRAINING: RolloutStep.INSTALLING,
+    RolloutStep.INSTALLING: RolloutStep.CHECKING,
+    RolloutStep.CHECKING: RolloutStep.UNDRAINING,
 }
 
 
@@ -44,7 +44,7 @@ class Facts:
 class Begin:
     """Begin this work, each on its machine, all at the same time."""
 
-    work: tuple[tuple[str, Step], ...]
+    work: tuple[tuple[str, RolloutStep], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,6 @@ class TurnBack:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
-    pass
-
-
 Action = Begin | Wait | Soak | Survey | Stop | TurnBack | Finish
 
 
@@ -92,7 +87,7 @@ Action = Begin | Wait | Soak | Survey | Stop | TurnBack | Finish
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    work: tuple[tuple[str, Step], ...]
+    work: tuple[tuple[str, RolloutStep], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +101,6 @@ class Ended:
 class Failed:
     machine: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """Somebody goes on with it; what failed is tried again."""
-
-    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +125,6 @@ class Dropped:
     machines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    pass
-
-
 Event = Began | Ended | Failed | Stopped | Resumed | TurnedBack | Aborted | Dropped | Finished
 
 
@@ -161,7 +139,7 @@ def next_step(rollout: Rollout, now: datetime, running: Collection[str] = (), fa
     if rollout.back:
         return _next_back(rollout, facts)
     if unprepared:
-        waiting = [(name, Step.PREPARING) for name in unprepared if name not in running]
+        waiting = [(name, RolloutStep.PREPARING) for name in unprepared if name not in running]
         return Begin(tuple(waiting)) if waiting else Wait()
     return _next_forward(rollout, now, facts)
 
@@ -171,10 +149,10 @@ def _unfinished(rollout: Rollout) -> tuple[list[str], list[str], list[str]]:
 
     Called at each event: with 1,000 machines every look at an enumeration counts.
     """
-    unprepared = (Step.PENDING, Step.PREPARING)
-    rest = [(name, it.step) for name, it in rollout.machines.items() if it.step not in _QUIET]
+    unprepared = (RolloutStep.PENDING, RolloutStep.PREPARING)
+    rest = [(name, machine.step) for name, machine in rollout.machines.items() if machine.step not in _QUIET]
     return (
-        [name for name, step in rest if step is Step.FAILED],
+        [name for name, step in rest if step is RolloutStep.FAILED],
         [name for name, step in rest if step in UNDER_WAY],
         [name for name, step in rest if step in unprepared],
     )
@@ -188,7 +166,7 @@ def _after_failure(rollout: Rollout, failed: Sequence[str]) -> Action:
 
 
 def _next_forward(rollout: Rollout, now: datetime, facts: Facts | None) -> Action:
-    first = next((name for name, it in rollout.machines.items() if it.step is not _DONE), None)
+    first = next((name for name, machine in rollout.machines.items() if machine.step is not _DONE), None)
     done: tuple[str, ...] = ()
     for batch in rollout.order:
         if first in batch:
@@ -215,7 +193,7 @@ def _next_batch(
 
 def _next_back(rollout: Rollout, facts: Facts | None) -> Action:
     for batch in reversed(rollout.order):
-        left = tuple(name for name in batch if rollout.machines[name].step is Step.DONE)
+        left = tuple(name for name in batch if rollout.machines[name].step is RolloutStep.DONE)
         if left:
             return Survey(left) if facts is None else _gated(left, facts)
     return Finish()
@@ -228,7 +206,7 @@ def _gated(batch: tuple[str, ...], facts: Facts) -> Action:
     if not out and facts.troubles:
         others = "; ".join(f"{name}: {reason}" for name, reason in sorted(facts.troubles.items()))
         return Stop(f"{', '.join(batch)} can't be spared, since others are not well: {others}")
-    return Begin(tuple((name, Step.DRAINING) for name in out or batch))
+    return Begin(tuple((name, RolloutStep.DRAINING) for name in out or batch))
 
 
 def advance(rollout: Rollout, event: Event, now: datetime) -> Rollout:
@@ -247,7 +225,7 @@ def advance(rollout: Rollout, event: Event, now: datetime) -> Rollout:
         case TurnedBack(by):
             return _turned_back(rollout, by, now)
         case Aborted(reason, undrained):
-            moved = _moved(rollout, dict.fromkeys(undrained, Step.PENDING), now)
+            moved = _moved(rollout, dict.fromkeys(undrained, RolloutStep.PENDING), now)
             return replace(moved, state=State.ABORTED, reason=reason)
         case Dropped(machines):
             return _dropped(rollout, machines)
@@ -255,23 +233,22 @@ def advance(rollout: Rollout, event: Event, now: datetime) -> Rollout:
             return replace(rollout, state=State.ROLLED_BACK if rollout.back else State.DONE, reason="")
 
 
-def _after(rollout: Rollout, machine: str) -> Step:
+def _after(rollout: Rollout, machine: str) -> RolloutStep:
     step = rollout.machines[machine].step
-    if step is Step.UNDRAINING:
-        return Step.ROLLED_BACK if rollout.back else Step.DONE
+    if step is RolloutStep.UNDRAINING:
+        return RolloutStep.ROLLED_BACK if rollout.back else RolloutStep.DONE
     if step not in _AFTER:
         raise ValueError(f"{machine} is {step}: nothing of it can have ended")
     return _AFTER[step]
 
 
-def _moved(rollout: Rollout, steps: Mapping[str, Step], now: datetime, reason: str = "") -> Rollout:
+def _moved(rollout: Rollout, steps: Mapping[str, RolloutStep], now: datetime, reason: str = "") -> Rollout:
     machines = dict(rollout.machines)
     for name, step in steps.items():
         before = machines[name]
         seconds = before.seconds
         if before.step in WORK:
-            taken = max(0.0, (now - before.since).total_seconds())
-            seconds = {**seconds, before.step: math.floor(taken * 1000) / 1000}
+            seconds = {**seconds, before.step: seconds_between(before.since, now)}
         touched = before.touched or step in UNDER_WAY
         machines[name] = Progress(step, now, before.origin, touched, reason, seconds)
     return replace(rollout, machines=machines)
@@ -279,20 +256,25 @@ def _moved(rollout: Rollout, steps: Mapping[str, Step], now: datetime, reason: s
 
 def _failed(rollout: Rollout, machine: str, reason: str, now: datetime) -> Rollout:
     step = rollout.machines[machine].step
-    if step not in (*WORK, Step.DONE):
+    if step not in (*WORK, RolloutStep.DONE):
         raise ValueError(f"{machine} is {step}: it can't have failed")
-    return _moved(rollout, {machine: Step.FAILED}, now, reason if step is Step.DONE else f"{step}: {reason}")
+    return _moved(
+        rollout, {machine: RolloutStep.FAILED}, now, reason if step is RolloutStep.DONE else f"{step}: {reason}"
+    )
 
 
 def _resumed(rollout: Rollout, by: str, now: datetime) -> Rollout:
-    again = Step.DRAINING if rollout.back else Step.PENDING
-    moved = _moved(_until(rollout, now), dict.fromkeys(rollout.at(Step.FAILED), again), now)
+    again = RolloutStep.DRAINING if rollout.back else RolloutStep.PENDING
+    moved = _moved(_until(rollout, now), dict.fromkeys(rollout.at(RolloutStep.FAILED), again), now)
     return replace(moved, state=State.ROLLING_BACK if rollout.back else State.RUNNING, reason="", by=by)
 
 
 def _until(rollout: Rollout, now: datetime) -> Rollout:
     """Return the record without moments that are still to come, from a host whose clock is ahead."""
-    machines = {name: it if it.since <= now else replace(it, since=now) for name, it in rollout.machines.items()}
+    machines = {
+        name: machine if machine.since <= now else replace(machine, since=now)
+        for name, machine in rollout.machines.items()
+    }
     return replace(rollout, machines=machines)
 
 
@@ -300,18 +282,20 @@ def _turned_back(rollout: Rollout, by: str, now: datetime) -> Rollout:
     """Those out of service go first, and at once; those in service, which are DONE, wait for their turn."""
     if rollout.back:
         return _resumed(rollout, by, now)
-    steps = {name: _way_back(it) for name, it in rollout.machines.items() if it.step is not Step.DONE}
+    steps = {
+        name: _way_back(machine) for name, machine in rollout.machines.items() if machine.step is not RolloutStep.DONE
+    }
     return replace(_moved(rollout, steps, now), state=State.ROLLING_BACK, back=True, reason="", by=by)
 
 
-def _way_back(progress: Progress) -> Step:
+def _way_back(progress: Progress) -> RolloutStep:
     if not progress.touched:
-        return Step.PENDING
-    return Step.DRAINING if progress.installed else Step.UNDRAINING
+        return RolloutStep.PENDING
+    return RolloutStep.DRAINING if progress.installed else RolloutStep.UNDRAINING
 
 
 def _dropped(rollout: Rollout, machines: Collection[str]) -> Rollout:
     gone = frozenset(machines)
     order = [tuple(name for name in batch if name not in gone) for batch in rollout.order]
-    kept = {name: it for name, it in rollout.machines.items() if name not in gone}
+    kept = {name: machine for name, machine in rollout.machines.items() if name not in gone}
     return replace(rollout, machines=kept, order=tuple(batch for batch in order if batch))

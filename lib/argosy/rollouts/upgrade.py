@@ -1,4 +1,4 @@
-"""Begin a rollout, go on with one, turn it back, or give it up: whichever the wish and the journal come to."""
+"""Begin a rollout, resume one, roll it back, or give it up, by what is asked for and what the journal says."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from argosy import rollout_events as told
+from argosy.cluster.change import Finished, Resumed, State
+from argosy.cluster.history import new_id
+from argosy.cluster.release import RELEASE, Release, read_release
 from argosy.errors import Refused
 from argosy.etcd import Put
-from argosy.events import Said
-from argosy.operations import journal
-from argosy.operations.journal import RELEASE, Journal, new_id, read_release, release_text
-from argosy.operations.rollout.crew import Crew
-from argosy.operations.rollout.driver import Driver
-from argosy.operations.rollout.seams import Looks, Operator
-from argosy.rollout import Aborted, Dropped, Ended, Event, Finished, Resumed, TurnedBack, advance
-from argosy.rollout_plan import begin_rollout
-from argosy.rollout_record import Options, Release, Rollout, State, Step
+from argosy.etcd.values import Reader
+from argosy.rollouts import events as told
+from argosy.rollouts.driver import RolloutDriver
+from argosy.rollouts.interfaces import Operator, Preflight
+from argosy.rollouts.journal import OF_ROLLOUTS
+from argosy.rollouts.plan import begin_rollout
+from argosy.rollouts.record import Options, Rollout, RolloutStep
+from argosy.rollouts.transitions import Aborted, Dropped, Ended, Event, TurnedBack, advance
+from argosy.rollouts.workers import WorkerPool
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class UpgradeRequest:
     """`machine`: only this one; all when empty. `release`: None for that of the rollout in progress, else the newest.
 
     `options.rollback` puts a stopped rollout's machines back; with a new one, it does so should a machine fail.
@@ -34,25 +36,30 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The record to begin or to go on with, not written yet."""
+    """The record to begin or to resume, not written yet."""
 
     rollout: Rollout
     resumed: bool
 
 
 def decide(
-    wish: Wish, present: Rollout | None, looks: Looks, newest: Callable[[], Release], by: str, now: datetime
+    request: UpgradeRequest,
+    present: Rollout | None,
+    preflight: Preflight,
+    newest: Callable[[], Release],
+    by: str,
+    now: datetime,
 ) -> Decision:
     """Return what `upgrade` would do, after a preflight of all machines concerned. Changes nothing.
 
     `present`: the rollout in the journal. Raises Refused when that is another one, and what the preflight raises.
     """
     if present is None:
-        return Decision(_new(wish, looks, newest, by, now), resumed=False)
-    _refuse_another(wish, present)
-    turns = wish.options.rollback and not present.options.rollback
+        return Decision(_new(request, preflight, newest, by, now), resumed=False)
+    _refuse_another(request, present)
+    turns = request.options.rollback and not present.options.rollback
     events: list[Event] = [TurnedBack(by) if turns else Resumed(by)]
-    gone = tuple(name for name in present.machines if name not in looks.names())
+    gone = tuple(name for name in present.machines if name not in preflight.names())
     if gone:
         events.append(Dropped(gone))
     rollout = present
@@ -60,27 +67,26 @@ def decide(
         rollout = advance(rollout, event, now)
     left = rollout.unfinished
     if left:
-        looks.preflight(left, None if rollout.back else rollout.release)
+        preflight.inspect(left, None if rollout.back else rollout.release)
     return Decision(rollout, resumed=True)
 
 
-def upgrade(wish: Wish, operator: Operator) -> Rollout:
-    """Bring the wished release to the machines, and return the record of it. Idempotent, and resumable by anybody.
+def upgrade(request: UpgradeRequest, operator: Operator) -> Rollout:
+    """Bring the release that is asked for to the machines, and return the record. Idempotent, and resumable by anybody.
 
     Raises what `decide` does, and Refused while no window is open, with nothing changed; what `Driver.run` raises for
-    what goes wrong on the way.
+    what fails on the way.
     """
-    record = Journal(operator.store, operator.lock)
-    now = operator.clock.now()
-    decision = decide(wish, record.read(), operator.machines, operator.newest, operator.name, now)
+    now = operator.work.clock.now()
+    present = OF_ROLLOUTS.present(operator.work.store)
+    decision = decide(request, present, operator.machines, operator.newest, operator.by, now)
     rollout = decision.rollout
     if not decision.resumed and not rollout.machines:
         return _already(rollout, operator)
     if not rollout.back and rollout.unfinished and (closed := operator.closed(now)):
         raise Refused(f"{closed}: nothing was changed")
-    record.write(rollout)
     operator.events(told.Planned(at=now, rollout=rollout, resumed=decision.resumed))
-    done = Driver(operator, rollout).run()
+    done = RolloutDriver(operator, rollout).run()
     if done.state is State.DONE:
         clean_up(operator, done)
     return done
@@ -91,27 +97,26 @@ def abort(operator: Operator) -> Rollout:
 
     Raises Refused when there is none.
     """
-    record, clock, rollout = Journal(operator.store, operator.lock), operator.clock, unfinished(operator.store)
-    drained, checked = rollout.drained_only, rollout.at(Step.UNDRAINING)
+    driver = RolloutDriver(operator, unfinished(operator.work.store))
+    drained, checked = driver.record.drained_only, driver.record.at(RolloutStep.UNDRAINING)
     for name in [*drained, *checked]:
         operator.machines.undrain(name)
-    events: list[Event] = [Ended(name) for name in checked]
-    for event in [*events, Aborted(f"given up by {operator.name}", tuple(drained))]:
-        rollout = advance(rollout, event, clock.now())
-    for name, it in rollout.machines.items():
-        if it.touched and it.step not in (Step.DONE, Step.ROLLED_BACK) and name not in drained:
+    driver.take(*(Ended(name) for name in checked))
+    for name, progress in driver.record.machines.items():
+        if (
+            progress.touched
+            and progress.step not in (RolloutStep.DONE, RolloutStep.ROLLED_BACK)
+            and name not in drained
+        ):
             message = f"it is half-way, perhaps out of service: inv cluster.upgrade-machine {name} mends that"
-            operator.events(Said(at=clock.now(), machine=name, message=message))
-    record.close(rollout)
-    record.note(clock.now(), f"rollout {rollout.id} to release {rollout.release}", str(rollout.state))
-    release, state = str(rollout.release), str(rollout.state)
-    operator.events(told.Ended(at=clock.now(), state=state, release=release, seconds=0, reason=rollout.reason))
-    return rollout
+            operator.report(name, message)
+    driver.finish(Aborted(f"given up by {operator.by}", tuple(drained)))
+    return driver.record
 
 
-def unfinished(store: journal.Store) -> Rollout:
+def unfinished(store: Reader) -> Rollout:
     """Return the rollout in progress or stopped. Raises Refused when there is none."""
-    rollout = journal.read_rollout(store)
+    rollout = OF_ROLLOUTS.present(store)
     if rollout is None:
         raise Refused("there is no rollout that could be given up")
     return rollout
@@ -122,60 +127,46 @@ def clean_up(operator: Operator, rollout: Rollout) -> None:
 
     A machine where that fails is told, and is no reason to fail: the rollout is done.
     """
-    crew, waiting = Crew(operator.clock), list(rollout.machines)
-    while waiting or crew.busy:
-        while waiting and len(crew.busy) < operator.max_parallel:
-            name = waiting.pop(0)
-            crew.start(name, _cleaning(operator, rollout, name))
-        crew.wait()
-        for name, outcome in crew.finished():
+    workers = WorkerPool(operator.work.clock, operator.max_parallel)
+
+    def cleaning(name: str) -> Callable[[], None]:
+        return lambda: operator.machines.clean_up(name, (rollout.release, rollout.machines[name].origin))
+
+    for ended in workers.each(rollout.machines, cleaning):
+        for name, outcome in ended:
             if outcome.error is not None:
-                message = f"old images could not be removed: {outcome.error}"
-                operator.events(Said(at=operator.clock.now(), machine=name, message=message))
+                operator.report(name, f"old images could not be removed: {outcome.error}")
 
 
-def _cleaning(operator: Operator, rollout: Rollout, name: str) -> Callable[[], None]:
-    keep = (rollout.release, rollout.machines[name].origin)
-    return lambda: operator.machines.clean_up(name, keep)
+def _new(
+    request: UpgradeRequest, preflight: Preflight, newest: Callable[[], Release], by: str, now: datetime
+) -> Rollout:
+    everybody = preflight.names()
+    names: Sequence[str] = [request.machine] if request.machine else everybody
+    if request.machine and request.machine not in everybody:
+        raise Refused(f"{request.machine}: no such machine; known: {', '.join(everybody)}")
+    release = request.release or newest()
+    seen = preflight.inspect(names, release)
+    total, whole = len(everybody), not request.machine
+    return begin_rollout(new_id(now), release, seen, request.options, by=by, now=now, total=total, whole=whole)
 
 
-def _new(wish: Wish, looks: Looks, newest: Callable[[], Release], by: str, now: datetime) -> Rollout:
-    everybody = looks.names()
-    names: Sequence[str] = [wish.machine] if wish.machine else everybody
-    if wish.machine and wish.machine not in everybody:
-        raise Refused(f"{wish.machine}: no such machine; known: {', '.join(everybody)}")
-    release = wish.release or newest()
-    seen = looks.preflight(names, release)
-    return begin_rollout(
-        new_id(now),
-        release,
-        seen.found,
-        wish.options,
-        by=by,
-        now=now,
-        total=len(everybody),
-        members=seen.members,
-        away=seen.away,
-        whole=not wish.machine,
-    )
-
-
-def _refuse_another(wish: Wish, present: Rollout) -> None:
-    """Raise Refused when the wish is not what the journal's rollout does."""
-    same = not wish.machine if present.whole else wish.machine in present.machines
-    if same and wish.release in (None, present.release):
+def _refuse_another(request: UpgradeRequest, present: Rollout) -> None:
+    """Raise Refused when the journal's rollout does something else."""
+    same = not request.machine if present.whole else request.machine in present.machines
+    if same and request.release in (None, present.release):
         return
     scope = "all machines" if present.whole else ", ".join(present.machines)
     raise Refused(
         f"rollout {present.id} of {scope} to release {present.release} has not ended ({present.state}"
-        f"{f': {present.reason}' if present.reason else ''}): go on with it by its own command, or give it up (--abort)"
+        f"{f': {present.reason}' if present.reason else ''}): resume it with its own command, or give it up (--abort)"
     )
 
 
 def _already(rollout: Rollout, operator: Operator) -> Rollout:
     """The release is everywhere: only make sure that it is the wanted one."""
-    if rollout.whole and read_release(operator.store) != rollout.release:
-        operator.lock.write([Put(RELEASE, release_text(rollout.release))])
-    now = operator.clock.now()
+    if rollout.whole and read_release(operator.work.store) != rollout.release:
+        operator.work.holding.write([Put(RELEASE, rollout.release.text())])
+    now = operator.work.clock.now()
     operator.events(told.NothingToDo(at=now, release=str(rollout.release)))
     return advance(rollout, Finished(), now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from argosy import console
-from argosy.events import Checked, Event, Said, StepFailed
-from argosy.rollout_events import Ended, Planned, RollingBack, Soaking, StepBegan, StepDone
-from argosy.rollout_record import WORK, Rollout, Step
+from argosy.cluster.events import Checked, Event, Said, Soaking, StepDone, StepFailed
+from argosy.rollouts.events import Ended, NothingToDo, Planned, RollingBack, StepBegan
+from argosy.rollouts.record import WORK, Rollout, RolloutStep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,29 +22,27 @@ MOST_ROWS = 30
 REFRESHES = 4
 """Of the table in a second."""
 _COLOURS = {
-    Step.DONE: "green",
-    Step.ROLLED_BACK: "green",
-    Step.FAILED: "red",
-    Step.PENDING: "dim",
-    Step.PREPARED: "dim",
+    RolloutStep.DONE: "green",
+    RolloutStep.ROLLED_BACK: "green",
+    RolloutStep.FAILED: "red",
+    RolloutStep.PENDING: "dim",
+    RolloutStep.PREPARED: "dim",
 }
 
 
 @contextmanager
 def shown(as_json: bool = False) -> Iterator[Callable[[Event], None]]:
     """Give what shows each event as it comes: JSON on stdout, else people's words on stderr."""
-    if sys.stderr.isatty() and not as_json:
+    if console.watched() and not as_json:
         with _live() as show:
             yield show
     else:
-        with lines(as_json) as show:
-            yield show
+        yield lines(as_json)
 
 
-@contextmanager
-def lines(as_json: bool = False) -> Iterator[Callable[[Event], None]]:
-    """Give the same, a line for each event wherever it goes."""
-    yield (lambda event: console.say(json.dumps(event.to_json()))) if as_json else _line
+def lines(as_json: bool = False) -> Callable[[Event], None]:
+    """Return what shows the same, a line for each event wherever it goes."""
+    return (lambda event: console.say(json.dumps(event.to_json()))) if as_json else _line
 
 
 def _line(event: Event) -> None:
@@ -56,13 +53,13 @@ def _line(event: Event) -> None:
 @dataclass
 class _Row:
     release: str
-    step: Step
+    step: RolloutStep
     since: datetime
     reason: str = ""
 
 
 class Board:
-    """What the table shows, by the events so far. `watching`: what goes on between two batches."""
+    """What the table shows, by the events so far. `watching`: what is done between two batches."""
 
     def __init__(self) -> None:
         self.title = ""
@@ -80,42 +77,42 @@ class Board:
                 self._move(event.machine, event.step, event.at)
                 self.watching = ""
             case StepDone() if event.machine in self._rows:
-                self._move(event.machine, event.next, event.at)
+                self._move(event.machine, RolloutStep(event.next), event.at)
             case StepFailed() if event.machine in self._rows:
-                self._move(event.machine, Step.FAILED, event.at)
+                self._move(event.machine, RolloutStep.FAILED, event.at)
                 self._rows[event.machine].reason = event.reason
             case Checked():
                 self._checks.setdefault(event.machine, {})[event.check] = event.reason
-            case Soaking() | RollingBack():
-                self.watching = event.text
-            case Ended():
+            case Soaking() | RollingBack() | Ended():
                 self.watching = event.text
 
     def rows(self, now: datetime) -> list[tuple[str, ...]]:
         """Return the cells under COLUMNS: of all machines, or where there are very many, of those that count now."""
         names = list(self._rows)
         if len(names) > MOST_ROWS:
-            at_work = [name for name in names if self._rows[name].step in (*WORK, Step.FAILED)]
+            at_work = [name for name in names if self._rows[name].step in (*WORK, RolloutStep.FAILED)]
             names = at_work[:MOST_ROWS]
         return [self._cells(name, now) for name in names]
 
     def summary(self) -> str:
         """Return how many machines are at each step."""
-        counts: dict[Step, int] = {}
+        counts: dict[RolloutStep, int] = {}
         for row in self._rows.values():
             counts[row.step] = counts.get(row.step, 0) + 1
-        return ", ".join(f"{counts[step]} {step}" for step in Step if step in counts)
+        return ", ".join(f"{counts[step]} {step}" for step in RolloutStep if step in counts)
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str) -> RolloutStep:
         return self._rows[name].step
 
     def _plan(self, rollout: Rollout) -> None:
         for name in rollout.names:
-            it = rollout.machines[name]
-            change = f"{rollout.release} -> {it.origin}" if rollout.back else f"{it.origin} -> {rollout.release}"
-            self._rows[name] = _Row(change, it.step, it.since, it.reason)
+            machine = rollout.machines[name]
+            change = (
+                f"{rollout.release} -> {machine.origin}" if rollout.back else f"{machine.origin} -> {rollout.release}"
+            )
+            self._rows[name] = _Row(change, machine.step, machine.since, machine.reason)
 
-    def _move(self, name: str, step: Step, at: datetime) -> None:
+    def _move(self, name: str, step: RolloutStep, at: datetime) -> None:
         row = self._rows[name]
         row.step, row.since, row.reason = step, at, ""
         if step in WORK:
@@ -139,14 +136,16 @@ def _live() -> Iterator[Callable[[Event], None]]:
     screen = Console(stderr=True, highlight=False)
 
     def draw() -> Group:
-        lines = [Text(it) for it in (board.title, board.summary(), board.watching) if it]
+        if not board.title:
+            return Group()
+        lines = [Text(name) for name in (board.title, board.summary(), board.watching) if name]
         return Group(*lines[:2], _table(board), *lines[2:])
 
     with Live(console=screen, refresh_per_second=REFRESHES, get_renderable=draw, redirect_stdout=False) as live:
 
         def show(event: Event) -> None:
             board.apply(event)
-            if isinstance(event, (Said, StepFailed)):
+            if isinstance(event, (Said, StepFailed, NothingToDo)):
                 live.console.print(Text(f"{event.subject:<12} {event.text}"))
 
         yield show

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
+from argosy.clock import Clock
 from argosy.fanout import Outcome, attempt
-from argosy.operations.clock import Clock
 
 
-class Crew:
-    """Begins work in threads of their own; the owner, one thread alone, collects the outcomes."""
+class WorkerPool:
+    """Begins work in threads of their own; the owner, one thread alone, collects the outcomes. `size`: on how many
+    machines at the same time."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, size: int) -> None:
         self._clock = clock
+        self._size = size
         self._news = clock.event()
         self._finished: deque[tuple[str, Outcome[None]]] = deque()
         self.busy: set[str] = set()
+
+    @property
+    def free(self) -> int:
+        """How many more may be started."""
+        return self._size - len(self.busy)
 
     def start(self, name: str, work: Callable[[], None]) -> None:
         """Begin `work` for the machine `name`, which must not be busy."""
@@ -38,6 +45,18 @@ class Crew:
             self.busy.discard(name)
             ended.append((name, outcome))
         return ended
+
+    def each(
+        self, names: Iterable[str], work: Callable[[str], Callable[[], None]]
+    ) -> Iterator[list[tuple[str, Outcome[None]]]]:
+        """Do its `work` for each machine, and give what has ended whenever something has, or somebody wakes us."""
+        waiting = list(names)
+        while waiting or self.busy:
+            while waiting and self.free:
+                name = waiting.pop(0)
+                self.start(name, work(name))
+            self.wait()
+            yield self.finished()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until something has ended, somebody wakes us, or `seconds` are over."""

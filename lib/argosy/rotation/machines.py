@@ -2,94 +2,91 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
+from operator import not_
 
-from argosy import pki, secret_uses
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.clock import wait_until
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings
 from argosy.errors import Unhealthy
-from argosy.etcd import Etcd
+from argosy.etcd.quorum import Cluster, Upgrade, cluster_of, plan_membership
 from argosy.fanout import joined
-from argosy.host import Host, Hosts
-from argosy.membership import Cluster, Upgrade, cluster_of, plan_membership
-from argosy.operations import secrets, status
 from argosy.order import start_order
-from argosy.rotation import Act, Deed, Seen
-from argosy.secret import Secret
-from argosy.secret_transfer import plan_changes
-from argosy.service_unit import unit_name
+from argosy.pki import authority
+from argosy.rendering.service_unit import unit_name
+from argosy.rotation.plan import Act, Action, ObservedMachine
+from argosy.secrets import upload
+from argosy.secrets import uses as secret_uses
+from argosy.secrets.transfer import plan_changes
+from argosy.secrets.value import Secret
+from argosy.ssh.host import Host
+from argosy.status import observing
 
-POLL_SECONDS = 1.0
 LEAD_SECONDS = 10.0
 
 
 class RemoteMachines:
     """`files`: all secrets of each machine. Made anew for each phase, which has other files."""
 
-    def __init__(
-        self, settings: Settings, hosts: Hosts, store: Etcd, files: Mapping[str, Mapping[str, Secret]], report: Report
-    ) -> None:
-        self._settings = settings
-        self._hosts = hosts
-        self._store = store
+    def __init__(self, cluster: OpenCluster, files: Mapping[str, Mapping[str, Secret]]) -> None:
+        self._settings = cluster.settings
+        self._hosts = cluster.hosts
+        self._store = cluster.store
         self._files = files
-        self._report = report
-        self._machines = [host.machine for host in hosts]
-        self.authority = sha256(pki.authority_path(settings.secrets_path).read_bytes()).hexdigest()
+        self._report = cluster.report
+        self._machines = [host.machine for host in cluster.hosts]
+        self.authority = sha256(authority.authority_path(cluster.settings.secrets_path).read_bytes()).hexdigest()
 
-    def look(self) -> Sequence[Seen]:
+    def look(self) -> Sequence[ObservedMachine]:
         cluster = self._cluster()
-        troubles = problems_by_machine(status.observe(self._settings, self._hosts).problems(), self._names())
+        troubles = problems_by_machine(observing.observe(self._settings, self._hosts).problems(), self._names())
         found = joined(
             self._hosts.each(lambda host: self._look(host, cluster, troubles.get(host.name, "")), what="Looking")
         )
         return list(found.values())
 
-    def look_at(self, name: str) -> Seen:
+    def look_at(self, name: str) -> ObservedMachine:
         return self._look(self._hosts[name], self._cluster(), "")
 
-    def do(self, name: str, deed: Deed) -> None:
+    def do(self, name: str, action: Action) -> None:
         host, system = self._hosts[name], self._settings.system
-        match deed.act:
+        match action.act:
             case Act.UPLOAD:
-                secrets.bring(host, self._settings, self._files[name], self._report)
+                upload.bring(host, self._settings, self._files[name], self._report)
             case Act.TRUST_REGISTRY:
                 host.run(secret_uses.trust_registry(system, registries(self._settings)), sudo=True)
             case Act.RESTART_ETCD:
                 self._give_way(name)
                 host.run(secret_uses.restart_etcd(system), sudo=True)
             case Act.RESTART:
-                host.run(secret_uses.restart(unit_name(system, deed.what[0])), sudo=True)
+                host.run(secret_uses.restart(unit_name(system, action.what[0])), sudo=True)
 
     def wait_until_well(self, names: Collection[str]) -> None:
         others = [name for name in self._names() if name not in names]
-        deadline = time.monotonic() + self._settings.rollout.check_seconds
-        while True:
-            found = status.observe(self._settings, self._hosts).problems()
-            problems = [line for line in found if not line.startswith(tuple(f"{name}: " for name in others))]
-            if not problems:
-                return
-            if time.monotonic() >= deadline:
-                raise Unhealthy(
-                    f"not well after {self._settings.rollout.check_seconds:g} s: {'; '.join(problems)}; machines that "
-                    "were not named yet are as they were. The same command again goes on"
-                )
-            threading.Event().wait(POLL_SECONDS)
+        seconds = self._settings.rollout.check_seconds
 
-    def _look(self, host: Host, cluster: Cluster, trouble: str) -> Seen:
-        hashes = {name: it.sha256 for name, it in self._files[host.name].items()}
-        changes = plan_changes(hashes, secrets.observe(host, self._settings))
+        def problems() -> list[str]:
+            found = observing.observe(self._settings, self._hosts).problems()
+            return [line for line in found if not line.startswith(tuple(f"{name}: " for name in others))]
+
+        if found := wait_until(problems, seconds, done=not_, every=1):
+            raise Unhealthy(
+                f"not healthy after {seconds:g} s: {'; '.join(found)}; machines that were not named yet are as they "
+                "were. Run the same command to resume"
+            )
+
+    def _look(self, host: Host, cluster: Cluster, trouble: str) -> ObservedMachine:
+        hashes = {name: file.sha256 for name, file in self._files[host.name].items()}
+        changes = plan_changes(hashes, upload.observe(host, self._settings))
         used = look_at_uses(host, self._settings)
-        return Seen(
+        return ObservedMachine(
             host.name,
             tuple(change.name for change in changes),
             tuple(used.stale),
             used.trusts,
             cluster.member(host.name) is not None,
-            any(it != self.authority for it in used.registry),
+            any(name != self.authority for name in used.registry),
             trouble,
         )
 
@@ -98,7 +95,7 @@ class RemoteMachines:
         cluster = self._cluster()
         plan_membership(cluster, Upgrade((name,)), self._settings.etcd.max_members)
         own = cluster.member(name)
-        others = [it for it in cluster.voters if it.healthy and it.name != name]
+        others = [voter for voter in cluster.voters if voter.healthy and voter.name != name]
         if own is not None and own.leader and others:
             self._store.move_leader(others[0].id, seconds=LEAD_SECONDS)
 

@@ -1,7 +1,7 @@
-"""How changed secrets, renewed certificates and another CA come to the machines of a running cluster. Pure: decisions.
+"""Pure. How changed secrets, renewed certificates and another CA come to the machines of a running cluster.
 
 A rotation goes machine by machine, and nothing of it is remembered of a machine: what is left to do there is seen on
-it (`Seen`). So whoever is killed at any moment, the same again goes on. A CA is changed in phases, each of them done
+it (`ObservedMachine`). So the same command resumes after any end. A CA is changed in phases, each of them done
 everywhere before the next one begins:
 
     trust     the new CA is made; all trust both, the old one signs
@@ -14,10 +14,14 @@ agents start anew by themselves; Docker reads its trust in the registry at each 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import ClassVar
+
+from argosy.cluster.change import Finish
+from argosy.cluster.stored import StoredRecord
+from argosy.secrets.names import OWN_SECRETS
 
 
 class Phase(StrEnum):
@@ -40,9 +44,11 @@ AUTHORITY_FILE = "ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(StoredRecord):
     """A rotation that has begun and not ended. `started`: as 2026-01-31T12:00:00Z; `only`: the secrets to make anew,
     of which `made` are; `certificates`: all of them are renewed."""
+
+    WHAT: ClassVar[str] = "a rotation"
 
     id: str
     phase: Phase
@@ -59,24 +65,9 @@ class Record:
     def to_make(self) -> tuple[str, ...]:
         return tuple(name for name in self.only if name not in self.made)
 
-    def text(self) -> str:
-        values = {"id": self.id, "phase": self.phase, "started": self.started, "certificates": self.certificates}
-        return json.dumps({**values, "only": list(self.only), "made": list(self.made)}, indent=2) + "\n"
-
-
-def parse_record(text: str) -> Record:
-    """Return what `Record.text` wrote. Raises ValueError."""
-    found = json.loads(text)
-    if not isinstance(found, dict) or not {"id", "phase", "started"} <= found.keys():
-        raise ValueError("not the record of a rotation")
-    only, made = (tuple(str(it) for it in found.get(key) or ()) for key in ("only", "made"))
-    return Record(
-        str(found["id"]), Phase(found["phase"]), str(found["started"]), only, made, bool(found.get("certificates"))
-    )
-
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RotationRequest:
     """What is asked for. Without any of it: bring to the machines what they have not."""
 
     only: tuple[str, ...] = ()
@@ -84,36 +75,43 @@ class Wish:
     authority: bool = False
 
 
-def readers(uses: Mapping[str, Collection[str]], wish: Wish) -> list[str]:
+def readers(uses: Mapping[str, Collection[str]], request: RotationRequest) -> list[str]:
     """Return whose running instances have old secrets after a rotation. `uses`: each scheduled service's secrets.
 
     An instance has the files that lay there when it began, and nobody but an update may end it.
     """
-    if wish.only:
-        return [name for name, secrets in uses.items() if set(secrets) & set(wish.only)]
-    return [] if wish.certificates or wish.authority else [name for name, secrets in uses.items() if secrets]
+    if request.only:
+        return [name for name, secrets in uses.items() if set(secrets) & set(request.only)]
+    return [] if request.certificates or request.authority else [name for name, secrets in uses.items() if secrets]
 
 
-def begin(wish: Wish, present: Record | None, id: str, started: str) -> Record:
-    """Return the record to go on with: that of the present rotation, or a new one.
+def renewed_files(record: Record) -> tuple[str, ...]:
+    """Return the files of a machine that the rotation makes anew on purpose."""
+    if record.changes_authority:
+        return (AUTHORITY_FILE, *OWN_SECRETS)
+    return (*record.only, *(OWN_SECRETS if record.certificates else ()))
+
+
+def begin(request: RotationRequest, present: Record | None, id: str, started: str) -> Record:
+    """Return the record to continue: that of the present rotation, or a new one.
 
     Raises ValueError, with the reason, when the present one has to end first.
     """
     if present is None:
-        phase = Phase.TRUST if wish.authority else Phase.ROLL
-        return Record(id, phase, started, wish.only, (), wish.certificates)
-    if present.changes_authority != wish.authority:
+        phase = Phase.TRUST if request.authority else Phase.ROLL
+        return Record(id, phase, started, request.only, (), request.certificates)
+    if present.changes_authority != request.authority:
         command = "inv secrets.rotate" + (" --ca" if present.changes_authority else "")
         raise ValueError(
-            f"rotation {present.id}, begun at {present.started}, has not ended (it shall "
-            f"{MEANING[present.phase]}): {command} goes on with it"
+            f"rotation {present.id}, begun at {present.started}, has not ended (it is to "
+            f"{MEANING[present.phase]}): {command} resumes it"
         )
-    only = tuple(dict.fromkeys((*present.only, *wish.only)))
-    return replace(present, only=only, certificates=present.certificates or wish.certificates)
+    only = tuple(dict.fromkeys((*present.only, *request.only)))
+    return replace(present, only=only, certificates=present.certificates or request.certificates)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedMachine:
     """A machine as it is. `changes`: names of the files that differ; `stale`: services that run with an older file of
     a secret; `trusts`: the SHA-256 of the CA file that etcd was restarted for, empty when it never was since the boot;
     `member`: it runs etcd; `distrusts`: Docker's CA for the registry differs; `trouble`: why it is not well."""
@@ -128,48 +126,44 @@ class Seen:
 
 
 class Act(StrEnum):
-    UPLOAD = "upload"
-    TRUST_REGISTRY = "trust-registry"
-    RESTART_ETCD = "restart-etcd"
-    RESTART = "restart"
+    UPLOAD = "upload {what}"
+    TRUST_REGISTRY = "let Docker trust the registry by the new ca.crt"
+    RESTART_ETCD = "restart etcd, which reads its CA only at its start"
+    RESTART = "restart {what}"
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """One thing to do on a machine. `what`: the files to upload, or the service to restart."""
 
     act: Act
     what: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        words = {
-            Act.UPLOAD: f"upload {', '.join(self.what) or 'the marker'}",
-            Act.TRUST_REGISTRY: "let Docker trust the registry by the new ca.crt",
-            Act.RESTART_ETCD: "restart etcd, which reads its CA only at its start",
-            Act.RESTART: f"restart {', '.join(self.what)}",
-        }
-        return words[self.act]
+        return self.act.format(what=", ".join(self.what) or "the marker")
 
 
-def work(phase: Phase, seen: Seen, authority: str, uses: Mapping[str, Collection[str]]) -> tuple[Deed, ...]:
+def work(
+    phase: Phase, seen: ObservedMachine, authority: str, uses: Mapping[str, Collection[str]]
+) -> tuple[Action, ...]:
     """Return what is to be done on a machine in `phase`, in order; nothing when it is done there.
 
-    `authority`: the SHA-256 of the CA file that it shall have; `uses`: each service's secrets, services in the order
+    `authority`: the SHA-256 of the CA file that it must have; `uses`: each service's secrets, services in the order
     of their starts.
     """
-    deeds = []
+    actions = []
     if seen.changes:
-        deeds.append(Deed(Act.UPLOAD, seen.changes))
+        actions.append(Action(Act.UPLOAD, seen.changes))
     if seen.distrusts:
-        deeds.append(Deed(Act.TRUST_REGISTRY))
+        actions.append(Action(Act.TRUST_REGISTRY))
     if seen.member and _has_old_authority(phase, seen, authority):
-        deeds.append(Deed(Act.RESTART_ETCD))
+        actions.append(Action(Act.RESTART_ETCD))
     # One whose file lacks can't run; systemd starts it again and again, so it needs no restart for a new file.
     outdated = [name for name, secrets in uses.items() if name in seen.stale or set(secrets) & set(seen.changes)]
-    return (*deeds, *(Deed(Act.RESTART, (name,)) for name in outdated))
+    return (*actions, *(Action(Act.RESTART, (name,)) for name in outdated))
 
 
-def _has_old_authority(phase: Phase, seen: Seen, authority: str) -> bool:
+def _has_old_authority(phase: Phase, seen: ObservedMachine, authority: str) -> bool:
     """Return whether etcd may have read another CA file. Where all depends on it, not knowing is not enough."""
     if seen.trusts:
         return seen.trusts != authority
@@ -184,11 +178,11 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class MachineWork:
     """Do these on one machine, then look at it again."""
 
     machine: str
-    deeds: tuple[Deed, ...]
+    actions: tuple[Action, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,33 +192,30 @@ class Enter:
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """All is done."""
-
-
-Action = Gate | Work | Enter | Finish
+Decision = Gate | MachineWork | Enter | Finish
 
 
 def next_action(
     phase: Phase,
-    seen: Iterable[Seen],
+    seen: Iterable[ObservedMachine],
     gated: Collection[str],
     authority: str,
     uses: Mapping[str, Collection[str]],
-) -> Action:
+) -> Decision:
     """Return what to do next. `gated`: machines that were found well since something was last done on them.
 
     A machine on which nothing is left to do is waited for first: its last restart may be that of somebody who was
     killed. One that is not well goes first, since the change may be what it needs; others wait for it.
     """
-    left = {it.name: (it, work(phase, it, authority, uses)) for it in seen}
-    done = tuple(name for name, (_, deeds) in left.items() if not deeds and name not in gated)
+    left = {
+        observed_machine.name: (observed_machine, work(phase, observed_machine, authority, uses))
+        for observed_machine in seen
+    }
+    done = tuple(name for name, (_, actions) in left.items() if not actions and name not in gated)
     if done:
         return Gate(done)
-    waiting = sorted(
-        ((it, deeds) for it, deeds in left.values() if deeds), key=lambda pair: (not pair[0].trouble, pair[0].name)
-    )
+    waiting = [(observed_machine, actions) for observed_machine, actions in left.values() if actions]
     if waiting:
-        return Work(waiting[0][0].name, waiting[0][1])
+        first, actions = min(waiting, key=lambda pair: (not pair[0].trouble, pair[0].name))
+        return MachineWork(first.name, actions)
     return Enter(NEXT[phase]) if phase in NEXT else Finish()

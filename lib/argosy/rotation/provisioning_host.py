@@ -1,6 +1,6 @@
 """This host's part in a rotation: the record of it, the CA and what is made here, the registry that runs here.
 
-The record is secrets/CLUSTER/rotation.json, beside the CA that it is about: only a host that has that can go on.
+The record is secrets/CLUSTER/rotation.json, beside the CA that it is about: only a host that has that can resume.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from argosy import atomic, pki
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.engine import find_container
-from argosy.engine_connection import connect, refusals
-from argosy.errors import ConfigError, EngineError
-from argosy.local_names import container_name
+from argosy import atomic
+from argosy.config.loading import Settings
+from argosy.engine.connection import has_engine
+from argosy.errors import ConfigError
 from argosy.model import Machine
-from argosy.operations import registry, secret_sources
-from argosy.operations.local import balancer
-from argosy.rotation import Phase, Record, parse_record
-
-HERE = "here"
+from argosy.pki import authority
+from argosy.providers import provider_of
+from argosy.registry import container
+from argosy.report import Report
+from argosy.rotation.plan import Phase, Record
+from argosy.secrets import sources
+from argosy.secrets.upload import HERE
 
 
 def record_path(settings: Settings) -> Path:
@@ -33,7 +32,7 @@ def read_record(settings: Settings) -> Record | None:
     """Return the rotation that has begun and not ended. Raises ConfigError for one that can't be read."""
     path = record_path(settings)
     try:
-        return parse_record(path.read_text())
+        return Record.parse(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -68,35 +67,28 @@ def begin_phase(settings: Settings, record: Record, report: Report) -> Record:
     match record.phase:
         case Phase.ROLL:
             for name in record.to_make:
-                secret_sources.renew(settings, secret_sources.named_source(settings, name))
+                sources.renew(settings, sources.named_source(settings, name))
                 record = replace(record, made=(*record.made, name))
                 write_record(settings, record)
                 report(HERE, f"made {name} anew")
         case Phase.TRUST:
-            pki.add_authority(path)
+            authority.add_authority(path)
         case Phase.ISSUE:
-            pki.switch_authority(path)
+            authority.switch_authority(path)
         case Phase.RETIRE:
-            pki.drop_authorities(path)
+            authority.drop_authorities(path)
     if record.certificates:
-        renewed = pki.renew_certificates(path, datetime.fromisoformat(record.started))
+        renewed = authority.renew_certificates(path, datetime.fromisoformat(record.started))
         if renewed:
             report(HERE, f"renews {len(renewed)} certificates")
     return record
 
 
 def refresh(settings: Settings, machines: Sequence[Machine], report: Report) -> None:
-    """Let what runs on this host use the present certificates: the registry, the engine's trust in it, the agent of the
-    local balancer. Nothing that does not run is started."""
-    try:
-        with connect():
-            pass
-    except EngineError:
+    """Let what runs on this host use the present certificates: the registry, the engine's trust in it, what the
+    provider runs. Nothing that does not run is started. Raises EngineError for an engine that can't be asked."""
+    if not has_engine():
         report(HERE, "there is no Docker engine here, so nothing that runs here has certificates")
         return
-    registry.renew(settings, report)
-    with connect() as client:
-        with refusals(balancer.AGENT):
-            there = find_container(client, container_name(settings, balancer.AGENT))
-        if there and balancer.follow(settings, client, "", machines) != "unchanged":
-            report(balancer.BALANCER, "its agent has other certificates")
+    container.renew(settings, report)
+    provider_of(settings).renew_certificates(settings, machines, report)

@@ -10,23 +10,22 @@ from typing import Any
 
 from cryptography import x509
 
-from argosy import pki
-from argosy.certificate_report import Described, describe
-from argosy.certificates import LEAF_RENEWAL_DAYS
-from argosy.config import Settings
-from argosy.fanout import Outcome
-from argosy.host import Host, Hosts
-from argosy.machine_files import Names
+from argosy.config.loading import Settings
 from argosy.model import Machine
-from argosy.operations import secrets
-from argosy.operations.rotation.here import HERE, read_record
-from argosy.operations.rotation.machines import look_at_uses
-from argosy.remote_shell import Script
-from argosy.rotation import MEANING, Record
-from argosy.secret_transfer import Deed, Observed, plan_changes
+from argosy.paths import Names
+from argosy.pki import authority
+from argosy.pki.certificates import LEAF_RENEWAL_DAYS
+from argosy.pki.report import Described, describe
+from argosy.rotation.machines import look_at_uses
+from argosy.rotation.plan import MEANING, Record
+from argosy.rotation.provisioning_host import read_record
+from argosy.secrets import upload
+from argosy.secrets.transfer import Action, Observed, plan_changes
+from argosy.secrets.upload import HERE
+from argosy.ssh.host import Host, Hosts
+from argosy.ssh.shell import Script
 
 COLUMNS = ["machine", "file", "state", "certificate", "signed by", "days"]
-AUTHORITY = "ca.crt"
 CERTIFICATES = """\
 set -eu
 cd -- "$1" 2>/dev/null || exit 0
@@ -39,11 +38,11 @@ done
 """$1: the folder. Prints `file NAME` and the certificates of each file: of a file with a key, too, only these."""
 
 _STATES = {
-    Deed.WRITE: "missing",
-    Deed.REPLACE: "differs",
-    Deed.REPAIR: "open to others",
-    Deed.REMOVE: "not wanted",
-    Deed.MARK: "not marked as complete",
+    Action.WRITE: "missing",
+    Action.REPLACE: "differs",
+    Action.REPAIR: "open to others",
+    Action.REMOVE: "not wanted",
+    Action.MARK: "not marked as complete",
 }
 GOOD = "as wanted"
 
@@ -59,16 +58,17 @@ class File:
     def problems(self) -> Iterator[str]:
         if self.state != GOOD:
             yield f"{self.name} {'is ' if self.state != 'differs' else ''}{self.state}"
-        for it in self.certificates:
-            if it.ends_soon:
-                yield (
-                    f"{self.name}: {it.subject} expires in {it.days} days"
-                    if it.days >= 0
-                    else (f"{self.name}: {it.subject} has expired")
-                )
+        for certificate in self.certificates:
+            if certificate.ends_soon:
+                ends = f"expires in {certificate.days} days" if certificate.days >= 0 else "has expired"
+                yield f"{self.name}: {certificate.subject} {ends}"
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "state": self.state, "certificates": [it.to_json() for it in self.certificates]}
+        return {
+            "name": self.name,
+            "state": self.state,
+            "certificates": [certificate.to_json() for certificate in self.certificates],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,10 @@ class Holding:
     files: tuple[File, ...] = ()
     stale: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        stale = {service: list(names) for service, names in self.stale.items()}
+        return {"reason": self.reason, "stale": stale, "files": [file.to_json() for file in self.files]}
 
     def problems(self) -> list[str]:
         lines = [self.reason] if self.reason else []
@@ -101,8 +105,8 @@ class SecretStatus:
         if self.rotation:
             flag = " --ca" if self.rotation.changes_authority else ""
             lines.append(
-                f"rotation {self.rotation.id} has not ended, it shall {MEANING[self.rotation.phase]}: "
-                f"inv secrets.rotate{flag} goes on with it"
+                f"rotation {self.rotation.id} has not ended, it is to {MEANING[self.rotation.phase]}: "
+                f"inv secrets.rotate{flag} resumes it"
             )
         return lines
 
@@ -113,7 +117,9 @@ class SecretStatus:
             if holding.reason:
                 rows.append([holding.name, "", holding.reason, "", "", ""])
             for file in holding.files:
-                cells = [[it.subject, it.signer, it.days] for it in file.certificates] or [["", "", ""]]
+                cells = [
+                    [certificate.subject, certificate.signer, certificate.days] for certificate in file.certificates
+                ] or [["", "", ""]]
                 rows.append([holding.name, file.name, file.state, *cells[0]])
                 rows += [[holding.name, "", "", *more] for more in cells[1:]]
         return rows
@@ -128,14 +134,7 @@ class SecretStatus:
             "problems": problems,
             "renewal_days": LEAF_RENEWAL_DAYS,
             "rotation": {"id": begun.id, "phase": begun.phase, "started": begun.started} if begun else None,
-            "machines": {
-                it.name: {
-                    "reason": it.reason,
-                    "stale": {service: list(names) for service, names in it.stale.items()},
-                    "files": [file.to_json() for file in it.files],
-                }
-                for it in self.holdings
-            },
+            "machines": {holding.name: holding.to_json() for holding in self.holdings},
         }
 
 
@@ -144,21 +143,18 @@ def observe(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> Se
 
     A machine that can't be reached is part of the answer.
     """
-    wanted = secrets.wanted(settings, machines)
-    authorities, now = pki.authorities(settings.secrets_path), datetime.now(UTC)
+    wanted = upload.wanted(settings, machines)
+    authorities, now = authority.authorities(settings.secrets_path), datetime.now(UTC)
 
     def look(host: Host) -> Holding:
         return _holding(host, settings, wanted[host.name], authorities, now)
 
     outcomes = hosts.each(look, machines, what="Looking at secrets")
-    found = [_outcome(name, outcome) for name, outcome in outcomes.items()]
+    found = [
+        Holding(name, reason=str(outcome.error).removeprefix(f"{name}: ")) if outcome.error else outcome.get()
+        for name, outcome in outcomes.items()
+    ]
     return SecretStatus((_here(settings, authorities, now), *found), read_record(settings))
-
-
-def _outcome(name: str, outcome: Outcome[Holding]) -> Holding:
-    if outcome.error is not None:
-        return Holding(name, reason=str(outcome.error).removeprefix(f"{name}: "))
-    return outcome.get()
 
 
 def _holding(
@@ -168,7 +164,7 @@ def _holding(
     authorities: Sequence[x509.Certificate],
     now: datetime,
 ) -> Holding:
-    observed = secrets.observe(host, settings)
+    observed = upload.observe(host, settings)
     shown = host.run(Script("read certificates", CERTIFICATES, Names(settings.system).secrets), sudo=True).stdout
     certificates = {name: tuple(describe(pem, authorities, now)) for name, pem in parse_certificates(shown).items()}
     return Holding(host.name, files_of(wanted, observed, certificates), look_at_uses(host, settings).stale)
@@ -178,7 +174,7 @@ def files_of(
     wanted: Mapping[str, str | None], observed: Observed, certificates: Mapping[str, tuple[Described, ...]]
 ) -> tuple[File, ...]:
     """Return the state of each file that is wanted or there. Pure."""
-    changes = {change.name: change.deed for change in plan_changes(wanted, observed)}
+    changes = {change.name: change.action for change in plan_changes(wanted, observed)}
     names = sorted({*wanted, *changes})
     return tuple(
         File(name or "the folder", _state(name, wanted, changes), certificates.get(name, ())) for name in names
@@ -198,20 +194,20 @@ def parse_certificates(output: str) -> dict[str, bytes]:
     return {file: "\n".join([*lines, ""]).encode() for file, lines in found.items()}
 
 
-def _state(name: str, wanted: Mapping[str, str | None], changes: Mapping[str, Deed]) -> str:
-    deed = changes.get(name)
-    if deed is Deed.REPLACE and wanted.get(name) is None:
+def _state(name: str, wanted: Mapping[str, str | None], changes: Mapping[str, Action]) -> str:
+    action = changes.get(name)
+    if action is Action.REPLACE and wanted.get(name) is None:
         return "to be renewed"
-    return _STATES[deed] if deed is not None else GOOD
+    return _STATES[action] if action is not None else GOOD
 
 
 def _here(settings: Settings, authorities: Sequence[x509.Certificate], now: datetime) -> Holding:
     """Return this host's own certificates, and what is still to be made."""
     folder = settings.secrets_path
-    paths = [pki.authority_path(folder), folder / "pki" / "operator.crt", folder / "registry" / "tls.crt"]
+    paths = [authority.authority_path(folder), folder / "pki" / "operator.crt", folder / "registry" / "tls.crt"]
     files = [_own(path, folder, authorities, now) for path in paths if path.exists()]
     files += [File(str(path.relative_to(folder)), "missing") for path in paths[:1] if not path.exists()]
-    return Holding(HERE, (*files, *(File(str(path), "missing") for path in secrets.to_make(settings))))
+    return Holding(HERE, (*files, *(File(str(path), "missing") for path in upload.to_make(settings))))
 
 
 def _own(path: Path, folder: Path, authorities: Sequence[x509.Certificate], now: datetime) -> File:

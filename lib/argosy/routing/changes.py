@@ -1,6 +1,6 @@
-"""From the servers that a running HAProxy has to those of a plan, without a reload. Pure.
+"""Pure. From the servers that a running HAProxy has to those of a plan, without a reload.
 
-How HAProxy 2.6 does it (https://docs.haproxy.org/2.6/management.html#9.3, and tried):
+How HAProxy 2.6 to 3.4 do it (https://docs.haproxy.org/2.6/management.html#9.3, and tried):
 
 - a new server starts in maintenance, its check off; once ready it takes requests at once, before its first check;
 - only a server in maintenance can be deleted, and not while connections hang on it, so deleting is tried again later;
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argosy.model import Endpoint
-from argosy.routing_plan import Backend, Routing, Server
+from argosy.routing.values import Backend, Routing
 
 _FORCED_DRAIN = 0x08
 _MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
@@ -87,92 +87,16 @@ def loaded_structure(info: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One deed at one server."""
+    """One write at one server. `path`: BACKEND/SERVER; `what`: for people; `commands`: for the runtime API, in order;
+    `settles`: requests go other ways before it is done, else it only tidies up."""
 
-    backend: str
-    server: str
-
-    @property
-    def settles(self) -> bool:
-        """Whether requests go other ways before it is done; else it only tidies up."""
-        return True
-
-    def commands(self) -> list[str]:
-        """Return the commands for the runtime API, one a line."""
-        raise NotImplementedError
-
-    @property
-    def _path(self) -> str:
-        return f"{self.backend}/{self.server}"
-
-
-@dataclass(frozen=True, slots=True)
-class AddServer(Change):
-    wanted: Server
-
-    def commands(self) -> list[str]:
-        return [f"add server {self.backend}/{self.wanted.line}", *_ready(self._path, self.wanted)]
+    path: str
+    what: str
+    commands: tuple[str, ...]
+    settles: bool = True
 
     def __str__(self) -> str:
-        return f"{self._path}: add, weight {self.wanted.weight}"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyServer(Change):
-    """Take a server out of maintenance or draining; also one that was added and not made ready."""
-
-    wanted: Server
-
-    def commands(self) -> list[str]:
-        return [f"set server {self._path} weight {self.wanted.weight}", *_ready(self._path, self.wanted)]
-
-    def __str__(self) -> str:
-        return f"{self._path}: make ready, weight {self.wanted.weight}"
-
-
-@dataclass(frozen=True, slots=True)
-class SetWeight(Change):
-    weight: int
-
-    def commands(self) -> list[str]:
-        return [f"set server {self._path} weight {self.weight}"]
-
-    def __str__(self) -> str:
-        return f"{self._path}: weight {self.weight}"
-
-
-@dataclass(frozen=True, slots=True)
-class DrainServer(Change):
-    """Give a server no new connections, and let the open ones go on."""
-
-    def commands(self) -> list[str]:
-        return [f"set server {self._path} state drain"]
-
-    def __str__(self) -> str:
-        return f"{self._path}: drain"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveServer(Change):
-    """`aside`: it is in maintenance already, so only the deletion is left."""
-
-    aside: bool = False
-
-    @property
-    def settles(self) -> bool:
-        return not self.aside
-
-    def commands(self) -> list[str]:
-        delete = f"del server {self._path}"
-        return [delete] if self.aside else [f"set server {self._path} state maint", delete]
-
-    def __str__(self) -> str:
-        return f"{self._path}: {'delete' if self.aside else 'remove'}"
-
-
-def _ready(path: str, server: Server) -> list[str]:
-    check = [f"enable health {path}"] if server.checked else []
-    return [*check, f"set server {path} state ready"]
+        return f"{self.path}: {self.what}"
 
 
 def plan_changes(actual: Mapping[str, Mapping[str, ActualServer]], wanted: Routing) -> list[Change]:
@@ -193,19 +117,29 @@ def plan_changes(actual: Mapping[str, Mapping[str, ActualServer]], wanted: Routi
 def _wanted_changes(backend: Backend, there: Mapping[str, ActualServer]) -> Iterable[Change]:
     for server in backend.servers.values():
         found = there.get(server.name)
+        if found is not None and found.ready and found.weight == server.weight:
+            continue
+        path, weight = f"{backend.name}/{server.name}", f"weight {server.weight}"
+        check = [f"enable health {path}"] if server.checked else []
+        ready = [*check, f"set server {path} state ready"]
         if found is None:
-            yield AddServer(backend.name, server.name, server)
-        elif not found.ready:
-            yield ReadyServer(backend.name, server.name, server)
-        elif found.weight != server.weight:
-            yield SetWeight(backend.name, server.name, server.weight)
+            yield Change(path, f"add, {weight}", (f"add server {backend.name}/{server.line}", *ready))
+        elif not found.ready:  # in maintenance, draining, or added and not made ready
+            yield Change(path, f"make ready, {weight}", (f"set server {path} {weight}", *ready))
+        else:
+            yield Change(path, weight, (f"set server {path} {weight}",))
 
 
 def _removals(backend: Backend, there: Mapping[str, ActualServer]) -> Iterable[Change]:
     for name, found in there.items():
         if name in backend.servers:
             continue
-        if not backend.cuts:
-            yield RemoveServer(backend.name, name, aside=found.maintenance)
+        path = f"{backend.name}/{name}"
+        delete = f"del server {path}"
+        if not backend.cuts and found.maintenance:
+            yield Change(path, "delete", (delete,), settles=False)
+        elif not backend.cuts:
+            yield Change(path, "remove", (f"set server {path} state maint", delete))
         elif not (found.draining or found.maintenance):
-            yield DrainServer(backend.name, name)
+            # No new connections, and the open ones continue.
+            yield Change(path, "drain", (f"set server {path} state drain",))

@@ -1,4 +1,4 @@
-"""What only one service can have: a port of every machine, a TLS name on the shared port. Pure.
+"""Pure. What only one service can have: a port of every machine, a TLS name on the shared port.
 
 Who claimed first keeps it: the key that was put last loses, however old its service is. So nobody takes another's
 route away by a wrong value. On equal terms the older service has it, then the first by name. Every router finds
@@ -47,7 +47,7 @@ def _grant_ports(
 ) -> tuple[dict[str, int], list[Problem], list[Problem]]:
     owners: dict[int, str] = {}
     problems, local = [], []
-    for service in sorted(services, key=lambda it: (it.host_port_revision, it.created, it.name)):
+    for service in sorted(services, key=lambda service: (service.host_port_revision, service.created, service.name)):
         port, key = service.host_port, service_key(service.name, "host_port")
         if use := reserved(port):
             problems.append(Problem(service.name, key, f"{port} is the routers' own: {use}"))
@@ -63,7 +63,7 @@ def _grant_sni(services: list[Service]) -> tuple[dict[str, tuple[str, ...]], lis
     owners: dict[str, str] = {}
     granted: dict[str, tuple[str, ...]] = {}
     problems = []
-    for service in sorted(services, key=lambda it: (it.sni_revision, it.created, it.name)):
+    for service in sorted(services, key=lambda service: (service.sni_revision, service.created, service.name)):
         granted[service.name] = tuple(
             name for name in service.sni if owners.setdefault(name, service.name) == service.name
         )

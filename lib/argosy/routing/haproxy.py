@@ -1,4 +1,4 @@
-"""The text of a router's configuration: haproxy.cfg and its maps. Pure.
+"""Pure. The text of a router's configuration: haproxy.cfg and its maps.
 
 Everything that came from etcd has been made anew by `argosy.schema`, or is escaped here, before it gets into a line.
 Parts that a thousand services repeat are joined in Python; Jinja renders what stands there once.
@@ -66,23 +66,18 @@ def check_lines(check: Check, host: str) -> str:
 def backend_lines(service: Service) -> str:
     """Return a service's backend without its servers."""
     mode = "tcp" if service.scheme is Scheme.TCP else "http"
-    return f"\nbackend {backend_name(service.name)} from {mode}\n{check_lines(service.check, service.name)}"
+    return f"\nbackend {backend_name(service.name)} from {mode}-mode\n{check_lines(service.check, service.name)}"
 
 
 def machines_lines(check_path: str) -> str:
     """Return the balancer's backend without its servers. A machine that answers 404 gets no new connections."""
-    return (
-        f"\nbackend {MACHINES_BACKEND} from tcp\n"
-        "    option httpchk\n"
-        "    http-check disable-on-404\n"
-        f"    http-check send meth GET uri {check_path} ver HTTP/1.1 hdr Host balancer\n"
-        "    http-check expect status 200-399\n"
-    )
+    check = check_lines(Check("http", check_path), "balancer")
+    return f"\nbackend {MACHINES_BACKEND} from tcp-mode\n{check}    http-check disable-on-404\n"
 
 
 def port_lines(service: Service, port: int, address: str, tls_words: str) -> str:
     """Return the frontend of a service's own port."""
-    kind = "tcp" if service.scheme is Scheme.TCP else "http-frontend"
+    kind = "tcp-mode" if service.scheme is Scheme.TCP else "http-clients"
     words = f" {tls_words}" if service.scheme is Scheme.HTTPS else ""
     return (
         f"\nfrontend port-{port} from {kind}\n    bind {address}:{port}{words}\n"

@@ -1,7 +1,7 @@
-"""What a router shall do, decided from the directory. Pure.
+"""Pure. What a router must do, decided from the directory.
 
 A plan falls into two parts. Its *structure*, frontends, backends, maps and all they are made of, takes a reload to
-change; the *servers* of its backends come and go through HAProxy's runtime API (`argosy.routing_changes`).
+change; the *servers* of its backends come and go through HAProxy's runtime API (`argosy.routing.changes`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from argosy.model import Endpoint, MachineState
-from argosy.rendering import render
-from argosy.router_config import (
+from argosy.rendering.rendering import render
+from argosy.routing.claims import grant
+from argosy.routing.haproxy import (
     MACHINES_BACKEND,
     MAPS,
     backend_lines,
@@ -26,8 +27,7 @@ from argosy.router_config import (
     quote_path,
     server_name,
 )
-from argosy.routing_claims import grant
-from argosy.routing_plan import STRUCTURE, Backend, Named, RouterOptions, Routing, Section, Server
+from argosy.routing.values import STRUCTURE, Backend, Named, RouterOptions, Routing, Section, Server
 from argosy.schema import (
     DEFAULT_SERVICE,
     SSL_SUPPORT,
@@ -42,31 +42,19 @@ from argosy.schema import (
     service_key,
 )
 
-__all__ = [
-    "BALANCER_HEALTH_PATH",
-    "HEALTH_PATH",
-    "IN_SERVICE",
-    "Backend",
-    "RouterOptions",
-    "Routing",
-    "Server",
-    "plan_balancer",
-    "plan_routing",
-]
-
 IN_SERVICE = "in-service"
 """A backend whose only server, which nobody sends to, has no weight while the machine drains. So the two paths below
 change their answers without a reload."""
 HEALTH_PATH = "/_argosy/health"
 """On the http ports: 200 while this router serves, 503 when its machine is draining."""
 BALANCER_HEALTH_PATH = "/_argosy/balancer"
-"""The same for our balancer: 404 when draining. To HAProxy that says: no new connections, the open ones go on
-(`http-check disable-on-404`); a 503 would cut them."""
+"""The same for our balancer: 404 when draining. To HAProxy that says: no new connections, the open ones
+continue (`http-check disable-on-404`); a 503 would cut them."""
 
 
 def _in_service(weight: int) -> Section:
     server = Server("machine", Endpoint("127.0.0.1", 1), weight)
-    return Section(f"\nbackend {IN_SERVICE} from http\n", "", Backend(IN_SERVICE, "http", {server.name: server}))
+    return Section(f"\nbackend {IN_SERVICE} from http-mode\n", "", Backend(IN_SERVICE, "http", {server.name: server}))
 
 
 _SERVES, _DRAINS = _in_service(1), _in_service(0)
@@ -102,7 +90,7 @@ class _HeadBasis:
 
 
 def plan_routing(directory: Directory, options: RouterOptions, previous: Routing | None = None) -> Routing:
-    """Return what a machine's router shall do.
+    """Return what a machine's router must do.
 
     `previous`: an earlier plan, from which is taken over what did not change; it has no influence on the result.
     """
@@ -122,8 +110,8 @@ def plan_routing(directory: Directory, options: RouterOptions, previous: Routing
     head_basis = _HeadBasis(replace(options, draining=False), basis.tls, sni, default)
     old_head = previous.head if previous is not None and previous.head_basis == head_basis else ""
     head = old_head or _head(head_basis, basis)
-    sections = (_DRAINS if options.draining else _SERVES, *(it.section for it in named.values()))
-    every = [problem for it in named.values() for problem in it.problems]
+    sections = (_DRAINS if options.draining else _SERVES, *(one.section for one in named.values()))
+    every = [problem for one in named.values() for problem in one.problems]
     without_tls, local = _tls_problems(directory, options, named.values())
     return Routing(
         _structure(head, named.values()),
@@ -149,7 +137,7 @@ def _basis(directory: Directory, options: RouterOptions, sni: bool, ports: Mappi
         if options.certificates or directory.services[name].scheme is not Scheme.HTTPS
     }
     own = options.bind_address or options.machine_address
-    others = {it.address for it in directory.machines.values()} - {own, ""}
+    others = {machine.address for machine in directory.machines.values()} - {own, ""}
     return _Basis(
         address=options.bind_address,
         tls=tls,
@@ -193,8 +181,9 @@ def _head(basis: _HeadBasis, sections: _Basis) -> str:
 def _structure(head: str, named: Iterable[Named]) -> str:
     """Return the hash of everything but the servers. The maps follow from these attributes of the services."""
     parts = [head]
-    for it in named:
-        parts += [it.service.name, str(it.service.scheme), str(it.service.private), *it.sni, it.section.structure, "\0"]
+    for one in named:
+        service = one.service
+        parts += [service.name, str(service.scheme), str(service.private), *one.sni, one.section.structure, "\0"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -245,14 +234,14 @@ def _tls_problems(
     missing = "this machine's router has no certificate"
     if directory.ssl_support:
         here.append(Problem("", SSL_SUPPORT, f"not in effect: {missing}"))
-    for it in named:
-        if it.service.scheme is not Scheme.HTTPS:
+    for one in named:
+        if one.service.scheme is not Scheme.HTTPS:
             continue
-        if it.service.host_port and not options.certificates:
-            here.append(Problem(it.service.name, service_key(it.service.name, "host_port"), f"not served: {missing}"))
-        if not directory.ssl_support and not it.service.private:
+        if one.service.host_port and not options.certificates:
+            here.append(Problem(one.service.name, service_key(one.service.name, "host_port"), f"not served: {missing}"))
+        if not directory.ssl_support and not one.service.private:
             reason = "redirected to https, which is not served: ssl_support is not true"
-            everywhere.append(Problem(it.service.name, service_key(it.service.name, "scheme"), reason))
+            everywhere.append(Problem(one.service.name, service_key(one.service.name, "scheme"), reason))
     return everywhere, here
 
 
@@ -260,26 +249,30 @@ def _tls_problems(
 
 
 def plan_balancer(directory: Directory, options: RouterOptions, _previous: Routing | None = None) -> Routing:
-    """Return what the balancer before the machines shall do: TCP on `options.listen` to every machine in etcd.
+    """Return what the balancer before the machines must do: TCP on `options.listen` to every machine in etcd.
 
     A machine that is not active keeps its open connections and gets no new ones. It learns the client's address by
     the PROXY protocol (https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt). Raises ValueError for a `listen`
     that is none.
     """
     problems = [
-        Problem("", machine_key(it.name), "it has no address, so it gets no requests")
-        for it in directory.machines.values()
-        if not it.address
+        Problem("", machine_key(machine.name), "it has no address, so it gets no requests")
+        for machine in directory.machines.values()
+        if not machine.address
     ]
     words = f"{check_words(options.check_seconds)} check-send-proxy send-proxy-v2 on-marked-down shutdown-sessions"
-    servers = [_machine(it, options.machine_port, words) for _, it in sorted(directory.machines.items()) if it.address]
+    servers = [
+        _machine(machine, options.machine_port, words)
+        for _, machine in sorted(directory.machines.items())
+        if machine.address
+    ]
     backend = Backend(MACHINES_BACKEND, "tcp", {server.name: server for server in servers}, cuts=True)
     head = render(
         "haproxy/router-balancer.cfg.j2",
         options=options,
         structure=STRUCTURE,
         socket=quote_path(options.admin_socket),
-        listen=[_bound(it) for it in options.listen],
+        listen=[_bound(name) for name in options.listen],
     )
     section = Section(machines_lines(BALANCER_HEALTH_PATH), words, backend)
     structure = hashlib.sha256((head + section.structure).encode()).hexdigest()[:16]

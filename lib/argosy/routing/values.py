@@ -1,4 +1,4 @@
-"""The values that a plan of a router is made of; see `argosy.routing`. Pure."""
+"""Pure. The values that a plan of a router is made of; see `argosy.routing.plan`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from argosy.model import Endpoint
-from argosy.router_config import map_files, map_texts
+from argosy.routing.haproxy import map_files, map_texts
 from argosy.schema import Problem, Service
 
 STRUCTURE = "@STRUCTURE@"
@@ -15,17 +15,12 @@ STRUCTURE = "@STRUCTURE@"
 
 
 @dataclass(frozen=True, slots=True)
-class RouterOptions:
-    """What a router is told beside the directory.
-
-    `bind_address`: empty for all of the machine's IPv4 addresses. `forwards`: port of `machine_address` -> a
-    container on the bridge. `forward_ports`: the first and the last of the ports set apart for that. `taken_ports`:
-    what others listen on. `certificates`: whether any stand in `certs` of the configuration's folder.
-    `hard_stop_seconds`: how long a worker of an older configuration may serve its open connections.
-    `listen` (addresses as ip:port), `machine_port` (of the routers, by the PROXY protocol): for the balancer only.
+class RouterPorts:
+    """Where a router listens. `forward_ports`: the first and the last of the ports set apart for containers on the
+    bridge. `bind_address`: empty for all of the machine's IPv4 addresses. `listen` (addresses as ip:port),
+    `machine_port` (of the routers, by the PROXY protocol): for the balancer only.
     """
 
-    machine_address: str = ""
     bind_address: str = ""
     http_port: int = 80
     proxy_port: int = 81
@@ -34,14 +29,26 @@ class RouterOptions:
     tls_port: int = 8443
     tls_proxy_port: int = 8444
     forward_ports: tuple[int, int] = (20000, 20999)
+    listen: tuple[str, ...] = ()
+    machine_port: int = 81
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions(RouterPorts):
+    """What a router is told beside the directory.
+
+    `forwards`: port of `machine_address` -> a container on the bridge. `taken_ports`:
+    what others listen on. `certificates`: whether any stand in `certs` of the configuration's folder.
+    `hard_stop_seconds`: how long a worker of an older configuration may serve its open connections.
+    """
+
+    machine_address: str = ""
     forwards: Mapping[int, Endpoint] = field(default_factory=dict)
     taken_ports: frozenset[int] = frozenset()
     certificates: bool = False
     draining: bool = False
     check_seconds: float = 2.0
     hard_stop_seconds: int = 3600
-    listen: tuple[str, ...] = ()
-    machine_port: int = 81
     run_folder: str = "/run/router"
     config_folder: str = "/var/lib/router"
 
@@ -150,9 +157,9 @@ class Routing:
 
         They are ASCII: other bytes have been escaped, or were refused.
         """
-        config = self.head.replace(STRUCTURE, self.structure) + "".join([it.lines() for it in self.sections])
+        config = self.head.replace(STRUCTURE, self.structure) + "".join([section.lines() for section in self.sections])
         if self.named is None:
             return {"haproxy.cfg": config}
-        maps = map_texts([(it.service, it.sni) for it in self.named.values()])
+        maps = map_texts([(named.service, named.sni) for named in self.named.values()])
         paths = map_files(maps, self.structure)
         return {"haproxy.cfg": config} | {paths[name]: text for name, text in maps.items()}

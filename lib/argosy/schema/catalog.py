@@ -1,4 +1,4 @@
-"""Everything that a router follows, and how it changes. Pure."""
+"""Pure. Everything that a router follows, and how it changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from argosy.etcd.values import Entry
 from argosy.schema.keys import (
     CONFIG,
     DEFAULT_SERVICE,
@@ -17,7 +18,7 @@ from argosy.schema.keys import (
     service_of,
 )
 from argosy.schema.machines import MachineRecord, parse_machine
-from argosy.schema.services import KeyValue, Problem, Service, parse_service
+from argosy.schema.services import Problem, Service, parse_service
 from argosy.schema.values import shown, valid_name
 
 T = TypeVar("T")
@@ -40,15 +41,15 @@ class Catalog:
     What is not under /services/, /config/services/ or /machines/ is ignored. Not for several threads at once.
     """
 
-    def __init__(self, entries: Iterable[KeyValue] = ()) -> None:
-        self._entries: dict[str, dict[str, KeyValue]] = {}
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries: dict[str, dict[str, Entry]] = {}
         self._services: dict[str, Service] = {}
         self._machines: dict[str, MachineRecord] = {}
-        self._config: dict[str, KeyValue] = {}
+        self._config: dict[str, Entry] = {}
         self._problems: dict[str, tuple[Problem, ...]] = {}
         self.apply(entries)
 
-    def apply(self, put: Iterable[KeyValue], deleted: Iterable[str] = ()) -> None:
+    def apply(self, put: Iterable[Entry], deleted: Iterable[str] = ()) -> None:
         """Take in the entries that were put, and the keys that were deleted (after the puts)."""
         touched: set[str] = set()
         for entry in put:
@@ -58,7 +59,7 @@ class Catalog:
         for name in touched:
             self._parse(name)
 
-    def replace(self, entries: Iterable[KeyValue]) -> None:
+    def replace(self, entries: Iterable[Entry]) -> None:
         """Forget everything and take in `entries`; what did not change keeps its identity."""
         listed = list(entries)
         keys = {entry.key for entry in listed}
@@ -70,27 +71,27 @@ class Catalog:
     def directory(self) -> Directory:
         """Return how things stand now. Services that did not change are the very objects of the last time."""
         ssl_support, default, problems = _parse_config(self._config)
-        every = [it for owner in sorted(self._problems) for it in self._problems[owner]]
+        every = [problem for owner in sorted(self._problems) for problem in self._problems[owner]]
         return Directory(dict(self._services), dict(self._machines), ssl_support, default, (*every, *problems))
 
-    def _put(self, key: str, entry: KeyValue | None, touched: set[str]) -> None:
+    def _put(self, key: str, entry: Entry | None, touched: set[str]) -> None:
         if key.startswith(SERVICES):
             name = service_of(key)
             held = self._entries.setdefault(name, {})
-            if entry is not None and _same(held.get(key), entry):
+            if entry is not None and held.get(key) == entry:  # as a new listing brings most of them
                 return
             touched.add(name)
-            _set(held, key, entry)
+            set_or_drop(held, key, entry)
         elif key.startswith(CONFIG):
-            _set(self._config, key, entry)
+            set_or_drop(self._config, key, entry)
         elif key.startswith(MACHINES):
             self._put_machine(key, entry)
 
-    def _put_machine(self, key: str, entry: KeyValue | None) -> None:
+    def _put_machine(self, key: str, entry: Entry | None) -> None:
         name = key.removeprefix(MACHINES)
         found = None if entry is None else parse_machine(entry)
-        _set(self._machines, name, found if isinstance(found, MachineRecord) else None)
-        _set(self._problems, key, (found,) if isinstance(found, Problem) else None)
+        set_or_drop(self._machines, name, found if isinstance(found, MachineRecord) else None)
+        set_or_drop(self._problems, key, (found,) if isinstance(found, Problem) else None)
 
     def _parse(self, name: str) -> None:
         entries = self._entries[name]
@@ -100,23 +101,19 @@ class Catalog:
         if service == self._services.get(name):
             # The very object stays, so that nobody does its work again.
             service = self._services.get(name)
-        _set(self._services, name, service)
-        _set(self._problems, service_key(name, ""), problems or None)
+        set_or_drop(self._services, name, service)
+        set_or_drop(self._problems, service_key(name, ""), problems or None)
 
 
-def _same(old: KeyValue | None, new: KeyValue) -> bool:
-    """Say whether a re-listing brought what we have."""
-    return old is not None and (old.mod_revision, old.value, old.lease) == (new.mod_revision, new.value, new.lease)
-
-
-def _set(mapping: dict[str, T], key: str, value: T | None) -> None:
+def set_or_drop(mapping: dict[str, T], key: str, value: T | None) -> None:
+    """Set `key`, or drop it for None."""
     if value is None:
         mapping.pop(key, None)
     else:
         mapping[key] = value
 
 
-def _parse_config(config: Mapping[str, KeyValue]) -> tuple[bool, str, list[Problem]]:
+def _parse_config(config: Mapping[str, Entry]) -> tuple[bool, str, list[Problem]]:
     """Return ssl_support, the default service, and what is wrong with either."""
     problems = []
     ssl_support = config[SSL_SUPPORT].value.strip() if SSL_SUPPORT in config else "false"
@@ -129,6 +126,6 @@ def _parse_config(config: Mapping[str, KeyValue]) -> tuple[bool, str, list[Probl
     return ssl_support == "true", default, problems
 
 
-def parse_directory(entries: Iterable[KeyValue]) -> Directory:
+def parse_directory(entries: Iterable[Entry]) -> Directory:
     """Return what the entries say; those under other prefixes don't matter."""
     return Catalog(entries).directory()

@@ -1,4 +1,4 @@
-"""What a container's labels say of its service. Pure.
+"""Pure. What a container's labels say of its service.
 
     argosy.service          NAME: this container is an instance of it
     argosy.scheme           http | https | http-and-https | tcp; without it the service's own keys are left alone
@@ -20,19 +20,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from argosy.container_labels import (
-    CHECK,
-    COMMAND,
-    GENERATION,
-    HOST_PORT,
-    PORT,
-    PRIVATE,
-    SCHEME,
-    SECONDS,
-    SERVICE,
-    SNI,
-    WEIGHT,
-)
 from argosy.schema import (
     Check,
     Problem,
@@ -44,6 +31,19 @@ from argosy.schema import (
     parse_weight,
     shown,
     valid_name,
+)
+from argosy.schema.labels import (
+    CHECK,
+    COMMAND,
+    GENERATION,
+    HOST_PORT,
+    PORT,
+    PRIVATE,
+    SCHEME,
+    SECONDS,
+    SERVICE,
+    SNI,
+    WEIGHT,
 )
 
 T = TypeVar("T")

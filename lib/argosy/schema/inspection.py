@@ -1,4 +1,4 @@
-"""What Docker says of containers, as far as the registrar needs it. Pure.
+"""Pure. What Docker says of containers, as far as the registrar needs it.
 
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/ (ContainerInspect, SystemEvents).
 """
@@ -20,6 +20,7 @@ ACTIONS = BEGINNINGS | ENDS | {"kill", "rename", "health_status"}
 DEADLY = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGKILL})
 """Signals by which somebody means to end a container, whatever its own stop signal may be; SIGHUP and SIGQUIT are sent
 to reload and to dump."""
+LINUX_RTMIN = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,12 @@ def _container(inspected: Json) -> Container:
         running=bool(state["Running"]) and not state.get("Paused") and not state.get("Restarting"),
         labels=dict(config.get("Labels") or {}),
         health="" if health == "none" else health,
-        stop_signal=parse_signal(config.get("StopSignal") or ""),
+        stop_signal=parse_signal(config.get("StopSignal") or "") or signal.SIGTERM,
         host_network=mode == "host",
         shared=mode.startswith("container:"),
         exposed=_tcp_ports({**(config.get("ExposedPorts") or {}), **ports}),
         published={
-            _port(name): tuple((it["HostIp"], int(it["HostPort"])) for it in bindings)
+            _port(name): tuple((binding["HostIp"], int(binding["HostPort"])) for binding in bindings)
             for name, bindings in ports.items()
             if bindings and name.endswith("/tcp")
         },
@@ -109,14 +110,18 @@ def _address(networks: Mapping[str, Json]) -> str:
 
 
 def parse_signal(text: str) -> int:
-    """Return the number of a signal as Docker takes it: SIGTERM, TERM, 15, SIGRTMIN+3; SIGTERM for what is none."""
-    if text.isdecimal():
-        return int(text)
+    """Return the number of a signal as Docker takes it: SIGTERM, TERM, 15, SIGRTMIN+3; 0 for what is none.
+
+    On the host that this runs on, but for SIGRTMIN, which is always Linux's: others have none.
+    """
     name, plus, offset = text.upper().removeprefix("SIG").partition("+")
+    if name.isdecimal():
+        return int(name)
     try:
-        return signal.Signals[f"SIG{name}"] + (int(offset) if plus else 0)
+        number = LINUX_RTMIN if name == "RTMIN" else signal.Signals[f"SIG{name}"]
+        return number + (int(offset) if plus else 0)
     except (KeyError, ValueError):
-        return signal.SIGTERM
+        return 0
 
 
 def parse_event(told: Json) -> Event | None:

@@ -1,4 +1,4 @@
-"""Which instances of this machine shall stand in etcd, and which writes get there. Pure.
+"""Pure. Which instances of this machine must be in etcd, and which writes get there.
 
 /services/NAME/hosts/MACHINE:CONTAINER     ip:port, leased
 /services/NAME/weight/MACHINE:CONTAINER    leased, when a label says it, or the key generation/GEN
@@ -14,13 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from argosy.agent.inspection import Container
-from argosy.agent.labels import ATTRIBUTES, Declaration
-from argosy.container_labels import PORT
-from argosy.etcd.values import Compare, Delete, Put, Target
+from argosy.etcd.values import MAX_WRITES, Compare, Delete, Entry, Put, Target
 from argosy.model import Endpoint
 from argosy.schema import (
-    KeyValue,
     drain_key,
     generation_key,
     instance_key,
@@ -29,13 +25,14 @@ from argosy.schema import (
     service_of,
     weight_key,
 )
+from argosy.schema.declared import ATTRIBUTES, Declaration
+from argosy.schema.inspection import Container
 from argosy.schema.keys import GENERATION, SERVICES
+from argosy.schema.labels import PORT
 
-MAX_DEEDS = 100
-"""Writes in one transaction; etcd takes 128 (https://etcd.io/docs/v3.4/op-guide/configuration/, max-txn-ops)."""
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 (what Docker calls it)
 
-Deed = Put | Delete
+Write = Put | Delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An instance that shall be in etcd. `attributes`: of its service, None to leave those alone; `weight`: empty to
+    """An instance that must be in etcd. `attributes`: of its service, None to leave those alone; `weight`: empty to
     leave it alone. `generation`: 0 for none; `weighed`: the mod revision of the key that gives this generation a weight
     of its own, 0 when there is none."""
 
@@ -98,7 +95,7 @@ def is_generation(key: str) -> bool:
     return key.startswith(SERVICES) and key.removeprefix(SERVICES).partition("/")[2].startswith(GENERATION)
 
 
-def weight_of(label: str, own: KeyValue | None) -> str:
+def weight_of(label: str, own: Entry | None) -> str:
     """Return an instance's weight, empty for none. `label`: what its label says; `own`: its generation's, a bad value
     of which does not count (argosy.schema reports it)."""
     try:
@@ -145,85 +142,87 @@ def _published(container: Container, port: int, machine_address: str) -> Endpoin
 
 
 def plan(
-    present: Mapping[str, KeyValue], wanted: Sequence[Wanted], lease: int, schemes: Iterable[str]
-) -> list[tuple[Deed, ...]]:
+    present: Mapping[str, Entry], wanted: Sequence[Wanted], lease: int, schemes: Iterable[str]
+) -> list[tuple[Write, ...]]:
     """Return the transactions that lead from `present` to `wanted`, in order: what goes, goes first. What comes of
     generations is left to `plan_generations`.
 
     `present`: this machine's keys by name, as `is_own` tells them; `lease`: 0 when there is none now, so nothing can be
     put; `schemes`: names of services that have a scheme. Keys without a lease are an operator's: of those only an
-    endpoint is put over. Nothing is returned when all is as it shall be.
+    endpoint is put over. Nothing is returned when all is as it must be.
     """
-    arriving = [it for it in wanted if not it.registration.generation]
+    arriving = [want for want in wanted if not want.registration.generation]
     return _packed([*_departures(present, wanted), *_arrivals(present, arriving, lease, set(schemes))])
 
 
 def plan_generations(
-    present: Mapping[str, KeyValue], wanted: Sequence[Wanted], lease: int, schemes: Iterable[str]
-) -> list[tuple[Deed, ...]]:
+    present: Mapping[str, Entry], wanted: Sequence[Wanted], lease: int, schemes: Iterable[str]
+) -> list[tuple[Write, ...]]:
     """Return the transactions that come after those of `plan`, each to be done on the conditions that `guards` returns.
 
     They are apart, so that nobody else waits where a condition does not hold.
     """
-    arriving = [it for it in wanted if it.registration.generation]
+    arriving = [want for want in wanted if want.registration.generation]
     return _packed(_arrivals(present, arriving, lease, set(schemes)))
 
 
-def guards(deeds: Iterable[Deed], wanted: Iterable[Wanted]) -> list[Compare]:
+def guards(writes: Iterable[Write], wanted: Iterable[Wanted]) -> list[Compare]:
     """Return the conditions of a transaction of `plan_generations`: of the generations of each service in it."""
-    put = {service_of(deed.key) for deed in deeds if isinstance(deed, Put)}
-    found = [it.registration for it in wanted if it.registration.generation]
-    return list(dict.fromkeys(it.guard() for it in found if it.service in put))
+    put = {service_of(write.key) for write in writes if isinstance(write, Put)}
+    found = [want.registration for want in wanted if want.registration.generation]
+    return list(dict.fromkeys(registration.guard() for registration in found if registration.service in put))
 
 
-def _packed(groups: Iterable[list[Deed]]) -> list[tuple[Deed, ...]]:
-    transactions: list[dict[str, Deed]] = [{}]
+def _packed(groups: Iterable[list[Write]]) -> list[tuple[Write, ...]]:
+    transactions: list[dict[str, Write]] = [{}]
     for group in groups:
-        if len(transactions[-1]) + len(group) > MAX_DEEDS:
+        if len(transactions[-1]) + len(group) > MAX_WRITES:
             transactions.append({})
-        transactions[-1].update((deed.key, deed) for deed in group)
-    return [tuple(it.values()) for it in transactions if it]
+        transactions[-1].update((write.key, write) for write in group)
+    return [tuple(transaction.values()) for transaction in transactions if transaction]
 
 
-def _departures(present: Mapping[str, KeyValue], wanted: Sequence[Wanted]) -> Iterable[list[Deed]]:
-    kept = {it.registration.key for it in wanted}
-    kept |= {weight_key(it.registration.service, it.registration.instance) for it in wanted if it.registration.weight}
+def _departures(present: Mapping[str, Entry], wanted: Sequence[Wanted]) -> Iterable[list[Write]]:
+    kept = {want.registration.key for want in wanted}
+    kept |= {
+        weight_key(want.registration.service, want.registration.instance) for want in wanted if want.registration.weight
+    }
     for key, entry in present.items():
         if key not in kept and entry.lease:
             yield [Delete(key)]
 
 
 def _arrivals(
-    present: Mapping[str, KeyValue], wanted: Sequence[Wanted], lease: int, schemes: set[str]
-) -> Iterable[list[Deed]]:
-    for it in wanted if lease else ():
-        deeds = [*_host(present, it, lease), *_weight(present, it, lease)]
-        if not it.declared or (it.registered and it.registration.service not in schemes):
-            deeds += _attributes(it.registration)
-        if deeds:
-            yield deeds
+    present: Mapping[str, Entry], wanted: Sequence[Wanted], lease: int, schemes: set[str]
+) -> Iterable[list[Write]]:
+    for want in wanted if lease else ():
+        writes = [*_host(present, want, lease), *_weight(present, want, lease)]
+        if not want.declared or (want.registered and want.registration.service not in schemes):
+            writes += _attributes(want.registration)
+        if writes:
+            yield writes
 
 
-def _host(present: Mapping[str, KeyValue], it: Wanted, lease: int) -> list[Deed]:
-    found = present.get(it.registration.key)
-    endpoint = str(it.registration.endpoint)
+def _host(present: Mapping[str, Entry], want: Wanted, lease: int) -> list[Write]:
+    found = present.get(want.registration.key)
+    endpoint = str(want.registration.endpoint)
     if found is not None and (found.value, found.lease) == (endpoint, lease):
         return []
-    drained = drain_key(it.registration.service, it.registration.instance) in present
-    if found is None and it.registered and drained:
+    drained = drain_key(want.registration.service, want.registration.instance) in present
+    if found is None and want.registered and drained:
         return []
-    return [Put(it.registration.key, endpoint, lease)]
+    return [Put(want.registration.key, endpoint, lease)]
 
 
-def _weight(present: Mapping[str, KeyValue], it: Wanted, lease: int) -> list[Deed]:
-    key, weight = weight_key(it.registration.service, it.registration.instance), it.registration.weight
+def _weight(present: Mapping[str, Entry], want: Wanted, lease: int) -> list[Write]:
+    key, weight = weight_key(want.registration.service, want.registration.instance), want.registration.weight
     found = present.get(key)
     if not weight or (found is not None and (not found.lease or (found.value, found.lease) == (weight, lease))):
         return []
     return [Put(key, weight, lease)]
 
 
-def _attributes(registration: Registration) -> list[Deed]:
+def _attributes(registration: Registration) -> list[Write]:
     values = registration.attributes
     if values is None or registration.weighed:
         return []

@@ -1,4 +1,4 @@
-"""The names of the keys that discovery uses. Pure."""
+"""Pure. The names of the keys that discovery uses."""
 
 from __future__ import annotations
 

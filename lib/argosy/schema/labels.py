@@ -1,6 +1,6 @@
-"""The labels by which a machine's agent knows the containers that it registers: their names, once. Pure.
+"""Pure. The labels by which a machine's agent knows the containers that it registers: their names, once.
 
-What they mean stands in `argosy.agent.labels`, which reads them, and in docs/discovery.md.
+What they mean stands in `argosy.schema.declared`, which reads them, and in docs/discovery.md.
 """
 
 from __future__ import annotations
@@ -25,3 +25,8 @@ SCHEDULED = "argosy.scheduled"
 """On a service of Swarm: the scheduled service that it is a generation of."""
 GENERATION = "argosy.generation"
 """On a service of Swarm and on its containers."""
+
+MACHINE_LABEL = "argosy.machine"
+"""A node's label: the machine's name. The machine's metadata are labels under their own names."""
+HOME_LABEL = "argosy.home."
+"""Before the name of a scheduled service, a node's label: the machine has its volumes."""

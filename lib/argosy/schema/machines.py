@@ -1,4 +1,4 @@
-"""What stands under /machines/NAME. Pure."""
+"""Pure. What stands under /machines/NAME."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from argosy.etcd.values import Entry
 from argosy.model import MachineState
 from argosy.schema.keys import MACHINES
-from argosy.schema.services import KeyValue, Problem
+from argosy.schema.services import Problem
 from argosy.schema.values import parse_address, parse_id, shown
 
 
 @dataclass(frozen=True, slots=True)
 class MachineRecord:
-    """What stands under /machines/NAME. `address`: empty when it is not told."""
+    """What stands under /machines/NAME. `address`: empty when it is not told. `staying`: the services whose instances
+    stay registered while it drains. `os` and `host_keys` (`TYPE BASE64`, of its sshd): from an operator who has them
+    verified."""
 
     name: str
     address: str = ""
@@ -22,9 +25,12 @@ class MachineRecord:
     release: str = ""
     state: str = str(MachineState.ACTIVE)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    staying: tuple[str, ...] = ()
+    os: str = ""
+    host_keys: tuple[str, ...] = ()
 
 
-def parse_machine(entry: KeyValue) -> MachineRecord | Problem:
+def parse_machine(entry: Entry) -> MachineRecord | Problem:
     """Return what /machines/NAME says, a JSON object; values that are no text are kept as JSON."""
     name = entry.key.removeprefix(MACHINES)
     try:
@@ -40,6 +46,9 @@ def parse_machine(entry: KeyValue) -> MachineRecord | Problem:
             release=_text(found.get("release", "")),
             state=_state(_text(found.get("state", MachineState.ACTIVE))),
             metadata={key: _text(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {},
+            staying=_texts(found.get("staying")),
+            os=_text(found.get("os", "")),
+            host_keys=_texts(found.get("host_keys")),
         )
     except (ValueError, RecursionError) as error:
         return Problem("", entry.key, f"not used: {error}")
@@ -47,6 +56,10 @@ def parse_machine(entry: KeyValue) -> MachineRecord | Problem:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, value)) if isinstance(value, list) else ()
 
 
 def _state(text: str) -> str:

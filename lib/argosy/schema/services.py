@@ -1,11 +1,12 @@
-"""One service: what its keys say. Pure."""
+"""Pure. One service: what its keys say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from argosy.etcd.values import Entry
 from argosy.model import Endpoint
 from argosy.schema.keys import GENERATION, service_key
 from argosy.schema.values import (
@@ -30,21 +31,6 @@ MAX_INSTANCES = 4000
 
 
 T = TypeVar("T")
-
-
-class KeyValue(Protocol):
-    """What we need of an entry; `argosy.etcd.Entry` is one, which this module must not import (gRPC hangs on it)."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def value(self) -> str: ...
-    @property
-    def create_revision(self) -> int: ...
-    @property
-    def mod_revision(self) -> int: ...
-    @property
-    def lease(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +79,7 @@ class Problem:
 class _Reading:
     """The entries of one service while they are parsed."""
 
-    def __init__(self, name: str, entries: Iterable[KeyValue]) -> None:
+    def __init__(self, name: str, entries: Iterable[Entry]) -> None:
         self.name = name
         prefix = len(service_key(name, ""))
         self.entries = {entry.key[prefix:]: entry for entry in entries}
@@ -116,7 +102,7 @@ class _Reading:
     def revision(self, attribute: str) -> int:
         return self.entries[attribute].mod_revision if attribute in self.entries else 0
 
-    def instance(self, entry: KeyValue) -> Instance | None:
+    def instance(self, entry: Entry) -> Instance | None:
         """Return the instance of a key hosts/ID, or None for a bad one."""
         attribute = entry.key.removeprefix(service_key(self.name, ""))
         try:
@@ -132,17 +118,17 @@ class _Reading:
         """Return the good instances, sorted by id; the oldest ones if there are too many."""
         hosts = [entry for attribute, entry in self.entries.items() if attribute.startswith("hosts/")]
         hosts.sort(key=lambda entry: (entry.create_revision, entry.key))
-        found = [it for it in map(self.instance, hosts) if it is not None]
+        found = [instance for instance in map(self.instance, hosts) if instance is not None]
         if len(found) > MAX_INSTANCES:
             self.report("hosts/", f"{len(found)} instances: only the {MAX_INSTANCES} oldest are used")
-        return tuple(sorted(found[:MAX_INSTANCES], key=lambda it: it.id))
+        return tuple(sorted(found[:MAX_INSTANCES], key=lambda instance: instance.id))
 
 
 _SINGLE = frozenset({"scheme", "host_port", "private", "sni", "check"})
 _MANY = ("hosts/", "weight/", "drain/", GENERATION)
 
 
-def parse_service(name: str, entries: Iterable[KeyValue]) -> tuple[Service | None, tuple[Problem, ...]]:
+def parse_service(name: str, entries: Iterable[Entry]) -> tuple[Service | None, tuple[Problem, ...]]:
     """Return the service of the keys under /services/NAME, and what is wrong with them. None only for a bad name."""
     reading = _Reading(name, entries)
     if not valid_name(name):
@@ -162,7 +148,7 @@ def parse_service(name: str, entries: Iterable[KeyValue]) -> tuple[Service | Non
     )
     _report_generations(reading)
     _report_unrouted(service, reading)
-    return service, tuple(sorted(reading.problems, key=lambda it: (it.key, it.reason)))
+    return service, tuple(sorted(reading.problems, key=lambda problem: (problem.key, problem.reason)))
 
 
 def _report_generations(reading: _Reading) -> None:

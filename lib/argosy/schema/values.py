@@ -1,4 +1,4 @@
-"""The single values under /services: what is accepted, and what it means. Pure.
+"""Pure. The single values under /services: what is accepted, and what it means.
 
 Everybody may write to these keys, and what comes out of here ends in HAProxy's configuration: so each parser returns a
 value made anew from its parts and raises ValueError, with the reason as its message, for anything else.
@@ -43,7 +43,7 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How a router finds out that an instance is well: it connects (`tcp`), asks for `path` (`http`), or believes it
+    """How a router finds out that an instance is healthy: it connects (`tcp`), asks for `path` (`http`), or believes it
     (`none`). `status`: the answers that count as well; empty: 200 to 399."""
 
     kind: Literal["tcp", "http", "none"] = "tcp"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argosy import atomic
-from argosy.config import SecretReference, Settings
+from argosy.config.loading import SecretReference, Settings
 from argosy.errors import ConfigError
-from argosy.secret import Secret
+from argosy.secrets.value import Secret
 
 COMMAND_SECONDS = 120
 PASSWORD_BYTES = 24
@@ -49,33 +49,27 @@ def will_be_made(source: Source) -> bool:
 
 def ensure(settings: Settings, source: Source) -> bool:
     """Make the secret's file if it is missing and may be made; return whether it was. Safe beside another run."""
-    if not will_be_made(source):
-        return False
-    try:
-        atomic.ensure_private_folder(settings.secrets_path)
-        with atomic.locked(settings.secrets_path / ".lock"):
-            if source.path.exists():
-                return False
-            _make(source)
-    except OSError as error:
-        raise ConfigError(f"can't write {error.filename or source.path}: {error.strerror}", source.key) from None
-    return True
+    return will_be_made(source) and _make(settings, source)
 
 
 def renew(settings: Settings, source: Source) -> None:
     """Make the secret's file anew, with another value. Raises ConfigError when it can't be written."""
+    _make(settings, source, anew=True)
+
+
+def _make(settings: Settings, source: Source, *, anew: bool = False) -> bool:
+    """Return whether it was made: unless `anew` a file that is there stays as it is."""
     try:
         atomic.ensure_private_folder(settings.secrets_path)
         with atomic.locked(settings.secrets_path / ".lock"):
-            _make(source)
+            if source.path.exists() and not anew:
+                return False
+            atomic.remove_leftovers(source.path.parent, f"{source.path.name}.")
+            source.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write(source.path, randomness.token_hex(source.generate_bytes).encode(), mode=0o600)
     except OSError as error:
         raise ConfigError(f"can't write {error.filename or source.path}: {error.strerror}", source.key) from None
-
-
-def _make(source: Source) -> None:
-    atomic.remove_leftovers(source.path.parent, f"{source.path.name}.")
-    source.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    atomic.write(source.path, randomness.token_hex(source.generate_bytes).encode(), mode=0o600)
+    return True
 
 
 def read(settings: Settings, source: Source) -> Secret:

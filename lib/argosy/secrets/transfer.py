@@ -1,4 +1,4 @@
-"""How a machine's secrets folder becomes what it shall be. Pure: what is there and what is wanted in, the changes out.
+"""Pure. How a machine's secrets folder becomes what it must be: what is there and what is wanted in, changes out.
 
 On the machine: `/etc/SYSTEM/secrets/` 0700 root, its files 0600 root, and the empty marker `.complete`, which is there
 only while the folder holds exactly one whole set. OBSERVE prints what is there; APPLY takes the new files as a tar on
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from argosy.secret import Secret
+from argosy.secrets.value import Secret
 
 MARKER = ".complete"
 STAGE = ".stage"
@@ -65,7 +65,7 @@ rm -rf .stage
 sync -f .
 """
 """$1: the folder; $2...: what to remove from it. stdin: a tar of the files to write and two lists of SHA256 and name:
-`.new` for the files to write, `.all` for those that shall be there in the end.
+`.new` for the files to write, `.all` for those that must be there in the end.
 
 A killed run leaves no marker unless everything is in place, and the next one does the rest. The stage is inside the
 folder, so that every `mv` is a rename on one file system even where the folder is a mount of its own. The lists come
@@ -73,7 +73,7 @@ last in the tar: when they are there and agree, all of it arrived. The lock dies
 """
 
 
-class Deed(StrEnum):
+class Action(StrEnum):
     """What happens to a file of the folder."""
 
     WRITE = "write"
@@ -87,11 +87,11 @@ class Deed(StrEnum):
 class Change:
     """One difference. `name`: the file's, relative to the folder; empty means the folder itself."""
 
-    deed: Deed
+    action: Action
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.deed} {self.name or 'the folder of secrets'}"
+        return f"{self.action} {self.name or 'the folder of secrets'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,15 @@ class Observed:
     def complete(self) -> bool:
         return MARKER in self.entries
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each file by name, without the marker and what a killed upload has left aside."""
+        return {
+            name: entry.sha256
+            for name, entry in self.entries.items()
+            if entry.kind == "f" and name != MARKER and not name.startswith(f"{STAGE}/")
+        }
+
 
 def parse_observed(output: str) -> Observed:
     """Read what OBSERVE printed."""
@@ -136,20 +145,20 @@ def plan_changes(wanted: Mapping[str, str | None], observed: Observed) -> list[C
     `wanted`: the SHA-256 of each file by name, None for one whose content is not made yet (which is written anyway).
     """
     folders = sorted({name.rpartition("/")[0] for name in wanted} - {""})
-    changes = [Change(Deed.REMOVE, name) for name in _surplus(wanted, folders, observed)]
-    changes += [Change(Deed.REPAIR, name) for name in ("", *folders) if _is_open(name, observed)]
+    changes = [Change(Action.REMOVE, name) for name in _surplus(wanted, folders, observed)]
+    changes += [Change(Action.REPAIR, name) for name in ("", *folders) if _is_open(name, observed)]
     for name in sorted(wanted):
         changes += _file_changes(name, wanted[name], observed)
     if not changes and not observed.complete:
-        changes.append(Change(Deed.MARK))
+        changes.append(Change(Action.MARK))
     return changes
 
 
 def pack(changes: Sequence[Change], files: Mapping[str, Secret]) -> tuple[list[str], bytes]:
     """Return what APPLY takes beside the folder: the names to remove, and the tar."""
     # APPLY clears an earlier run's stage itself, before it makes its own.
-    removed = [change.name for change in changes if change.deed is Deed.REMOVE and change.name != STAGE]
-    written = sorted({change.name for change in changes if change.name in files and change.deed is not Deed.REMOVE})
+    removed = [change.name for change in changes if change.action is Action.REMOVE and change.name != STAGE]
+    written = sorted({change.name for change in changes if change.name in files and change.action is not Action.REMOVE})
     lists = {".new": _checksums({name: files[name] for name in written}), ".all": _checksums(files)}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -168,11 +177,11 @@ def summary(changes: Sequence[Change]) -> str:
     """Return the changes in a few words: `3 files written, 1 removed`."""
     if not changes:
         return "unchanged"
-    removed = sum(change.deed is Deed.REMOVE for change in changes)
-    written = sum(change.deed in (Deed.WRITE, Deed.REPLACE) for change in changes)
+    removed = sum(change.action is Action.REMOVE for change in changes)
+    written = sum(change.action in (Action.WRITE, Action.REPLACE) for change in changes)
     repaired = len(changes) - removed - written
     counts = ((written, "written"), (removed, "removed"), (repaired, "set right"))
-    return ", ".join(f"{count} {deed}" for count, deed in counts if count)
+    return ", ".join(f"{count} {done}" for count, done in counts if count)
 
 
 def _checksums(files: Mapping[str, Secret]) -> bytes:
@@ -189,10 +198,10 @@ def _surplus(wanted: Mapping[str, object], folders: Sequence[str], observed: Obs
 def _file_changes(name: str, sha256: str | None, observed: Observed) -> list[Change]:
     there = observed.entries.get(name)
     if there is None or there.kind != "f":
-        return [Change(Deed.WRITE, name)]
+        return [Change(Action.WRITE, name)]
     if there.sha256 != sha256:
-        return [Change(Deed.REPLACE, name)]
-    return [Change(Deed.REPAIR, name)] if (there.mode, there.owner) != ("600", "0:0") else []
+        return [Change(Action.REPLACE, name)]
+    return [Change(Action.REPAIR, name)] if (there.mode, there.owner) != ("600", "0:0") else []
 
 
 def _is_open(folder: str, observed: Observed) -> bool:

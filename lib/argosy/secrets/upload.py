@@ -1,13 +1,14 @@
-"""A cluster's secrets: made and gathered on the provisioning host, brought to the machines.
+"""A cluster's secrets: made and gathered on the provisioning host, brought to a machine (see argosy.secrets.syncing).
 
 Every machine gets, in `/etc/SYSTEM/secrets/` (0700 root, files 0600):
 
-    ca.crt etcd-{server,peer,client}.{crt,key}    of the cluster's own CA (argosy.pki)
+    ca.crt etcd-{server,peer,client}.{crt,key}    of the cluster's own CA (argosy.pki.authority)
     registry/config.json                          Docker's login for the registry
     NAME                                          for each NAME under `secrets:` in the configuration
     any file of secrets/CLUSTER/machine/          the user's own; settings.json there holds settings that are secret
     keys/NAME.pem                                 of secrets/CLUSTER/keys/: certificate (chain) and key that the routers
                                                   terminate TLS with
+    fingerprint.key                               of the fingerprints in the cluster's record (argosy.secrets.checkout)
     .complete                                     the marker, last: systemd starts etcd and the install when it appears
 """
 
@@ -21,48 +22,57 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from argosy import atomic, pki, remote_shell
-from argosy.config import FILE_NAME_PATTERN, Settings
-from argosy.console import Report
-from argosy.errors import CommandFailed, ConfigError
-from argosy.host import Host, Hosts, joined
-from argosy.machine_files import COMMON_SECRETS, MEMBER_SECRETS, Names, required_secrets
-from argosy.model import Machine, Step
-from argosy.operations import secret_sources
-from argosy.operations.secret_sources import Source
-from argosy.secret import Secret
-from argosy.secret_transfer import APPLY, OBSERVE, Change, Observed, pack, parse_observed, plan_changes, summary
+from argosy import atomic
+from argosy.config.loading import FILE_NAME_PATTERN, Settings
+from argosy.errors import CommandFailed, ConfigError, StalePlan
+from argosy.fanout import joined
+from argosy.model import Machine
+from argosy.paths import Names
+from argosy.pki import authority
+from argosy.report import Report, silent
+from argosy.secrets import sources
+from argosy.secrets.checkout import key_source, refuse_lost
+from argosy.secrets.names import COMMON_SECRETS, FINGERPRINT_KEY, MEMBER_SECRETS
+from argosy.secrets.sources import Source
+from argosy.secrets.transfer import APPLY, OBSERVE, Change, Observed, pack, parse_observed, plan_changes, summary
+from argosy.secrets.value import Secret
+from argosy.ssh import shell
+from argosy.ssh.host import Host, Hosts
 
 REGISTRY_LOGIN = "registry/config.json"
 OVERLAY = "settings.json"
 KEYS = "keys"
-OURS = frozenset({*COMMON_SECRETS, *MEMBER_SECRETS, "registry", KEYS})
+OURS = frozenset({*COMMON_SECRETS, *MEMBER_SECRETS, "registry", KEYS, FINGERPRINT_KEY})
 HERE = "here"
 
 
-def required_names(settings: Settings) -> list[str]:
-    """Return the files without which a machine that runs etcd does not start (its /etc/SYSTEM/required-secrets)."""
-    return required_secrets(settings)
-
-
-def ensure_local(settings: Settings, machines: Iterable[Machine], report: Report | None = None) -> None:
+def ensure_local(settings: Settings, machines: Iterable[Machine], report: Report = silent) -> None:
     """Make what may be made on this host: the CA, certificates, generated secrets, the registry's login. Idempotent."""
-    pki.ensure_ca(settings.secrets_path)
-    for source in _sources(settings):
-        if secret_sources.ensure(settings, source) and report:
+    authority.ensure_ca(settings.secrets_path)
+    for source in (*_sources(settings), key_source(settings)):
+        if sources.ensure(settings, source):
             report(HERE, f"made {source.path}")
-    pki.ensure_operator_certificate(settings.secrets_path)
+    authority.ensure_operator_certificate(settings.secrets_path)
     for machine in machines:
-        made = [it for it in pki.ensure_machine_certificates(settings.secrets_path, machine).values() if it.renewed]
-        if made and report:
+        made = [
+            certificate
+            for certificate in authority.ensure_machine_certificates(settings.secrets_path, machine).values()
+            if certificate.renewed
+        ]
+        if made:
             report(HERE, f"made {len(made)} certificates for {machine.name}")
 
 
 def registry_password(settings: Settings) -> Secret:
-    """Return the registry's password, made when it is ours to make and there is none."""
-    source = secret_sources.registry_password_source(settings)
-    secret_sources.ensure(settings, source)
-    return secret_sources.read(settings, source)
+    """Return the registry's password, made when it is ours to make and there is none.
+
+    Raises Refused when it is not here and the machines have it.
+    """
+    source = sources.registry_password_source(settings)
+    if sources.will_be_made(source):
+        refuse_lost(settings, REGISTRY_LOGIN)
+    sources.ensure(settings, source)
+    return sources.read(settings, source)
 
 
 def local_files(settings: Settings, names: Iterable[str]) -> dict[str, Path]:
@@ -73,42 +83,21 @@ def local_files(settings: Settings, names: Iterable[str]) -> dict[str, Path]:
     return {name: _local_file(settings, name) for name in names}
 
 
-def files_for(settings: Settings, machine: Machine) -> dict[str, Secret]:
-    """Return every secret of `machine` by its file's name.
-
-    Raises ConfigError naming the first one that is missing, and how to supply it.
-    """
-    contents = {**_common_files(settings), **_certificates(settings, machine)}
-    return {name: secret for name, secret in contents.items() if secret is not None}
-
-
-def plan(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> list[Step]:
-    """Return what `upload` would do here and on each machine, changing nothing: file names, never values."""
-    observed = differences(hosts, settings, machines)
-    steps = [Step(HERE, f"make {path}") for path in to_make(settings)]
-    for machine in machines:
-        changes = observed[machine.name]
-        if changes:
-            steps += [Step(machine.name, f"run {line}") for line in settings.hooks.prepare_machine]
-        steps += [Step(machine.name, str(change)) for change in changes]
-    return steps
-
-
 def to_make(settings: Settings) -> list[Path]:
-    """Return the files that `ensure_local` would make here, beside certificates."""
-    return [source.path for source in _sources(settings) if secret_sources.will_be_made(source)]
+    """Return the files that `ensure_local` would make here, beside certificates and the fingerprints' key."""
+    return [source.path for source in _sources(settings) if sources.will_be_made(source)]
 
 
 def wanted(settings: Settings, machines: Sequence[Machine]) -> dict[str, dict[str, str | None]]:
-    """Return the SHA-256 of each file that each machine shall have, None for one that is still to be made; changes
-    nothing. Raises ConfigError as `upload` does."""
+    """Return the SHA-256 of each file that each machine must have, None for one that is still to be made; changes
+    nothing. Raises ConfigError as `gather` does."""
     check(settings)
     common = _common_files(settings, made=False)
-    return {it.name: _hashes({**common, **_certificates(settings, it, made=False)}) for it in machines}
+    return {machine.name: _hashes({**common, **_certificates(settings, machine, made=False)}) for machine in machines}
 
 
 def differences(hosts: Hosts, settings: Settings, machines: Sequence[Machine]) -> dict[str, list[Change]]:
-    """Return what `upload` would change on each machine; changes nothing."""
+    """Return what an upload would change on each machine; changes nothing."""
     hashes = wanted(settings, machines)
 
     def compare(host: Host) -> list[Change]:
@@ -122,60 +111,62 @@ def gather(settings: Settings, machines: Sequence[Machine], report: Report) -> d
     check(settings)
     ensure_local(settings, machines, report)
     common = _common_files(settings)
-    return {it.name: _present({**common, **_certificates(settings, it)}) for it in machines}
+    return {machine.name: _present({**common, **_certificates(settings, machine)}) for machine in machines}
 
 
-def upload(hosts: Hosts, settings: Settings, machines: Sequence[Machine], report: Report) -> dict[str, list[Change]]:
-    """Bring each machine its secrets, in parallel, and return what changed on it; nothing where all was there already.
+def bring(
+    host: Host,
+    settings: Settings,
+    files: Mapping[str, Secret],
+    report: Report,
+    seen: Mapping[str, str] | None = None,
+) -> list[Change]:
+    """Bring one machine its `files`, all at once and the marker last, and return what changed. Idempotent.
 
-    Everything is gathered before any machine is touched. On each: hooks.prepare_machine (if anything is to change),
-    then all files at once, the marker last (argosy.secret_transfer). Interrupted at any moment and run again, it ends
-    in the same state. Raises HostsFailed when machines failed; the others are done.
+    hooks.prepare_machine comes first, if anything is to change. Interrupted at any moment and run again, it ends in the
+    same state. `seen`: what the machine held when it was decided to do so; raises StalePlan when it holds something
+    else, unless it is not given.
     """
-    files = gather(settings, machines, report)
-
-    def bring_all(host: Host) -> list[Change]:
-        return bring(host, settings, files[host.name], report)
-
-    return joined(hosts.each(bring_all, machines, what="Uploading secrets"))
-
-
-def bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: Report) -> list[Change]:
-    """Bring one machine its `files`, as `upload` does, and return what changed."""
-    changes = _bring(host, settings, files, report)
-    report(host.name, f"secrets: {summary(changes)}")
-    return changes
-
-
-def observe(host: Host, settings: Settings) -> Observed:
-    """Return what is in the machine's folder of secrets: names and checksums."""
-    shown = host.run(remote_shell.Script("compare secrets", OBSERVE, Names(settings.system).secrets), sudo=True)
-    return parse_observed(shown.stdout)
-
-
-def _bring(host: Host, settings: Settings, files: Mapping[str, Secret], report: Report) -> list[Change]:
     hashes = _hashes(files)
-    changes = plan_changes(hashes, observe(host, settings))
+    observed = observe(host, settings)
+    changes = plan_changes(hashes, observed)
     if changes and settings.hooks.prepare_machine:
         for line in settings.hooks.prepare_machine:
             report(host.name, f"runs {line}")
             host.run(line, sudo=True)
         # They may have mounted the very folder.
-        changes = plan_changes(hashes, observe(host, settings))
+        observed = observe(host, settings)
+        changes = plan_changes(hashes, observed)
+    if seen is not None:
+        _refuse_unseen(host, hashes, observed, seen)
     if changes:
-        removed, archive = pack(changes, files)
-        folder = Names(settings.system).secrets
-        done = host.run(
-            remote_shell.Script("write secrets", APPLY, folder, *removed), sudo=True, check=False, input=archive
-        )
-        if not done.ok:
-            reason = "; ".join(done.stderr.split("\n")[:3]).strip("; ") or f"sh ended with {done.code}"
-            raise CommandFailed(
-                f"{host.name}: can't write {folder}: {reason}; then run cluster.upload-secrets again", done
-            )
-        unit = f"{settings.system}-secrets.service"
-        host.run(remote_shell.Script("start what waits for secrets", AGAIN, unit), sudo=True)
+        _write(host, settings, changes, files)
+    report(host.name, f"secrets: {summary(changes)}")
     return changes
+
+
+def _refuse_unseen(host: Host, hashes: Mapping[str, str | None], observed: Observed, seen: Mapping[str, str]) -> None:
+    there = observed.files
+    found = [name for name, value in there.items() if value not in (hashes.get(name), seen.get(name))]
+    if found:
+        raise StalePlan(f"{host.name}: it holds another {', '.join(found)} than a moment ago: run the same again")
+
+
+def observe(host: Host, settings: Settings) -> Observed:
+    """Return what is in the machine's folder of secrets: names and checksums."""
+    shown = host.run(shell.Script("compare secrets", OBSERVE, Names(settings.system).secrets), sudo=True)
+    return parse_observed(shown.stdout)
+
+
+def _write(host: Host, settings: Settings, changes: Sequence[Change], files: Mapping[str, Secret]) -> None:
+    removed, archive = pack(changes, files)
+    folder = Names(settings.system).secrets
+    done = host.run(shell.Script("write secrets", APPLY, folder, *removed), sudo=True, check=False, input=archive)
+    if not done.ok:
+        reason = "; ".join(done.stderr.split("\n")[:3]).strip("; ") or f"sh ended with {done.code}"
+        raise CommandFailed(f"{host.name}: can't write {folder}: {reason}; then run cluster.upload-secrets again", done)
+    unit = f"{settings.system}-secrets.service"
+    host.run(shell.Script("start what waits for secrets", AGAIN, unit), sudo=True)
 
 
 AGAIN = """\
@@ -210,30 +201,35 @@ def _common_files(settings: Settings, made: bool = True) -> dict[str, Secret | N
     """Return what is the same on every machine. Unless `made`, None stands for what a run would make."""
     files: dict[str, Secret | None] = {**_user_secrets(settings), **_router_keys(settings)}
     for name in settings.secrets:
-        files[name] = _value(settings, secret_sources.named_source(settings, name), made)
-    password = _value(settings, secret_sources.registry_password_source(settings), made)
-    files[REGISTRY_LOGIN] = password and _registry_login(settings, password)
+        files[name] = _value(settings, sources.named_source(settings, name), made)
+    files[FINGERPRINT_KEY] = _value(settings, key_source(settings), made)
+    password = _value(settings, sources.registry_password_source(settings), made)
+    files[REGISTRY_LOGIN] = password and registry_login(settings, password)
     return files
 
 
 def _value(settings: Settings, source: Source, made: bool) -> Secret | None:
-    return None if not made and secret_sources.will_be_made(source) else secret_sources.read(settings, source)
+    return None if not made and sources.will_be_made(source) else sources.read(settings, source)
 
 
 def _certificates(settings: Settings, machine: Machine, made: bool = True) -> dict[str, Secret | None]:
     folder = settings.secrets_path
-    files: dict[str, Secret | None] = dict.fromkeys(it for it in (*COMMON_SECRETS, *MEMBER_SECRETS) if "/" not in it)
+    files: dict[str, Secret | None] = dict.fromkeys(
+        secret for secret in (*COMMON_SECRETS, *MEMBER_SECRETS) if "/" not in secret
+    )
     if made:
-        found = pki.ensure_machine_certificates(folder, machine)
+        found = authority.ensure_machine_certificates(folder, machine)
     else:
-        found = pki.current_machine_certificates(folder, machine, now=datetime.now(UTC))
-    files |= {name: Secret(content) for name, content in pki.read_pairs(found).items()}
-    if pki.authority_path(folder).exists():
-        files["ca.crt"] = Secret(pki.authority_path(folder).read_bytes())
+        found = authority.current_machine_certificates(folder, machine, now=datetime.now(UTC))
+        # A certificate that is renewed keeps its key.
+        files |= {name: Secret(content) for name, content in authority.read_machine_keys(folder, machine).items()}
+    files |= {name: Secret(content) for name, content in authority.read_pairs(found).items()}
+    if authority.authority_path(folder).exists():
+        files["ca.crt"] = Secret(authority.authority_path(folder).read_bytes())
     return files
 
 
-def _registry_login(settings: Settings, password: Secret) -> Secret:
+def registry_login(settings: Settings, password: Secret) -> Secret:
     """Return Docker's config.json (https://docs.docker.com/reference/cli/docker/login/)."""
     secret = password.reveal().removesuffix(b"\n")  # a file often ends with a line break; the registry is told the same
     login = base64.b64encode(f"{settings.registry.user}:".encode() + secret).decode()
@@ -248,7 +244,7 @@ def _router_keys(settings: Settings) -> dict[str, Secret]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not re.fullmatch(FILE_NAME_PATTERN, path.name) or path.suffix != ".pem":
             raise ConfigError("not NAME.pem: only certificates with their keys belong here", str(path))
-        secret = secret_sources.read_file(settings, path, str(path))
+        secret = sources.read_file(settings, path, str(path))
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password=_no_password)
         except (ssl.SSLError, ValueError):
@@ -281,7 +277,7 @@ def _user_files(settings: Settings) -> dict[str, Path]:
 
 def _user_secrets(settings: Settings) -> dict[str, Secret]:
     files = _user_files(settings)
-    secrets = {name: secret_sources.read_file(settings, path, str(path)) for name, path in files.items()}
+    secrets = {name: sources.read_file(settings, path, str(path)) for name, path in files.items()}
     if OVERLAY in secrets:
         _check_overlay(secrets[OVERLAY], files[OVERLAY])
     return secrets
@@ -306,9 +302,9 @@ def _local_file(settings: Settings, name: str) -> Path:
         if path is None:
             raise ConfigError("no such secret; add it under secrets:", f"secrets.{name}")
         return path
-    source = secret_sources.named_source(settings, name)
-    secret_sources.ensure(settings, source)
-    value = secret_sources.read(settings, source)
+    source = sources.named_source(settings, name)
+    sources.ensure(settings, source)
+    value = sources.read(settings, source)
     if not source.command:
         return source.path
     path = settings.secrets_path / "printed" / name
@@ -318,8 +314,8 @@ def _local_file(settings: Settings, name: str) -> Path:
 
 
 def _sources(settings: Settings) -> list[Source]:
-    named = [secret_sources.named_source(settings, name) for name in settings.secrets]
-    return [*named, secret_sources.registry_password_source(settings)]
+    named = [sources.named_source(settings, name) for name in settings.secrets]
+    return [*named, sources.registry_password_source(settings)]
 
 
 def _hashes(files: Mapping[str, Secret | None]) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""What on a machine uses which secrets: asked, and restarted. Pure: the scripts, and what their output means.
+"""Pure. What on a machine uses which secrets: the scripts that ask and restart it, and what their output means.
 
 A service's secret is a bind mount of one file, so a container whose file is another inode than the one that lies there
 now has the old content, whoever has put the new one there. etcd has the whole folder, but reads its CA at its start
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from argosy.machine_files import Names
-from argosy.remote_shell import Script
+from argosy.paths import Names
+from argosy.ssh.shell import Script
 
 DOCKER_TRUST = "/etc/docker/certs.d"
 
@@ -25,7 +25,11 @@ for registry in $registries; do
   if [ -f "$file" ]; then echo "registry $(sha256sum <"$file" | cut -d' ' -f1)"; fi
 done
 [ $# -gt 0 ] || exit 0
-command -v docker >/dev/null || exit 0
+if ! command -v docker >/dev/null; then
+  command -v dockerd >/dev/null || exit 0
+  echo "there is an engine and no program docker to ask it: install docker-cli" >&2
+  exit 127
+fi
 for use in "$@"; do
   service=${use%%:*} name=${use#*:}
   pid=$(docker inspect --format '{{.State.Pid}}' "$system-$service" 2>/dev/null) || continue
@@ -85,7 +89,7 @@ class Used:
 
 def look(system: str, registries: Sequence[str], uses: Mapping[str, Collection[str]]) -> Script:
     pairs = [f"{service}:{name}" for service, names in uses.items() for name in sorted(names)]
-    folders = " ".join(trust_folder(it) for it in registries)
+    folders = " ".join(trust_folder(registry) for registry in registries)
     return Script("look who uses which secrets", LOOK, system, Names(system).secrets, folders, *pairs)
 
 
@@ -110,7 +114,7 @@ def trust_folder(registry: str) -> str:
 
 def trust_registry(system: str, registries: Sequence[str]) -> Script:
     source = f"{Names(system).secrets}/ca.crt"
-    return Script("trust the registry", TRUST_REGISTRY, source, *(trust_folder(it) for it in registries))
+    return Script("trust the registry", TRUST_REGISTRY, source, *(trust_folder(registry) for registry in registries))
 
 
 def restart_etcd(system: str) -> Script:

@@ -1,18 +1,25 @@
-"""What is done to a scheduled service, one action at a time; each can say itself, as `--dry-run` prints it. Pure.
+"""Pure. What is done to a scheduled service, one action at a time; each can say itself, as `--dry-run` prints it.
 
-An action that was done already does nothing when it is done again (argosy.operations.service.applying does them).
+An action that was done already does nothing when it is done again (argosy.services.applying does them).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from argosy.model import Step
-from argosy.scheduled_record import Generation, ScheduledRecord
+from argosy.services.record import Generation, ScheduledRecord
+
+
+class Action(Protocol):
+    """One of those below."""
+
+    def says(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class SaveRecord:
     """Write what is wanted."""
 
     record: ScheduledRecord
@@ -37,10 +44,12 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Let Swarm run another number of instances."""
+    """Let Swarm run another number of instances. `homes`: of a service that stays with its volumes, the machines that
+    may run them; all when there are none."""
 
     number: int
     replicas: int
+    homes: tuple[str, ...] | None = None
 
     def says(self) -> str:
         return f"let Swarm run {instances(self.replicas)}"
@@ -67,7 +76,7 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class StopRouting:
     """Send no more requests to a generation, and wait until every router knows."""
 
     number: int
@@ -88,8 +97,8 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsilence:
-    """Forget what weight a generation had been given."""
+class ResumeRouting:
+    """DeleteRecord what weight a generation had been given."""
 
     number: str
 
@@ -109,7 +118,7 @@ class Revive:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class DeleteRecord:
     """Delete the record, and with `keys` the service's routes."""
 
     keys: bool
@@ -119,7 +128,7 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class Await:
+class WaitUntilServing:
     """Wait until as many instances as wanted serve, and no more run."""
 
     record: ScheduledRecord
@@ -129,7 +138,14 @@ class Await:
         return f"wait until {instances(self.record.replicas)} run{routed}"
 
 
-Action = Remember | Create | Scale | Withdraw | Restore | Silence | Remove | Unsilence | Revive | Forget | Await
+@dataclass(frozen=True, slots=True)
+class KeepHome:
+    """Let the instances stay with their volumes: on the machines where they run now."""
+
+    volumes: tuple[str, ...]
+
+    def says(self) -> str:
+        return f"keep it on the machines where it runs, with its volumes there ({', '.join(self.volumes)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +159,11 @@ class Plan:
     @property
     def changes(self) -> bool:
         """Whether there is anything but waiting in it."""
-        return any(not isinstance(it, Await) for it in self.actions)
+        return any(not isinstance(action, WaitUntilServing) for action in self.actions)
 
     def steps(self) -> list[Step]:
         """Return the plan as `--dry-run` prints it."""
-        return [Step(self.name, it.says()) for it in self.actions]
+        return [Step(self.name, action.says()) for action in self.actions]
 
 
 def instances(count: int | None) -> str:

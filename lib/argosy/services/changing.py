@@ -5,25 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from argosy.config import ScheduledSettings
-from argosy.errors import ArgosyError, ConfigError, Unhealthy
-from argosy.operations.cluster_lock import Who
-from argosy.operations.discovery.rendering import conflicts
-from argosy.operations.service.applying import apply
-from argosy.operations.service.imaging import resolve
-from argosy.operations.service.work import Work, audited, changing
-from argosy.scheduled_actions import Plan
-from argosy.scheduled_report import ServicesReport
-from argosy.scheduled_rules import kept_apart
-from argosy.scheduled_state import Fleet
-from argosy.scheduling import (
+from argosy.cluster.lock import Who
+from argosy.config.loading import ScheduledSettings, Settings
+from argosy.config.scheduled_rules import kept_apart
+from argosy.discovery.rendering import conflicts
+from argosy.errors import ArgosyError, ConfigError, Refused, Unhealthy
+from argosy.report import Report
+from argosy.services.actions import Plan
+from argosy.services.applying import apply
+from argosy.services.definitions import resolve
+from argosy.services.plan import (
     Wanted,
     chosen,
+    difference,
+    of_every_machine,
     plan_destroy,
     plan_revive,
     plan_scale,
@@ -31,8 +31,13 @@ from argosy.scheduling import (
     plan_stop,
     plan_submit,
 )
+from argosy.services.record import Generation
+from argosy.services.report import ServicesReport
+from argosy.services.spec import routing_of
+from argosy.services.state import ServicesState
+from argosy.services.work import ServicesCluster, opened
 
-Planner = Callable[[Fleet], Plan]
+Planner = Callable[[ServicesState], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Change:
 
 
 def wanted(
-    work: Work,
+    work: ServicesCluster,
     definitions: Mapping[str, ScheduledSettings],
     names: Sequence[str],
     replicas: int | None = None,
@@ -53,48 +58,38 @@ def wanted(
 ) -> list[Wanted]:
     """Return what is to be submitted. `definitions`: all there are, for who is kept apart from whom."""
     known = kept_apart(definitions)
-    return [Wanted(it, known[it], resolve(work.settings, known[it], release=release), replicas) for it in names]
+    found = []
+    for name in names:
+        image = resolve(work.settings, known[name], release=release)
+        attributes = routing_of(work.settings, name, Generation(1, known[name], image)).attributes
+        found.append(Wanted(name, known[name], image, replicas, attributes or {}))
+    return found
 
 
-def submit(
-    work: Work,
-    definitions: Mapping[str, ScheduledSettings],
-    names: Sequence[str],
-    replicas: int | None = None,
-    release: str = "",
-) -> Change:
-    return submission(work, wanted(work, definitions, names, replicas, release))
-
-
-def submission(work: Work, services: Iterable[Wanted]) -> Change:
-    """Return the change that submits what `wanted` has returned, or a part of it."""
-    by = str(Who.here())
-    return Change("service.submit", "submit {}", {it.name: _submission(work, it, by) for it in services})
-
-
-def _submission(work: Work, service: Wanted, by: str) -> Planner:
+def submit(work: ServicesCluster, services: Iterable[Wanted]) -> Change:
     claims = partial(conflicts, work.settings)
-    return lambda fleet: plan_submit(fleet, service, work.clock.now(), by, claims)
+    plan = partial(plan_submit, now=work.clock.now(), by=str(Who.here()), conflicts=claims)
+    return Change("service.submit", "submit {}", {service.name: partial(plan, wanted=service) for service in services})
 
 
 def start(names: Sequence[str]) -> Change:
-    return Change("service.start", "start {}", {it: _for(plan_start, it) for it in names})
+    return Change("service.start", "start {}", {name: partial(plan_start, name=name) for name in names})
 
 
 def stop(names: Sequence[str]) -> Change:
-    return Change("service.stop", "stop {}", {it: _for(plan_stop, it) for it in names})
+    return Change("service.stop", "stop {}", {name: partial(plan_stop, name=name) for name in names})
 
 
 def scale(name: str, count: int) -> Change:
-    return Change("service.scale", f"scale {{}} to {count}", {name: lambda fleet: plan_scale(fleet, name, count)})
+    return Change("service.scale", f"scale {{}} to {count}", {name: partial(plan_scale, name=name, count=count)})
 
 
 def destroy(names: Sequence[str]) -> Change:
-    return Change("service.destroy", "destroy {}", {it: _for(plan_destroy, it) for it in names})
+    return Change("service.destroy", "destroy {}", {name: partial(plan_destroy, name=name) for name in names})
 
 
 def revive(names: Sequence[str]) -> Change:
-    return Change("service.revive", "revive {}", {it: _for(plan_revive, it) for it in names})
+    return Change("service.revive", "revive {}", {name: partial(plan_revive, name=name) for name in names})
 
 
 def named(names: Sequence[str]) -> list[str]:
@@ -111,43 +106,51 @@ def number(count: str) -> int:
     return int(count)
 
 
-def known(work: Work, names: Sequence[str], *, everything: bool = False) -> list[str]:
+def known(work: ServicesCluster, names: Sequence[str], *, everything: bool = False) -> list[str]:
     """Return the services that are meant, of those that were submitted; all of them with `everything`."""
-    records = {name: it for name, it in work.look().services.items() if it.record or it.problem}
-    return chosen(names, records, everything)
+    services = work.look().services
+    records = {name: service for name, service in services.items() if service.record or service.problem}
+    return chosen(names, records, everything, work.settings.services)
+
+
+def scheduled(settings: Settings, name: str) -> str:
+    """Return the name. Raises Refused for that of a service that runs on every machine."""
+    if name in settings.services:
+        raise Refused(f"{name}: {of_every_machine(name)}")
+    return name
 
 
 def outcome(plans: Sequence[Plan], found: ServicesReport) -> list[dict[str, Any]]:
     """Return what a change prints as JSON: each service as `service.list` tells it, and whether it was changed."""
     told = found.to_json([plan.name for plan in plans])
-    return [{**it, "changed": plan.changes} for it, plan in zip(told, plans, strict=True)]
+    return [{**entry, "changed": plan.changes} for entry, plan in zip(told, plans, strict=True)]
 
 
-def plans(work: Work, change: Change) -> list[Plan]:
+def plans(work: ServicesCluster, change: Change) -> list[Plan]:
     """Return what would be done now. Raises Refused for a service of which it can't be."""
-    fleet = work.look()
-    return [plan(fleet) for plan in change.planners.values()]
+    state = work.look()
+    return [plan(state) for plan in change.planners.values()]
 
 
-def make(work: Work, change: Change) -> list[Plan]:
+def make(work: ServicesCluster, change: Change) -> list[Plan]:
     """Do it, one service after the other, and return what was planned of each.
 
     All are planned before anything is done, so what is refused is refused with nothing changed. A service that does
-    not get well does not keep the others from being done. Idempotent; killed at any point, the same again goes on.
+    not get well does not keep the others from being done. Idempotent; killed at any point, the same command resumes.
     """
     done, failures = [], {}
-    with changing(work, change.task) as held:
-        plans(held, change)
+    with work.locked(change.task):
+        plans(work, change)
         for name, planner in change.planners.items():
-            plan = planner(held.look())
+            plan = planner(work.look())
             for line in plan.said:
                 work.report(name, line)
             try:
-                _do(held, change, plan)
+                _do(work, change, plan)
             except ArgosyError as error:
                 if len(change.planners) == 1:
                     raise
-                held.holding.check()
+                work.holding.check()
                 work.report(name, str(error))
                 failures[name] = error
             done.append(plan)
@@ -156,13 +159,34 @@ def make(work: Work, change: Change) -> list[Plan]:
     return done
 
 
-def _do(work: Work, change: Change, plan: Plan) -> None:
+def _do(work: ServicesCluster, change: Change, plan: Plan) -> None:
     if not plan.changes:
         apply(work, plan)
         return
-    with audited(work, change.what.format(plan.name)):
+    with work.noted(change.what.format(plan.name)):
         apply(work, plan)
 
 
-def _for(planner: Callable[[Fleet, str], Plan], name: str) -> Planner:
-    return lambda fleet: planner(fleet, name)
+def submit_all(settings: Settings, report: Report) -> bool:
+    """Submit every scheduled service of the configuration, wait until they serve, and return whether any was changed:
+    the last step of making a cluster.
+
+    Idempotent. One that runs with another definition is told of and stays as it is: to bring that is an update.
+    """
+    if not settings.scheduled:
+        return False
+    with opened(settings, report) as work:
+        services = wanted(work, settings.scheduled, list(settings.scheduled))
+        change = submit(work, _acceptable(work, services))
+        return any(plan.changes for plan in make(work, change))
+
+
+def _acceptable(work: ServicesCluster, services: Sequence[Wanted]) -> Iterator[Wanted]:
+    state = work.look()
+    for service in services:
+        record = state.of(service.name).record
+        reason = difference(record, service) if record else ""
+        if reason:
+            work.report(service.name, reason)
+        else:
+            yield service

@@ -1,20 +1,54 @@
-"""Which image a generation runs: one of ours, by its digest in the registry, or another's as it stands."""
+"""The definitions of scheduled services, of the configuration or of a file of the same shape, and the image that each
+runs: one of ours, by its digest in the registry, or another's as it stands."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from argosy.config import ScheduledSettings, Settings
+import yaml
+
+from argosy.config.loading import ScheduledSettings, Settings, load_scheduled
+from argosy.config.scheduled import IMAGE_OR_REFERENCE
 from argosy.errors import ConfigError, Refused
+from argosy.images.versions import parse_version
 from argosy.model import Image
-from argosy.operations.registry import access
-from argosy.scheduled_record import ServiceImage
-from argosy.scheduled_settings import IMAGE_OR_REFERENCE
-from argosy.versions import parse_version
+from argosy.registry import access
+from argosy.services.plan import chosen
+from argosy.services.record import ServiceImage
 
 DIGEST_SHOWN = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """`every`: all that there are, the file's before the configuration's; `names`: those that are meant."""
+
+    every: Mapping[str, ScheduledSettings]
+    names: tuple[str, ...]
+
+
+def read(settings: Settings, names: Sequence[str], *, file: str = "", everything: bool = False) -> Definitions:
+    """Return the definitions that a command is about: those named, all with `everything`, and with a file and no names
+    all of the file. Raises ConfigError."""
+    own = _of_file(settings, file) if file else {}
+    every = {**settings.scheduled, **own}
+    wanted = list(own) if file and not names and not everything else list(names)
+    return Definitions(every, tuple(chosen(wanted, every, everything, settings.services)))
+
+
+def _of_file(settings: Settings, file: str) -> dict[str, ScheduledSettings]:
+    try:
+        document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", file) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"no YAML: {' '.join(str(error).split())}", file) from None
+    return load_scheduled(settings, document, file)
 
 
 def resolve(settings: Settings, definition: ScheduledSettings, *, release: str = "", image: str = "") -> ServiceImage:

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from argosy import etcd, inventory
-from argosy.config import Settings
-from argosy.console import Report
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, EtcdError, Refused
 from argosy.etcd import Entry
-from argosy.scheduled_record import PREFIX, parse_record
-from argosy.scheduled_state import UPDATES
-from argosy.update_record import parse_update
-from argosy.versions import parse_version
+from argosy.images.versions import ReleaseInUse, parse_version
+from argosy.report import Report
+from argosy.schema import MACHINES
+from argosy.services.record import PREFIX, ScheduledRecord
+from argosy.services.updates.record import UPDATES, Update
+from argosy.text import json_object
 
-MACHINES = "/machines/"
 NONE = "none"
 
 
-def releases_in_use(clusters: Iterable[Settings], told: str = "") -> set[str]:
+def releases_in_use(clusters: Iterable[Settings], told: str = "", *, wherever: bool = False) -> set[ReleaseInUse]:
     """Return the releases that machines run, as /machines/NAME in each cluster's etcd says.
 
     `clusters`: those that share the images in question. `told`: releases separated by commas, or `none`, instead of
-    asking. Raises Refused when a cluster has machines but its etcd can't be asked: better no pruning than a wrong one.
+    asking. `wherever`: a cluster of which this host never knew a machine may run elsewhere. Raises Refused for such a
+    one, and when a cluster has machines but its etcd can't be asked: better no pruning than a wrong one.
     """
     if told:
-        return parse_releases(told)
-    return {release for settings in clusters for release in _running(settings)}
+        return {ReleaseInUse(version) for version in parse_releases(told)}
+    clusters = list(clusters)
+    unknown = [settings.cluster for settings in clusters if wherever and not inventory.is_written(settings)]
+    if unknown:
+        raise Refused(
+            f"{', '.join(unknown)}: this host has never known its machines, so which releases they run can't be asked: "
+            "nothing was pruned; name them yourself: --in-use 0.1.3,0.1.4 (or none)"
+        )
+    return {ReleaseInUse(version, settings.cluster) for settings in clusters for version in _running(settings)}
 
 
 def digests_in_use(clusters: Iterable[Settings], report: Report, told: str = "") -> set[str]:
@@ -47,18 +54,23 @@ def digests_in_use(clusters: Iterable[Settings], report: Report, told: str = "")
 
 
 def _scheduled(settings: Settings) -> set[str]:
-    machines = inventory.load(settings)
-    if not machines:
-        return set()
     try:
-        with etcd.connect(settings, machines) as store:
-            records = [parse_record(entry.value) for entry in store.get_prefix(PREFIX).entries]
-            updates = [parse_update(entry.value) for entry in store.get_prefix(UPDATES).entries]
+        records = [ScheduledRecord.parse(entry.value) for entry in _entries(settings, PREFIX)]
+        updates = [Update.parse(entry.value) for entry in _entries(settings, UPDATES)]
     except (EtcdError, ValueError) as error:
         raise Refused(f"{settings.cluster}: what its scheduled services run can't be told ({error})") from None
-    generations = [it for record in records for it in (record.current, record.previous) if it]
-    generations += [it for update in updates for it in (update.old, update.new)]
-    return {it.image.reference.rpartition("@")[2] for it in generations}
+    generations = [generation for record in records for generation in (record.current, record.previous) if generation]
+    generations += [generation for update in updates for generation in (update.old, update.new)]
+    return {generation.image.reference.rpartition("@")[2] for generation in generations}
+
+
+def _entries(settings: Settings, prefix: str) -> list[Entry]:
+    """Return what the cluster's etcd holds; nothing of a cluster without machines."""
+    machines = inventory.load(settings)
+    if not machines:
+        return []
+    with etcd.connect(settings, machines) as store:
+        return list(store.get_prefix(prefix).entries)
 
 
 def parse_releases(told: str) -> set[str]:
@@ -71,12 +83,8 @@ def parse_releases(told: str) -> set[str]:
 
 
 def _running(settings: Settings) -> set[str]:
-    machines = inventory.load(settings)
-    if not machines:
-        return set()
     try:
-        with etcd.connect(settings, machines) as store:
-            entries = store.get_prefix(MACHINES).entries
+        entries = _entries(settings, MACHINES)
     except EtcdError as error:
         raise Refused(
             f"{settings.cluster}: which releases its machines run can't be asked ({error}): nothing was pruned; "
@@ -87,10 +95,10 @@ def _running(settings: Settings) -> set[str]:
 
 def _release(entry: Entry) -> str:
     """Return the release of one machine: its key's value is JSON, `{"release": "0.1.3", ...}`."""
-    try:
-        return str(json.loads(entry.value).get("release", ""))
-    except (AttributeError, ValueError):
+    record = json_object(entry.value)
+    if record is None:
         raise Refused(
             f"{entry.key}: it doesn't say in JSON which release that machine runs: nothing was pruned; "
             "name the releases yourself: --in-use 0.1.3,0.1.4"
-        ) from None
+        )
+    return str(record.get("release", ""))

@@ -1,4 +1,4 @@
-"""What becomes of a scheduled service when it is submitted, started, stopped, scaled, destroyed, revived. Pure.
+"""Pure. What becomes of a scheduled service when it is submitted, started, stopped, scaled, destroyed, revived.
 
 A plan is made of what is seen and holds only what is not so yet: whoever is killed between two of its actions, the same
 command again plans the rest.
@@ -6,34 +6,21 @@ command again plans the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from argosy.config import ScheduledSettings
-from argosy.discovery_changes import Conflicts, refuse_claims
+from argosy.config.loading import ScheduledSettings
+from argosy.config.scheduled import MACHINE
+from argosy.discovery.changes import Conflicts, refuse_claims
+from argosy.engine.swarm_model import Task
 from argosy.errors import ConfigError, Refused, nearest
-from argosy.scheduled_actions import (
-    Action,
-    Await,
-    Create,
-    Forget,
-    Plan,
-    Remember,
-    Remove,
-    Restore,
-    Revive,
-    Scale,
-    Silence,
-    Unsilence,
-    Withdraw,
-    instances,
-)
-from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage, definition_json
-from argosy.scheduled_settings import MACHINE
-from argosy.scheduled_state import Fleet, Instance, Running, Seen, machine_of
-from argosy.scheduled_victims import victims
-from argosy.swarm_spec import MACHINE_LABEL
+from argosy.schema.labels import MACHINE_LABEL
+from argosy.services import actions
+from argosy.services.actions import Action, Plan, instances
+from argosy.services.homes import spec_at_home
+from argosy.services.record import Generation, ScheduledRecord, ServiceImage, definition_json
+from argosy.services.state import Running, ServicesState, ServiceState, machine_of
 
 NOTHING = "0"
 """The weight of a generation that gets no requests."""
@@ -46,25 +33,29 @@ GONE = "remove"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be submitted. `replicas`: other than the definition's, or None."""
+    """What is to be submitted. `replicas`: other than the definition's, or None; `attributes`: the service's own keys,
+    as agents will put them."""
 
     name: str
     definition: ScheduledSettings
     image: ServiceImage
     replicas: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int | None:
         return self.definition.count if self.replicas is None else self.replicas
 
 
-def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts: Conflicts = lambda _: ()) -> Plan:
+def plan_submit(
+    state: ServicesState, wanted: Wanted, now: datetime, by: str, conflicts: Conflicts = lambda _: ()
+) -> Plan:
     """Return what submits a service, or completes what was submitted so before, with the number that is asked for.
 
     Raises Refused for one that runs with another definition: that is an update. And for a port or a TLS name that
     another service has, as `conflicts` tells.
     """
-    name, seen = wanted.name, fleet.of(wanted.name)
+    name, seen = wanted.name, state.of(wanted.name)
     refuse_unreadable(seen)
     if wanted.replicas is not None and wanted.definition.everywhere:
         raise ConfigError(f"{name} is global: one on every machine", "replicas")
@@ -75,12 +66,12 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts:
                 f"{name}: Swarm runs generation {numbers} of it, and etcd does not know why: "
                 f"inv service.destroy {name} clears that up"
             )
-        refuse_unplaceable(fleet, name, wanted.definition, wanted.count)
-        refuse_unready_conflicts(fleet, name, wanted.definition)
-        refuse_claims(name, _attributes(wanted.definition), fleet.entries, conflicts)
+        refuse_unplaceable(state, name, wanted.definition, wanted.count)
+        refuse_unready_conflicts(state, name, wanted.definition)
+        refuse_claims(name, wanted.attributes, state.entries, conflicts)
         generation = Generation(1, wanted.definition, wanted.image)
         record = ScheduledRecord(name, generation, wanted.count, now, by)
-        return Plan(name, (Remember(record), *_running(seen, record)))
+        return Plan(name, (actions.SaveRecord(record), *_running(seen, record)))
     refuse_update(seen)
     record = seen.record
     if reason := difference(record, wanted):
@@ -90,25 +81,11 @@ def plan_submit(fleet: Fleet, wanted: Wanted, now: datetime, by: str, conflicts:
         there, here = wanted.image.version or wanted.image.reference, record.image.version or record.image.reference
         said.append(f"version {here} is what is wanted; inv service.update {name} brings {there}")
     if wanted.replicas is not None and wanted.replicas != record.replicas:
-        scaled = plan_scale(fleet, name, wanted.replicas)
+        scaled = plan_scale(state, name, wanted.replicas)
         return replace(scaled, said=(*said, *scaled.said))
     if record.stopped:
         return Plan(name, (), (*said, f"it is stopped: inv service.start {name}"))
     return Plan(name, _running(seen, record), tuple(said))
-
-
-def _attributes(definition: ScheduledSettings) -> dict[str, str]:
-    """Return what the agents will put under /services/NAME/, as far as others may have it already."""
-    found = definition.discovery
-    if found is None or not found.scheme:
-        return {}
-    values = {
-        "scheme": found.scheme,
-        "host_port": str(found.host_port or ""),
-        "sni": " ".join(found.sni),
-        "private": "true" if found.private else "",
-    }
-    return {attribute: value for attribute, value in values.items() if value}
 
 
 def difference(record: ScheduledRecord, wanted: Wanted) -> str:
@@ -120,11 +97,23 @@ def difference(record: ScheduledRecord, wanted: Wanted) -> str:
     return what if keys else ""
 
 
-def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, count: int | None) -> None:
-    """Refuse what no machines of the cluster could ever run."""
-    fitting = fleet.fitting(definition)
+def refuse_unplaceable(
+    state: ServicesState, name: str, definition: ScheduledSettings, count: int | None, *, anywhere: bool = False
+) -> None:
+    """Refuse what no machines of the cluster could ever run. `anywhere`: also where there are no volumes of it yet."""
+    fitting = state.fitting(definition)
     if not fitting:
-        raise Refused(f"{name}: no machine fits {', '.join(definition.constraints)}; they have {_metadata(fleet)}")
+        raise Refused(f"{name}: no machine fits {', '.join(definition.constraints)}; they have {_metadata(state)}")
+    homes = () if anywhere or not definition.keeps_home else state.of(name).homes
+    if homes:
+        fitting = [node for node in fitting if machine_of(node) in homes]
+    if not fitting:
+        volumes, where = ", ".join(definition.kept_volumes), ", ".join(homes)
+        raise Refused(
+            f"{name}: its volumes ({volumes}) are on {where}, which is gone or does not fit "
+            f"{', '.join(definition.constraints) or 'it'}; elsewhere they would be empty: inv service.destroy {name} "
+            "gives them up"
+        )
     single = definition.ports or definition.conflicts
     bound = 1 if single else definition.max_per_machine
     if count is not None and bound and count > bound * len(fitting):
@@ -135,17 +124,17 @@ def refuse_unplaceable(fleet: Fleet, name: str, definition: ScheduledSettings, c
         )
 
 
-def _metadata(fleet: Fleet) -> str:
+def _metadata(state: ServicesState) -> str:
     """Return what there is that a constraint could name."""
-    names = [f"{MACHINE}={machine_of(node)}" for node in fleet.nodes]
-    labels = {f"{key}={it}" for node in fleet.nodes for key, it in node.labels.items() if key != MACHINE_LABEL}
+    names = [f"{MACHINE}={machine_of(node)}" for node in state.nodes]
+    labels = {f"{key}={label}" for node in state.nodes for key, label in node.labels.items() if key != MACHINE_LABEL}
     return ", ".join([*sorted(labels), *names]) or "nothing"
 
 
-def refuse_unready_conflicts(fleet: Fleet, name: str, definition: ScheduledSettings) -> None:
+def refuse_unready_conflicts(state: ServicesState, name: str, definition: ScheduledSettings) -> None:
     """Refuse to place beside a service that runs without knowing of the conflict: Swarm would not keep them apart."""
     for other in definition.conflicts:
-        record = fleet.of(other).record
+        record = state.of(other).record
         if record and name not in record.definition.conflicts:
             raise Refused(
                 f"{name} conflicts with {other}, which runs without knowing it: inv service.update {other} first"
@@ -155,155 +144,181 @@ def refuse_unready_conflicts(fleet: Fleet, name: str, definition: ScheduledSetti
 # Start, stop, scale
 
 
-def plan_start(fleet: Fleet, name: str) -> Plan:
+def plan_start(state: ServicesState, name: str) -> Plan:
     """Return what lets a stopped service run again."""
-    record = known(fleet, name)
-    seen = fleet.of(name)
-    refuse_update(seen)
+    seen, record = _changeable(state, name)
     if not record.stopped:
         return Plan(name, _running(seen, record))
-    refuse_unplaceable(fleet, name, record.definition, record.replicas)
+    refuse_unplaceable(state, name, record.definition, record.replicas)
     started = replace(record, stopped=False)
-    return Plan(name, (Remember(started), *_running(seen, started)))
+    return Plan(name, (actions.SaveRecord(started), *_running(seen, started)))
 
 
-def plan_stop(fleet: Fleet, name: str) -> Plan:
+def plan_stop(state: ServicesState, name: str) -> Plan:
     """Return what stops all instances; what is wanted of them stays known."""
-    record = known(fleet, name)
-    seen = fleet.of(name)
-    refuse_update(seen)
-    first = () if record.stopped else (Remember(replace(record, stopped=True)),)
+    seen, record = _changeable(state, name)
+    first = () if record.stopped else (actions.SaveRecord(replace(record, stopped=True)),)
     return Plan(name, (*first, *_away(seen.generations, seen.weights)))
 
 
-def plan_scale(fleet: Fleet, name: str, count: int) -> Plan:
+def plan_scale(state: ServicesState, name: str, count: int) -> Plan:
     """Return what makes it `count` instances."""
-    record = known(fleet, name)
-    seen = fleet.of(name)
-    refuse_update(seen)
+    seen, record = _changeable(state, name)
     if record.replicas is None:
         raise Refused(f"{name} is global, one instance on every machine that fits: it can't be scaled")
     if count < 0:
         raise ConfigError("it can't be less than none", "count")
     scaled = replace(record, replicas=count)
-    first = () if scaled == record else (Remember(scaled),)
+    first = () if scaled == record else (actions.SaveRecord(scaled),)
     if record.stopped:
         return Plan(name, first, (f"it is stopped: inv service.start {name} starts {instances(count)}",))
-    refuse_unplaceable(fleet, name, record.definition, count)
+    refuse_unplaceable(state, name, record.definition, count, anywhere=grows_anywhere(seen, count))
     return Plan(name, (*first, *_running(seen, scaled)))
 
 
-def _running(seen: Seen, record: ScheduledRecord) -> tuple[Action, ...]:
-    """Return what lets the wanted generation run, of which all or nothing may be there."""
+def grows_anywhere(seen: ServiceState, count: int) -> bool:
+    """Return whether a service gets more instances beside those that run at home: then the new ones have no volumes
+    yet."""
+    there = len(seen.current.wanted) if seen.current else 0
+    return 0 < there < count and count > len(seen.homes)
+
+
+def _running(seen: ServiceState, record: ScheduledRecord, given_up: tuple[int, ...] = ()) -> tuple[Action, ...]:
+    """Return what lets the wanted generation run, of which all or nothing may be there. `given_up`: slots to revive."""
     number, replicas = record.generation, record.replicas
     withdrawn = set(seen.withdrawn)
-    actions: list[Action] = [
-        Unsilence(it) for it, weight in seen.weights.items() if it == str(number) and weight == NOTHING
+    needed: list[Action] = [
+        actions.ResumeRouting(name)
+        for name, weight in seen.weights.items()
+        if name == str(number) and weight == NOTHING
     ]
-    running = seen.generations.get(number)
-    if running is None:
-        actions.append(Create(record.current, replicas))
+    running, scaled = seen.generations.get(number), False
+    if running is None or running.held:
+        needed.append(actions.Create(record.current, replicas))
     elif replicas is not None and running.service.replicas != replicas:
-        going = victims(running.wanted, replicas) if replicas < (running.service.replicas or 0) else []
-        routed = tuple(it.id for it in going if it.registered)
-        actions += [*([Withdraw(routed)] if routed else []), Scale(number, replicas)]
+        grows = replicas > (running.service.replicas or 0)
+        going = [] if grows else running.instances_to_stop(replicas)
+        routed = tuple(instance.id for instance in going if instance.registered)
+        homes = None
+        if record.definition.keeps_home:
+            homes = () if grows_anywhere(seen, replicas) else seen.homes
+        scale = actions.Scale(number, replicas, homes)
+        needed += [*([actions.Withdraw(routed)] if routed else []), scale]
+        scaled = True
         withdrawn |= set(routed)
-    left_behind = {other: it for other, it in seen.generations.items() if other != number}
-    stale = {it for it in seen.weights if it != str(number)}
-    restore = [Restore(tuple(sorted(withdrawn)))] if withdrawn else []
-    return (*actions, Await(record), *restore, *_away(left_behind, stale))
+    if given_up:
+        needed.append(actions.Revive(number, given_up))
+    left_behind = {other: generation for other, generation in seen.generations.items() if other != number}
+    stale = seen.weights.keys() - {str(number)}
+    restore = [actions.Restore(tuple(sorted(withdrawn)))] if withdrawn else []
+    anywhere = bool(running and spec_at_home(seen, running, seen.homes)) if seen.homes else True
+    homeless = record.definition.keeps_home and (scaled or anywhere)
+    settle = [actions.KeepHome(tuple(record.definition.kept_volumes))] if homeless else []
+    return (*needed, actions.WaitUntilServing(record), *settle, *restore, *_away(left_behind, stale))
 
 
 def _away(generations: Mapping[int, Running], weights: Iterable[str]) -> tuple[Action, ...]:
     """Return what takes all instances of generations away: first out of every router."""
-    routed = [it.number for it in generations.values() if any(each.registered for each in it.instances)]
+    routed = [
+        number
+        for number, generation in generations.items()
+        if any(instance.registered for instance in generation.instances)
+    ]
     return (
-        *map(Silence, routed),
-        *(Remove(it.number, len(it.wanted)) for it in generations.values()),
-        *map(Unsilence, sorted({*weights, *map(str, routed)})),
+        *map(actions.StopRouting, routed),
+        *(actions.Remove(number, len(running.wanted)) for number, running in generations.items()),
+        *map(actions.ResumeRouting, sorted({*weights, *map(str, routed)})),
     )
 
 
 # Destroy
 
 
-def plan_destroy(fleet: Fleet, name: str) -> Plan:
+def plan_destroy(state: ServicesState, name: str) -> Plan:
     """Return what leaves nothing of a service. Instances under its name that are none of ours keep their routes."""
-    seen = fleet.of(name)
+    seen = state.of(name)
     if seen.nothing:
-        return Plan(name, (), (f"there is no such scheduled service{nearest(name, fleet.services)}",))
+        return Plan(name, (), (f"there is no such scheduled service{nearest(name, state.services)}",))
     said: tuple[str, ...] = ()
     if seen.strangers:
         said = (f"{', '.join(seen.strangers)} stay registered under its name: inv discovery.deregister {name}",)
-    return Plan(name, (*_away(seen.generations, seen.weights), Forget(keys=not seen.strangers)), said)
+    return Plan(name, (*_away(seen.generations, seen.weights), actions.DeleteRecord(keys=not seen.strangers)), said)
 
 
 # Revive
 
 
-def plan_revive(fleet: Fleet, name: str) -> Plan:
+def plan_revive(state: ServicesState, name: str) -> Plan:
     """Return what starts anew what has failed or what Swarm has lost."""
-    record = known(fleet, name)
-    seen = fleet.of(name)
-    refuse_update(seen)
+    seen, record = _changeable(state, name)
     if record.stopped:
         return Plan(name, (), (f"it is stopped: inv service.start {name}",))
-    running = seen.current
-    rest = _running(seen, record)
-    given_up = failed_slots(seen, record)
-    if running is None or not given_up:
-        return Plan(name, rest)
-    waiting = next(number for number, it in enumerate(rest) if isinstance(it, Await))
-    return Plan(name, (*rest[:waiting], Revive(running.number, given_up), *rest[waiting:]))
+    return Plan(name, _running(seen, record, failed_slots(state, name)))
 
 
-def failed_slots(seen: Seen, record: ScheduledRecord) -> tuple[int, ...]:
-    """Return the slots that Swarm starts no more: their last try is over, and there is no other. Of a global service:
-    0 for each machine of which that is true."""
-    running = seen.current
-    if running is None:
+def failed_slots(state: ServicesState, name: str) -> tuple[int, ...]:
+    """Return the slots that Swarm starts no more: their last try is over, there is no other, and it runs fewer than it
+    must. Of a global service: 0 for each machine that takes instances and of which that is true.
+
+    A slot whose instance was moved off a machine looks the same for good, but another one has its place.
+    """
+    seen = state.of(name)
+    record, running = seen.record, seen.current
+    if record is None or running is None:
         return ()
 
-    def place(it: Instance) -> str:
-        return it.task.node_id if record.replicas is None else str(it.task.slot)
+    def place(task: Task) -> str:
+        return task.node_id if record.replicas is None else str(task.slot)
 
-    held = {place(it) for it in running.wanted}
-    lost = {place(it): it.task.slot for it in running.ended if it.task.desired != GONE and place(it) not in held}
-    return tuple(sorted(lost.values()))
+    held = {place(instance.task) for instance in running.wanted}
+    ended = sorted(running.ended, key=lambda instance: instance.failed)  # of a place, one that failed counts last
+    over = {place(each.task): each for each in ended if each.task.desired != GONE and place(each.task) not in held}
+    if record.replicas is None:
+        taking = {node.id for node in state.taking(record.definition)}
+        return tuple(sorted(each.task.slot for node, each in over.items() if node in taking))
+    missing = max(0, (running.service.replicas or 0) - len(held))
+    failed_first = sorted(over.values(), key=lambda each: (not each.failed, each.task.slot))
+    return tuple(sorted(each.task.slot for each in failed_first[:missing]))
 
 
 # What is refused
 
 
-def known(fleet: Fleet, name: str) -> ScheduledRecord:
-    """Return the record of a service. Raises Refused for one that was not submitted."""
-    seen = fleet.of(name)
+def _changeable(state: ServicesState, name: str) -> tuple[ServiceState, ScheduledRecord]:
+    """Return a service and its record. Raises Refused for one that was not submitted, or is in the middle of an
+    update."""
+    seen = state.of(name)
     refuse_unreadable(seen)
     if seen.record is None:
-        records = {it.name: it for it in fleet.services.values() if it.record}
-        hint = nearest(name, records)
+        hint = nearest(name, {other: found for other, found in state.services.items() if found.record})
         raise Refused(f"there is no scheduled service {name}{hint}: inv service.submit {name} makes it")
-    return seen.record
+    refuse_update(seen)
+    return seen, seen.record
 
 
-def refuse_unreadable(seen: Seen) -> None:
+def refuse_unreadable(seen: ServiceState) -> None:
     if seen.problem:
         raise Refused(
             f"{seen.name}: what etcd says of it is {seen.problem}; inv service.destroy {seen.name} forgets it"
         )
 
 
-def refuse_update(seen: Seen) -> None:
+def refuse_update(seen: ServiceState) -> None:
     """Refuse to change a service in the middle of an update."""
     if seen.updating:
         raise Refused(
-            f"an update of {seen.name} is under way or was left: inv service.update {seen.name} goes on with it, inv "
+            f"an update of {seen.name} is under way or was left: inv service.update {seen.name} resumes it, inv "
             f"service.rollback {seen.name} goes back"
         )
 
 
-def chosen(names: Sequence[str], known: Mapping[str, object], everything: bool) -> list[str]:
-    """Return the services that a command is about. Raises ConfigError for none, for an unknown one."""
+def chosen(
+    names: Sequence[str], known: Mapping[str, object], everything: bool, system: Collection[str] = ()
+) -> list[str]:
+    """Return the services that a command is about. `system`: those of every machine, which are none of them.
+
+    Raises ConfigError for none, for an unknown one.
+    """
     if everything and names:
         raise ConfigError("give names, or --all", "all")
     if everything:
@@ -312,6 +327,13 @@ def chosen(names: Sequence[str], known: Mapping[str, object], everything: bool) 
         raise ConfigError(f"which one? known: {', '.join(sorted(known)) or 'none'}", "names")
     for name in names:
         if name not in known:
+            if name in system:
+                raise ConfigError(of_every_machine(name), name)
             words = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"no scheduled service{nearest(name, known)}; known: {words}", name)
     return list(dict.fromkeys(names))
+
+
+def of_every_machine(name: str) -> str:
+    """Return what to say of a system service where a scheduled one is meant."""
+    return f"it is not scheduled, it runs on every machine: inv cluster.logs {name}, inv cluster.rolling-upgrade"

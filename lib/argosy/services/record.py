@@ -1,4 +1,4 @@
-"""What is wanted of a scheduled service, in etcd under /cluster/scheduled/NAME. Pure.
+"""Pure. What is wanted of a scheduled service, in etcd under /cluster/scheduled/NAME.
 
 {"name": "web", "generation": 7, "replicas": 4, "stopped": false,
  "definition": {...}, "image": {"reference": "10.0.0.5:5000/air/web@sha256:...", "version": "0.1.3"},
@@ -7,22 +7,46 @@
 
 `replicas` is null for a global service. `definition` is as under `scheduled:`, without what is left at its default. A
 generation is a number that only grows: one for each definition and image that the service was given.
+
+/cluster/homes/NAME: {"machines": ["air-01"]}, the machines that have the named volumes of a service, where its
+instances stay. Without the key they have not been placed yet.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import Field, PlainSerializer, model_validator
 
-from argosy.rollout_record import parse_stamp, stamp
-from argosy.scheduled_settings import ScheduledSettings
+from argosy.cluster.stored import Moment, StoredRecord
+from argosy.config.scheduled import ScheduledSettings
+from argosy.text import json_object
 
 PREFIX = "/cluster/scheduled/"
+HOMES = "/cluster/homes/"
+KEYS = ("name", "generation", "replicas", "stopped", "definition", "image", "previous", "since", "by")
+
+
+def definition_json(definition: ScheduledSettings) -> dict[str, Any]:
+    """Return a definition as it would stand under `scheduled:`, without what is left at its default."""
+    found: dict[str, Any] = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return found
+
+
+def homes_text(machines: Iterable[str]) -> str:
+    """Return the value of /cluster/homes/NAME."""
+    return json.dumps({"machines": sorted(machines)})
+
+
+def parse_homes(text: str) -> tuple[str, ...]:
+    """Return the machines of a value of /cluster/homes/NAME. Raises ValueError."""
+    machines = (json_object(text) or {}).get("machines")
+    if not isinstance(machines, list) or not all(isinstance(machine, str) for machine in machines):
+        raise ValueError("no list of the machines that have its volumes")
+    return tuple(machines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +61,22 @@ class ServiceImage:
 class Generation:
     """One version of what a service is: its definition and image."""
 
-    number: int
-    definition: ScheduledSettings
+    number: Annotated[int, Field(alias="generation")]
+    definition: Annotated[ScheduledSettings, PlainSerializer(definition_json)]
     image: ServiceImage
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduledRecord:
+class ScheduledRecord(StoredRecord):
     """`replicas`: None for a global service; how many are wanted when it is not stopped. `previous`: what it was
     before, for a rollback. `since`, `by`: when this generation became the wanted one, and who saw to it."""
+
+    WHAT: ClassVar[str] = "a scheduled service"
 
     name: str
     current: Generation
     replicas: int | None
-    since: datetime
+    since: Moment
     by: str
     stopped: bool = False
     previous: Generation | None = None
@@ -71,72 +97,13 @@ class ScheduledRecord:
     def key(self) -> str:
         return PREFIX + self.name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nested(cls, found: Any) -> Any:
+        """Find the keys of the present generation beside those of the service."""
+        return {**found, "current": found} if isinstance(found, dict) else found
+
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "generation": self.generation,
-            "replicas": self.replicas,
-            "stopped": self.stopped,
-            "definition": definition_json(self.definition),
-            "image": _image_json(self.image),
-            "previous": generation_json(self.previous) if self.previous else None,
-            "since": stamp(self.since),
-            "by": self.by,
-        }
-
-    def text(self) -> str:
-        """Return the record as it is kept: JSON on one line."""
-        return json.dumps(self.to_json(), separators=(",", ":"))
-
-
-def parse_record(text: str) -> ScheduledRecord:
-    """Return the record of a value in etcd. Raises ValueError, which says what is wrong, for one that is none."""
-    try:
-        found = json.loads(text)
-        replicas, previous = found["replicas"], found.get("previous")
-        return ScheduledRecord(
-            name=str(found["name"]),
-            current=parse_generation(found),
-            replicas=None if replicas is None else int(replicas),
-            since=parse_stamp(found["since"]),
-            by=str(found["by"]),
-            stopped=bool(found.get("stopped")),
-            previous=parse_generation(previous) if previous else None,
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in ("definition", *first["loc"]))
-        raise ValueError(f"not the record of a scheduled service: {where}: {first['msg']}") from None
-    except KeyError as error:
-        raise ValueError(f"not the record of a scheduled service: it lacks {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"not the record of a scheduled service: {error}") from None
-
-
-def definition_json(definition: ScheduledSettings) -> dict[str, Any]:
-    """Return a definition as it would stand under `scheduled:`, without what is left at its default."""
-    found: dict[str, Any] = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return found
-
-
-def parse_generation(found: Mapping[str, Any]) -> Generation:
-    """Return the generation of its JSON. Raises KeyError, TypeError, ValueError for what is none."""
-    image = found["image"]
-    return Generation(
-        int(found["generation"]),
-        ScheduledSettings.model_validate(found["definition"]),
-        ServiceImage(str(image["reference"]), str(image["version"])),
-    )
-
-
-def generation_json(generation: Generation) -> dict[str, Any]:
-    """Return `{"generation", "definition", "image"}`."""
-    return {
-        "generation": generation.number,
-        "definition": definition_json(generation.definition),
-        "image": _image_json(generation.image),
-    }
-
-
-def _image_json(image: ServiceImage) -> dict[str, str]:
-    return {"reference": image.reference, "version": image.version}
+        found = StoredRecord.to_json(self)
+        flat = {**found, **found["current"]}
+        return {key: flat[key] for key in KEYS}

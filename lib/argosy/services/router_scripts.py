@@ -1,4 +1,4 @@
-"""What is run on a machine while a scheduled service is updated, and what its answers mean. Pure."""
+"""Pure. What is run on a machine while a scheduled service is updated, and what its answers mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from argosy.machine_files import Names
+from argosy.paths import Names
 
 PASSED = ("L4OK", "L6OK", "L7OK", "L7OKC")
 """HAProxy's words for a check that has passed (https://docs.haproxy.org/2.6/management.html#9.1, check_status)."""

@@ -1,1 +1,1 @@
-"""What `argosy.host` is made of. Knows paramiko, not Fabric; nobody else imports it."""
+"""What `argosy.ssh.host` is made of. Knows paramiko, not Fabric; nobody else imports it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from argosy.remote_shell import PID_LINE
+from argosy.ssh.shell import PID_LINE
 
 if TYPE_CHECKING:
     from paramiko import Channel

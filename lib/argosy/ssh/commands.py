@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 import paramiko
-import tenacity
 
-from argosy import remote_shell
+from argosy.clock import retry_for
 from argosy.errors import ArgosyError, CommandFailed, DeadlineExceeded, HostUnreachable, Refused
-from argosy.remote_shell import Command
-from argosy.ssh import terminal
+from argosy.ssh import shell, terminal
 from argosy.ssh.channel import (
     ERROR_TAIL_BYTES,
     Cancelled,
@@ -29,15 +27,17 @@ from argosy.ssh.channel import (
     Source,
     TimeUp,
 )
+from argosy.ssh.shell import Command
 from argosy.ssh.stream import CommandStream
 from argosy.ssh.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from argosy.host import Host
+    from argosy.ssh.link import Link
 
 ENDING_SECONDS = 6.0
 # The machine ends a follower's command by itself so long after we should have.
 FOLLOWER_GRACE_SECONDS = 15
+SESSION_PAUSE_SECONDS = 0.1
 # How long sshd may take to say that it has begun a command, in connect timeouts: a busy machine forks slowly.
 REPLY_TIMEOUTS = 3
 
@@ -61,38 +61,47 @@ class Result:
 
 
 def run(
-    host: Host, command: Command, *, sudo: bool, check: bool, timeout_seconds: float | None, feed: Feed | None
+    host: Link,
+    command: Command,
+    *,
+    sudo: bool = False,
+    check: bool = True,
+    timeout_seconds: float | None = None,
+    input: Feed | None = None,
 ) -> Result:
-    """See `Host.run`."""
+    """Run a command to its end and return what it printed.
+
+    `command`: argv, or a line of shell. `sudo`: as root. `input`: for its stdin; the place for secrets, since argv
+    is seen by everybody on the machine. Raises CommandFailed (unless `check` is off), DeadlineExceeded after
+    `timeout_seconds` (ssh.command_timeout_seconds) with the remote process ended, HostUnreachable and its kin.
+    """
     started = time.monotonic()
     printed: dict[Source, list[bytes]] = {Source.STDOUT: [], Source.STDERR: []}
-    with _running(host, command, sudo=sudo, seconds=timeout_seconds, feed=feed) as running:
+    with _running(host, command, sudo=sudo, seconds=timeout_seconds, feed=input) as running:
         for source, data in running.chunks():
             printed[source].append(data)
-    result = Result(
-        host=host.name,
-        command=remote_shell.shortened(command),
-        stdout=b"".join(printed[Source.STDOUT]).decode(errors="replace"),
-        stderr=b"".join(printed[Source.STDERR]).decode(errors="replace"),
-        code=running.exit_status,
-        seconds=time.monotonic() - started,
-    )
+    output, errors = b"".join(printed[Source.STDOUT]), b"".join(printed[Source.STDERR])
+    result = _result(host, command, errors, running.exit_status, started, output)
     if check and not result.ok:
         _fail(host, result, sudo)
     return result
 
 
 def stream(
-    host: Host,
+    host: Link,
     command: Command,
     *,
     on_line: Callable[[str], bool | None],
     deadline_seconds: float,
-    sudo: bool,
-    check: bool,
-    on_error_line: Callable[[str], object] | None,
+    sudo: bool = False,
+    check: bool = True,
+    on_error_line: Callable[[str], object] | None = None,
 ) -> int:
-    """See `Host.stream`."""
+    """Give each line that a command prints to `on_line`, as it comes, and return the exit status.
+
+    `on_line` returns True to stop: the remote process is ended and 0 returned. Lines of stderr go to
+    `on_error_line`; the last one stands in the error. Raises as `run` does, DeadlineExceeded included.
+    """
     started = time.monotonic()
     lines, error_lines, errors = Lines(), Lines(), b""
     with _running(host, command, sudo=sudo, seconds=deadline_seconds, follow=True) as running:
@@ -112,8 +121,13 @@ def stream(
 
 
 @contextlib.contextmanager
-def reading(host: Host, command: Command, *, sudo: bool, timeout_seconds: float | None) -> Iterator[OutputStream]:
-    """See `Host.reading`."""
+def reading(
+    host: Link, command: Command, *, sudo: bool = False, timeout_seconds: float | None = None
+) -> Iterator[OutputStream]:
+    """Give a command's stdout as a binary stream that is read as it comes, for output too big to hold.
+
+    What is left unread is discarded; a command that failed raises CommandFailed when the context ends.
+    """
     started = time.monotonic()
     unfinished: ArgosyError | None = None
     with _running(host, command, sudo=sudo, seconds=timeout_seconds) as running:
@@ -129,8 +143,8 @@ def reading(host: Host, command: Command, *, sudo: bool, timeout_seconds: float 
         raise unfinished
 
 
-def interactive(host: Host, command: Command | None, *, sudo: bool) -> int:
-    """See `Host.interactive`."""
+def interactive(host: Link, command: Command | None = None, *, sudo: bool = False) -> int:
+    """Join this process's terminal to a command, or to a login shell, and return its exit status."""
     sudo = host.elevates(sudo)
     if command is None:
         command = ["sudo", "-n", "-i"] if sudo else 'exec "${SHELL:-/bin/sh}" -l'
@@ -139,30 +153,33 @@ def interactive(host: Host, command: Command | None, *, sudo: bool) -> int:
         if sys.stdin.isatty():
             columns, lines = terminal.size()
             channel.get_pty(os.environ.get("TERM") or "xterm", columns, lines)
-        _begin(host, channel, remote_shell.line(command, sudo=sudo))
+        _begin(host, channel, shell.line(command, sudo=sudo))
         return terminal.attach(channel)
 
 
-def open_stream(host: Host, command: Command, *, sudo: bool) -> CommandStream:
-    """See `Host.open_stream`."""
+def open_stream(host: Link, command: Command, *, sudo: bool = False) -> CommandStream:
+    """Begin a command that talks both ways, and give its stdin and stdout as a stream; the caller closes it.
+
+    For a command that ends when its input does, such as `docker system dial-stdio`.
+    """
     if not host.sessions.acquire(timeout=host.ssh.command_timeout_seconds):
-        raise DeadlineExceeded(f"{host.name}: `{remote_shell.shortened(command)}` was not begun: too many others run")
+        raise DeadlineExceeded(f"{host.name}: `{shell.shortened(command)}` was not begun: too many others run")
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(host.sessions.release)
         channel = cleanup.enter_context(contextlib.closing(_session(host)))
-        _begin(host, channel, remote_shell.line(command, sudo=host.elevates(sudo)))
+        _begin(host, channel, shell.line(command, sudo=host.elevates(sudo)))
         cleanup.pop_all()
     return CommandStream(channel, host.sessions.release)
 
 
 @contextlib.contextmanager
 def _running(
-    host: Host, command: Command, *, sudo: bool, seconds: float | None, feed: Feed | None = None, follow: bool = False
+    host: Link, command: Command, *, sudo: bool, seconds: float | None, feed: Feed | None = None, follow: bool = False
 ) -> Iterator[RunningCommand]:
     """Begin a command, and see that it has ended when the context does: by itself, or by us."""
     seconds = host.ssh.command_timeout_seconds if seconds is None else seconds
     sudo = host.elevates(sudo)
-    text = remote_shell.shortened(command)
+    text = shell.shortened(command)
     deadline = time.monotonic() + seconds
     if not host.sessions.acquire(timeout=seconds):
         raise DeadlineExceeded(f"{host.name}: `{text}` was not begun within {seconds:g} s: too many others run there")
@@ -171,7 +188,7 @@ def _running(
         channel = cleanup.enter_context(contextlib.closing(_session(host)))
         running = RunningCommand(channel, deadline, host.cancelled)
         limit = seconds + FOLLOWER_GRACE_SECONDS if follow else 0
-        _begin(host, channel, remote_shell.traced(command, sudo=sudo, limit_seconds=limit))
+        _begin(host, channel, shell.traced(command, sudo=sudo, limit_seconds=limit))
         try:
             running.feed(feed)
             yield running
@@ -188,7 +205,7 @@ def _running(
             _end(channel, running, sudo)
 
 
-def _session(host: Host) -> paramiko.Channel:
+def _session(host: Link) -> paramiko.Channel:
     """Open a session. Nothing was begun yet, so a connection that turns out to be dead may be made anew, once."""
     for last in (False, True):
         transport = host.connect()
@@ -205,18 +222,15 @@ def _session(host: Host) -> paramiko.Channel:
 
 def _open_session(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
     """Open a session; asks again while sshd still counts sessions that have just ended (MaxSessions)."""
-    with contextlib.suppress(paramiko.ChannelException):
-        return transport.open_session(timeout=timeout)
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(paramiko.ChannelException),
-        wait=tenacity.wait_random(0.02, 0.2),
-        stop=tenacity.stop_after_delay(timeout),
-        reraise=True,
+    return retry_for(
+        timeout,
+        lambda: transport.open_session(timeout=timeout),
+        lambda error: isinstance(error, paramiko.ChannelException),
+        every=SESSION_PAUSE_SECONDS,
     )
-    return retrying(transport.open_session, timeout=timeout)
 
 
-def _begin(host: Host, channel: paramiko.Channel, line: str) -> None:
+def _begin(host: Link, channel: paramiko.Channel, line: str) -> None:
     try:
         with _watchdog.limit(channel.get_transport(), REPLY_TIMEOUTS * host.ssh.connect_timeout_seconds):
             channel.exec_command(line)
@@ -240,7 +254,7 @@ def _end(channel: paramiko.Channel, running: RunningCommand, sudo: bool) -> bool
             contextlib.suppress(Exception),
             contextlib.closing(_open_session(transport, ENDING_SECONDS)) as other,
         ):
-            other.exec_command(remote_shell.ending(running.group or 0, sudo=sudo))
+            other.exec_command(shell.ending(running.group or 0, sudo=sudo))
             if other.status_event.wait(ENDING_SECONDS) and other.recv_exit_status() == 0:
                 ended.set()
 
@@ -253,24 +267,20 @@ def _end(channel: paramiko.Channel, running: RunningCommand, sudo: bool) -> bool
     return ended.is_set()
 
 
-def _result(host: Host, command: Command, errors: bytes, code: int, started: float) -> Result:
+def _result(host: Link, command: Command, errors: bytes, code: int, started: float, output: bytes = b"") -> Result:
     seconds = time.monotonic() - started
-    return Result(host.name, remote_shell.shortened(command), "", errors.decode(errors="replace"), code, seconds)
+    stdout, stderr = output.decode(errors="replace"), errors.decode(errors="replace")
+    return Result(host.name, shell.shortened(command), stdout, stderr, code, seconds)
 
 
-def _fail(host: Host, result: Result, sudo: bool) -> NoReturn:
-    if host.elevates(sudo) and result.code == 1 and not run_quietly(host, ["sudo", "-n", "true"]):
+def _fail(host: Link, result: Result, sudo: bool) -> NoReturn:
+    if host.elevates(sudo) and result.code == 1 and not run(host, ["sudo", "-n", "true"], check=False).ok:
         raise Refused(
             f"{host.name}: {host.ssh.user} may not use sudo without a password there; see sudoers(5), NOPASSWD"
         )
     how = "was ended by a signal" if result.code == -1 else f"ended with {result.code}"
     last = (result.stderr.strip() or result.stdout.strip()).rpartition("\n")[2].strip()
     raise CommandFailed(f"{host.name}: `{result.command}` {how}" + (f": {last}" if last else ""), result)
-
-
-def run_quietly(host: Host, command: Command) -> bool:
-    """Return whether a command succeeds."""
-    return run(host, command, sudo=False, check=False, timeout_seconds=None, feed=None).ok
 
 
 def _tell(listener: Callable[[str], object] | None, lines: list[str]) -> None:

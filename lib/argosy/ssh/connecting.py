@@ -10,18 +10,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import paramiko
-import tenacity
 
-from argosy import known_hosts
+from argosy.clock import retry, retry_for
 from argosy.errors import ArgosyError, HostUnreachable, LoginRefused
+from argosy.ssh import known_hosts
 from argosy.ssh.identity import login
 from argosy.ssh.trust import host_key_checked, pin_client, transport
 
 if TYPE_CHECKING:
-    from argosy.host import Host
+    from argosy.ssh.link import Link
 
 KEEPALIVE_SECONDS = 10
-# A peer that acknowledges nothing for so long is gone (a power cut sends no goodbye).
+# A peer that acknowledges nothing for so long is gone (a power cut closes no connection).
 DEAD_PEER_MILLISECONDS = 30_000
 LATELY_SECONDS = 60.0
 """A machine that could not be reached so lately is tried just once more, not `ssh.connect_attempts` times."""
@@ -33,7 +33,7 @@ Make = Callable[[str, str, int, Mapping[str, Any]], Any]
 class Connector:
     """Keeps the connection to `host`; may be used by several threads."""
 
-    def __init__(self, host: Host, make: Make) -> None:
+    def __init__(self, host: Link, make: Make) -> None:
         self._host = host
         self._make = make
         self._connection: Any = None
@@ -64,15 +64,7 @@ class Connector:
 
     def wait_for_login(self, deadline_seconds: float) -> None:
         """See `Host.wait_for_login`."""
-        deadline = time.monotonic() + deadline_seconds
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: type(error) in (HostUnreachable, LoginRefused)),
-            wait=tenacity.wait_random(0.1, 0.5),
-            stop=lambda _: time.monotonic() > deadline,
-            reraise=True,
-        ):
-            with attempt:
-                self.connect()
+        retry_for(deadline_seconds, self.connect, lambda error: type(error) in (HostUnreachable, LoginRefused))
 
     def close(self) -> None:
         """Close the connection. The next use opens it again."""
@@ -84,16 +76,14 @@ class Connector:
     def _connect_retrying(self) -> Any:
         lately = self._failure is not None and time.monotonic() - self._failure[0] < LATELY_SECONDS
         attempts = 0
+
+        def connect() -> Any:
+            nonlocal attempts
+            attempts += 1
+            return self._connect_once()
+
         try:
-            for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception(_may_pass),
-                wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
-                stop=tenacity.stop_after_attempt(1 if lately else self._host.ssh.connect_attempts),
-                reraise=True,
-            ):
-                with attempt:
-                    attempts += 1
-                    return self._connect_once()
+            return retry(1 if lately else self._host.ssh.connect_attempts, connect, _may_pass)
         except paramiko.AuthenticationException:
             raise self._login_refused() from None
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -102,12 +92,11 @@ class Connector:
                 self._host.name,
                 f"no ssh connection to {self._host.where}{tried}: {_reason(error)}; is it up, and the address right?",
             ) from None
-        raise AssertionError("not reached")
 
     def _connect_once(self) -> Any:
         """Return an open connection. Raises ArgosyError for what another attempt would not change."""
         host = self._host
-        address, port, timeout = host.machine.address, host.ssh.port, host.ssh.connect_timeout_seconds
+        address, port, timeout = host.address, host.ssh.port, host.ssh.connect_timeout_seconds
         pinned = known_hosts.read(host.known_hosts).get(known_hosts.entry_name(address, port), ())
         timeouts = {"timeout": timeout, "banner_timeout": timeout, "auth_timeout": timeout, "channel_timeout": timeout}
         with login(host.key) as arguments:
@@ -116,7 +105,7 @@ class Connector:
             connection = self._make(address, host.ssh.user, port, options)
             pin_client(connection.client, pinned, address, port)
             try:
-                with host_key_checked(host.name, address, port, host.known_hosts):
+                with host_key_checked(host):
                     connection.open()
             except BaseException as error:
                 refused = isinstance(error, paramiko.SSHException) and _asked_for_login(connection.client)
@@ -141,7 +130,7 @@ class Connector:
 class _Through:
     """A channel through the entry node, as a socket that can be closed whatever became of the entry node.
 
-    Closing a channel says goodbye through the connection that it is in, and paramiko lets the EOFError of a dead one
+    Closing a channel sends a message through the connection that it is in, and paramiko lets the EOFError of a dead one
     out, of its own threads too.
     """
 
@@ -156,9 +145,9 @@ class _Through:
             self._channel.close()
 
 
-def scan(host: Host) -> list[known_hosts.HostKey]:
+def scan(host: Link) -> list[known_hosts.HostKey]:
     """Ask a host for its keys, through its entry node if it has one, and trust none. Raises HostUnreachable."""
-    address, port, timeout = host.machine.address, host.ssh.port, host.ssh.connect_timeout_seconds
+    address, port, timeout = host.address, host.ssh.port, host.ssh.connect_timeout_seconds
     gateway = host.gateway
     dial = (lambda: gateway.dial(address, port)) if gateway else None
     try:

@@ -15,23 +15,27 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
 
 from argosy.errors import CommandFailed, ConfigError
-from argosy.remote_shell import PACK_ANY, PACK_FILE, UNPACK_FOLDER, WRITE_FILE, Script
+from argosy.ssh import commands
+from argosy.ssh.shell import PACK_ANY, PACK_FILE, UNPACK_FOLDER, WRITE_FILE, Script
 
 if TYPE_CHECKING:
-    from argosy.host import Host
     from argosy.ssh.channel import Feed, Sink
+    from argosy.ssh.link import Link
 
 CHUNK_BYTES = 1 << 16
 
 
-def put_bytes(host: Host, data: bytes, remote: str, *, mode: int = 0o644, sudo: bool = False) -> None:
-    """Write `data` to the file `remote`; see `Host.put_bytes`."""
+def put_bytes(host: Link, data: bytes, remote: str, *, mode: int = 0o644, sudo: bool = False) -> None:
+    """Write a file atomically and durably: a reader sees the old file or the new one, even after a power cut.
+
+    It is made 0600 before anything is in it. The folder has to exist. A link is replaced, not followed.
+    """
     _write(host, data, len(data), remote, mode=mode, sudo=sudo, name="")
 
 
 def put(
-    host: Host,
-    local: Path,
+    host: Link,
+    local: str | Path,
     remote: str,
     *,
     mode: int | None = None,
@@ -39,12 +43,17 @@ def put(
     recursive: bool = False,
     timeout_seconds: float | None = None,
 ) -> None:
-    """Copy a file or folder to the machine; see `Host.put`."""
+    """Copy a file, atomically as `put_bytes` does, or with `recursive` a folder, to the machine.
+
+    A file goes into `remote` when that is a folder. A folder's content goes into the folder `remote`, which is
+    made when missing; what else is there stays. `mode`: of a file; its local one when not given.
+    """
+    local = Path(local)
     if local.is_dir():
         if not recursive:
             raise ConfigError(f"{local} is a folder, and recursive was not asked for", "local")
         argv = Script(f"put {remote}", UNPACK_FOLDER, _path(remote))
-        host.run(argv, sudo=sudo, input=partial(_pack, local), timeout_seconds=timeout_seconds)
+        commands.run(host, argv, sudo=sudo, input=partial(_pack, local), timeout_seconds=timeout_seconds)
         return
     try:
         source = local.open("rb")
@@ -61,17 +70,22 @@ def put(
 
 
 def get(
-    host: Host,
+    host: Link,
     remote: str,
-    local: Path,
+    local: str | Path,
     *,
     sudo: bool = False,
     recursive: bool = False,
     timeout_seconds: float | None = None,
 ) -> list[str]:
-    """Copy a file or folder from the machine; see `Host.get`."""
+    """Copy a file from the machine to `local`, with its mode; into it, when that is a folder.
+
+    With `recursive`, `local` is a folder, made when missing, that gets the file or the folder's content. Returns
+    what was left out of a folder: devices, sockets, and links that lead out of it.
+    """
+    local = Path(local)
     argv = Script(f"get {remote}", PACK_ANY if recursive else PACK_FILE, _path(remote))
-    with host.reading(argv, sudo=sudo, timeout_seconds=timeout_seconds) as stream:
+    with commands.reading(host, argv, sudo=sudo, timeout_seconds=timeout_seconds) as stream:
         try:
             with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
                 if recursive:
@@ -88,7 +102,7 @@ def get(
 
 
 def _write(
-    host: Host,
+    host: Link,
     feed: Feed,
     size: int,
     remote: str,
@@ -99,7 +113,7 @@ def _write(
     timeout_seconds: float | None = None,
 ) -> None:
     argv = Script(f"put {remote}", WRITE_FILE, _path(remote), f"{mode:o}", str(size), name)
-    host.run(argv, sudo=sudo, input=feed, timeout_seconds=timeout_seconds)
+    commands.run(host, argv, sudo=sudo, input=feed, timeout_seconds=timeout_seconds)
 
 
 def _path(remote: str) -> str:
@@ -129,7 +143,7 @@ def _unpack_file(archive: tarfile.TarFile, target: Path) -> None:
 def _unpack(archive: tarfile.TarFile, folder: Path) -> list[str]:
     """Unpack what a machine sent, and nothing outside of `folder`, whatever the names say. Returns what was left out.
 
-    Not `extractall(filter="data")`: Debian 12's Python 3.11.2 has no filters, and an absolute link would end it.
+    Not `TarFile.extractall(filter="data")`: Python 3.11.2 (Debian 12) has no filters; an absolute link would end it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from argosy.errors import CommandFailed, Refused
-from argosy.remote_shell import Script
-from argosy.ssh import openssh
+from argosy.ssh.shell import Script
 
 if TYPE_CHECKING:
-    from argosy.host import Host
+    from argosy.ssh.host import Host
 
 _APPEND = """\
 set -eu
@@ -31,12 +30,8 @@ echo appended
 
 def exists(host: Host, path: str, *, sudo: bool = False) -> bool:
     """Return whether something is at `path`."""
-    result = host.run(["test", "-e", path], sudo=sudo, check=False)
-    if not 0 <= result.code <= 1:
-        raise CommandFailed(
-            f"{host.name}: `{result.command}` ended with {result.code}: {result.stderr.strip()}", result
-        )
-    return result.ok
+    script = Script(f"look for {path}", 'if [ -e "$1" ]; then echo there; fi', path)
+    return host.run(script, sudo=sudo).stdout == "there\n"
 
 
 def directory(
@@ -83,7 +78,7 @@ def rsync(
     argv += [f"--exclude={pattern}" for pattern in exclude]
     argv += ["--delete"] if delete else []
     argv += ["--rsync-path=sudo -n rsync"] if host.elevates(sudo) else []
-    argv += ["-e", shlex.join(["ssh", *openssh.options(host)]), "--", source, f"{host.machine.address}:{target}"]
+    argv += ["-e", shlex.join(["ssh", *ssh_options(host)]), "--", source, f"{host.address}:{target}"]
     try:
         ended = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
@@ -91,3 +86,31 @@ def rsync(
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[:1]
         raise CommandFailed(f"{host.name}: rsync to {target} ended with {ended.returncode}: {' '.join(last)}", ended)
+
+
+def ssh_options(host: Host) -> list[str]:
+    """Return ssh(1)'s options for a host: its port, its key, our pins, and nothing of the operator's own settings.
+
+    BatchMode: it never asks; what it would ask is an error here.
+    """
+    argv = ["-F", "none", "-p", str(host.ssh.port), "-l", host.ssh.user]
+    settings = {
+        "BatchMode": "yes",
+        "ConnectTimeout": f"{max(1, round(host.ssh.connect_timeout_seconds))}",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": _quoted(str(host.known_hosts)),
+        "GlobalKnownHostsFile": "/dev/null",
+        "UpdateHostKeys": "no",
+    }
+    if host.key:
+        argv += ["-i", str(host.key)]
+        settings["IdentitiesOnly"] = "yes"
+    if host.gateway:
+        through = ["ssh", *ssh_options(host.gateway), "-W", "[%h]:%p", host.gateway.address]
+        settings["ProxyCommand"] = " ".join(word if "%h" in word else shlex.quote(word) for word in through)
+    return argv + [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
+def _quoted(path: str) -> str:
+    """Return a path as ssh_config(5) takes it: % begins a token there, and a space the next path."""
+    return '"' + path.replace("%", "%%") + '"'

@@ -23,33 +23,17 @@ from fabric.config import Config
 from fabric.connection import Connection
 from paramiko.config import SSHConfig
 
-from argosy.fanout import Outcome, Outcomes, fan_out, joined
+from argosy.config.sections import SshTarget
+from argosy.fanout import Outcomes, fan_out
 from argosy.model import Machine
-from argosy.remote_shell import Command
 from argosy.ssh import commands, copy, tunnel
-from argosy.ssh.channel import Feed, OutputStream
-from argosy.ssh.commands import Result
-from argosy.ssh.connecting import Connector, scan, takes_connections
+from argosy.ssh.connecting import Connector, takes_connections
 from argosy.ssh.identity import login_key, parse_entry_node
-from argosy.ssh.stream import CommandStream
+from argosy.ssh.pins import path
 from argosy.ssh.tunnel import LocalAddress
 
 if TYPE_CHECKING:
-    from argosy.config import Settings, SshSettings
-
-__all__ = [
-    "Command",
-    "Host",
-    "Hosts",
-    "LocalAddress",
-    "Outcome",
-    "Outcomes",
-    "Result",
-    "joined",
-    "login_key",
-    "parse_entry_node",
-    "scan",
-]
+    from argosy.config.loading import Settings, SshSettings
 
 T = TypeVar("T")
 
@@ -73,13 +57,16 @@ class Host:
     def __init__(
         self, machine: Machine, ssh: SshSettings, known_hosts: Path, key: Path | None, *, gateway: Host | None = None
     ) -> None:
-        """`key`: the only key that is tried; None means the operator's agent and default keys.
+        """`ssh`: how to reach it; its ssh server is at the machine's address unless that says `host`.
+
+        `key`: the only key that is tried; None means the operator's agent and default keys.
 
         `gateway`: the connection to the entry node, when it is shared; else `ssh.entry_node` makes one.
         """
         self.machine = machine
         self.name = machine.name
         self.ssh = ssh
+        self.address = ssh.host if isinstance(ssh, SshTarget) else machine.address
         self.known_hosts = known_hosts
         self.key = key
         self.sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
@@ -100,8 +87,8 @@ class Host:
     @property
     def where(self) -> str:
         """The address and the way to it, for messages."""
-        through = f" through {self.gateway.machine.address}" if self.gateway else ""
-        return f"{self.machine.address}:{self.ssh.port}{through}"
+        through = f" through {self.gateway.address}" if self.gateway else ""
+        return f"{self.address}:{self.ssh.port}{through}"
 
     @property
     def is_connected(self) -> bool:
@@ -111,117 +98,22 @@ class Host:
     def answers(self, seconds: float) -> bool:
         """Return whether its ssh port takes a connection within `seconds`; through an entry node that is not asked, and
         taken to be so."""
-        return self.gateway is not None or takes_connections(self.machine.address, self.ssh.port, seconds)
+        return self.gateway is not None or takes_connections(self.address, self.ssh.port, seconds)
 
     def elevates(self, sudo: bool) -> bool:
         """Return whether a command that wants root needs sudo for it."""
         return sudo and self.ssh.user != "root"
 
-    # Commands
+    # Each is explained where it is defined.
 
-    def run(
-        self,
-        command: Command,
-        *,
-        sudo: bool = False,
-        check: bool = True,
-        timeout_seconds: float | None = None,
-        input: Feed | None = None,
-    ) -> Result:
-        """Run a command to its end and return what it printed.
-
-        `command`: argv, or a line of shell. `sudo`: as root. `input`: for its stdin; the place for secrets, since argv
-        is seen by everybody on the machine. Raises CommandFailed (unless `check` is off), DeadlineExceeded after
-        `timeout_seconds` (ssh.command_timeout_seconds) with the remote process ended, HostUnreachable and its kin.
-        """
-        return commands.run(self, command, sudo=sudo, check=check, timeout_seconds=timeout_seconds, feed=input)
-
-    def stream(
-        self,
-        command: Command,
-        *,
-        on_line: Callable[[str], bool | None],
-        deadline_seconds: float,
-        sudo: bool = False,
-        check: bool = True,
-        on_error_line: Callable[[str], object] | None = None,
-    ) -> int:
-        """Give each line that a command prints to `on_line`, as it comes, and return the exit status.
-
-        `on_line` returns True to stop: the remote process is ended and 0 returned. Lines of stderr go to
-        `on_error_line`; the last one stands in the error. Raises as `run` does, DeadlineExceeded included.
-        """
-        return commands.stream(
-            self,
-            command,
-            on_line=on_line,
-            deadline_seconds=deadline_seconds,
-            sudo=sudo,
-            check=check,
-            on_error_line=on_error_line,
-        )
-
-    def reading(
-        self, command: Command, *, sudo: bool = False, timeout_seconds: float | None = None
-    ) -> contextlib.AbstractContextManager[OutputStream]:
-        """Give a command's stdout as a binary stream that is read as it comes, for output too big to hold.
-
-        What is left unread is discarded; a command that failed raises CommandFailed when the context ends.
-        """
-        return commands.reading(self, command, sudo=sudo, timeout_seconds=timeout_seconds)
-
-    def open_stream(self, command: Command, *, sudo: bool = False) -> CommandStream:
-        """Begin a command that talks both ways, and give its stdin and stdout as a stream; the caller closes it.
-
-        For a command that ends when its input does, such as `docker system dial-stdio`.
-        """
-        return commands.open_stream(self, command, sudo=sudo)
-
-    def interactive(self, command: Command | None = None, *, sudo: bool = False) -> int:
-        """Join this process's terminal to a command, or to a login shell, and return its exit status."""
-        return commands.interactive(self, command, sudo=sudo)
-
-    # Files
-
-    def put_bytes(self, data: bytes, remote: str, *, mode: int = 0o644, sudo: bool = False) -> None:
-        """Write a file atomically and durably: a reader sees the old file or the new one, even after a power cut.
-
-        It is made 0600 before anything is in it. The folder has to exist. A link is replaced, not followed.
-        """
-        copy.put_bytes(self, data, remote, mode=mode, sudo=sudo)
-
-    def put(
-        self,
-        local: str | Path,
-        remote: str,
-        *,
-        mode: int | None = None,
-        sudo: bool = False,
-        recursive: bool = False,
-        timeout_seconds: float | None = None,
-    ) -> None:
-        """Copy a file, atomically as `put_bytes` does, or with `recursive` a folder, to the machine.
-
-        A file goes into `remote` when that is a folder. A folder's content goes into the folder `remote`, which is
-        made when missing; what else is there stays. `mode`: of a file; its local one when not given.
-        """
-        copy.put(self, Path(local), remote, mode=mode, sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds)
-
-    def get(
-        self,
-        remote: str,
-        local: str | Path,
-        *,
-        sudo: bool = False,
-        recursive: bool = False,
-        timeout_seconds: float | None = None,
-    ) -> list[str]:
-        """Copy a file from the machine to `local`, with its mode; into it, when that is a folder.
-
-        With `recursive`, `local` is a folder, made when missing, that gets the file or the folder's content. Returns
-        what was left out of a folder: devices, sockets, and links that lead out of it.
-        """
-        return copy.get(self, remote, Path(local), sudo=sudo, recursive=recursive, timeout_seconds=timeout_seconds)
+    run = commands.run
+    stream = commands.stream
+    reading = commands.reading
+    open_stream = commands.open_stream
+    interactive = commands.interactive
+    put_bytes = copy.put_bytes
+    put = copy.put
+    get = copy.get
 
     # Connections
 
@@ -270,11 +162,10 @@ class Hosts:
 
     def __init__(self, settings: Settings, machines: Iterable[Machine]) -> None:
         self.max_parallel = settings.ssh.max_parallel
-        key, pins = login_key(settings), settings.state_path / "known_hosts"
-        self._gateway = _entry_host(settings.ssh, pins, key) if settings.ssh.entry_node else None
-        self._hosts = {
-            machine.name: Host(machine, settings.ssh, pins, key, gateway=self._gateway) for machine in machines
-        }
+        self._settings, self._key, self._pins = settings, login_key(settings), path(settings)
+        self._gateway = _entry_host(settings.ssh, self._pins, self._key) if settings.ssh.entry_node else None
+        self._hosts: dict[str, Host] = {}
+        self.add(machines)
 
     def __enter__(self) -> Hosts:
         return self
@@ -288,8 +179,18 @@ class Hosts:
     def __len__(self) -> int:
         return len(self._hosts)
 
+    @property
+    def machines(self) -> list[Machine]:
+        return [host.machine for host in self]
+
     def __getitem__(self, machine: Machine | str) -> Host:
         return self._hosts[machine if isinstance(machine, str) else machine.name]
+
+    def add(self, machines: Iterable[Machine]) -> None:
+        """Take in machines that have become known meanwhile."""
+        for machine in machines:
+            ssh = self._settings.ssh_of(machine)
+            self._hosts[machine.name] = Host(machine, ssh, self._pins, self._key, gateway=self._gateway)
 
     def each(
         self,
@@ -300,7 +201,7 @@ class Hosts:
     ) -> Outcomes[T]:
         """Call `function` for the hosts (of `machines`), at most `max_parallel` (ssh.max_parallel) at a time.
 
-        All finish, whatever happens to the others. `what`: the deed, for the message of `joined`.
+        All finish, whatever happens to the others. `what`: what is done, for the message of `joined`.
         """
         chosen = list(self) if machines is None else [self[machine] for machine in machines]
         return fan_out(
@@ -326,7 +227,8 @@ class Hosts:
 
 def _entry_host(ssh: SshSettings, pins: Path, key: Path | None) -> Host:
     user, address, port = parse_entry_node(ssh.entry_node, ssh.user)
-    direct = ssh.model_copy(update={"user": user, "port": port, "entry_node": ""})
+    own = {"host": address, "user": user, "port": port, "entry_node": ""}
+    direct = SshTarget.model_construct(**{**dict(ssh), **own})
     return Host(Machine(f"entry node {address}", address), direct, pins, key)
 
 

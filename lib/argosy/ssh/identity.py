@@ -13,18 +13,27 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 
 from argosy.errors import ConfigError
-from argosy.known_hosts import SSH_PORT
+from argosy.ssh.keypair import key_path
+from argosy.ssh.known_hosts import SSH_PORT
 
 if TYPE_CHECKING:
-    from argosy.config import Settings
+    from argosy.config.loading import Settings
 
 
 def login_key(settings: Settings) -> Path | None:
-    """Return the key to log in with: ssh.key, else the cluster's own if it was made, else None (the operator's)."""
-    if settings.ssh.key:
-        return settings.root / Path(settings.ssh.key).expanduser()
-    own = settings.secrets_path / "ssh" / "id_ed25519"
-    return own if own.exists() else None
+    """Return the key to log in with: that of a bundle, ssh.key, the cluster's own if it was made, else None (the
+    operator's)."""
+    key = key_path(settings)
+    return key if settings.ssh.key or key.exists() else None
+
+
+def refuse_without_key(settings: Settings) -> None:
+    """Raise ConfigError where the machines are entered by some key of the operator's agent or ~/.ssh.
+
+    The cluster's own key would be made for a machine that joins, and from then on be the only one that is tried.
+    """
+    if login_key(settings) is None:
+        raise ConfigError("name the key that opens the machines, which the new one has to know, too", "ssh.key")
 
 
 def parse_entry_node(text: str, user: str) -> tuple[str, str, int]:

@@ -72,13 +72,16 @@ def entry_name(address: str, port: int) -> str:
     return address if port == SSH_PORT else f"[{address}]:{port}"
 
 
-def parse_known_hosts(text: str) -> dict[str, tuple[HostKey, ...]]:
-    """Return the keys pinned in `text`, by entry name."""
-    pinned: dict[str, tuple[HostKey, ...]] = {}
-    for line in text.splitlines():
-        for name, key in _pins(line):
-            pinned[name] = (*pinned.get(name, ()), key)
-    return pinned
+def place(entry: str) -> tuple[str, int]:
+    """Return the address and the port of a host, by how it stands in the file; what `entry_name` does not write is
+    taken for an address."""
+    address, _, port = entry.removeprefix("[").partition("]:")
+    return (address, int(port)) if port.isdecimal() else (entry, SSH_PORT)
+
+
+def trust_command(address: str, port: int) -> str:
+    """Return the command that pins the key of a host anew, for messages."""
+    return f"inv cluster.trust {address}" + (f" --port {port}" if port != SSH_PORT else "")
 
 
 def read(path: Path) -> dict[str, tuple[HostKey, ...]]:
@@ -93,7 +96,11 @@ def read(path: Path) -> dict[str, tuple[HostKey, ...]]:
 @lru_cache(maxsize=8)
 def _read(path: Path, *_identity: int) -> dict[str, tuple[HostKey, ...]]:
     # A fan-out asks for every one of hundreds of hosts: parse the file once for as long as it stays the same.
-    return parse_known_hosts(path.read_text())
+    pinned: dict[str, tuple[HostKey, ...]] = {}
+    for line in path.read_text().splitlines():
+        for name, key in _pins(line):
+            pinned[name] = (*pinned.get(name, ()), key)
+    return pinned
 
 
 def pin(path: Path, address: str, port: int, *keys: HostKey | str) -> bool:
@@ -148,7 +155,7 @@ def _offered_key(
     except paramiko.ssh_exception.IncompatiblePeer:
         return None
     except (paramiko.SSHException, EOFError) as error:
-        raise ConnectionError(f"no ssh server answered: {error}") from error
+        raise ConnectionError(f"what is there did not speak ssh ({str(error) or 'it hung up'})") from error
     finally:
         transport.close()
 

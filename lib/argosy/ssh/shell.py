@@ -1,4 +1,4 @@
-"""The shell lines that are sent to a machine. Pure: argv in, one quoted line out.
+"""Pure. The shell lines that are sent to a machine: argv in, one quoted line out.
 
 sshd gives a command to the login shell as one string, so every word is quoted here and nowhere else.
 """

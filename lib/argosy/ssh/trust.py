@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import paramiko
 
 from argosy.errors import HostKeyMismatch
-from argosy.known_hosts import SSH_PORT, HostKey, entry_name, read
+from argosy.ssh.known_hosts import HostKey, entry_name, read, trust_command
+
+if TYPE_CHECKING:
+    from argosy.ssh.link import Link
 
 # What every sshd of the last ten years speaks; paramiko's own list goes down to 3DES and MD5. With GCM a packet's
 # cipher and checksum are one call into OpenSSL, which with CTR and HMAC is Python's own work.
@@ -49,14 +51,15 @@ def pin_client(client: paramiko.SSHClient, pinned: Iterable[HostKey], address: s
 
 
 @contextlib.contextmanager
-def host_key_checked(host: str, address: str, port: int, known_hosts: Path) -> Iterator[None]:
+def host_key_checked(host: Link) -> Iterator[None]:
     """Raise HostKeyMismatch where the body meets a key that is not the pinned one."""
-    trust = f"inv cluster.trust {address}" + (f" --port {port}" if port != SSH_PORT else "")
+    name, address, port, known_hosts = host.name, host.address, host.ssh.port, host.known_hosts
+    trust = trust_command(host.machine.address, port)
     try:
         yield
     except _UnknownHostKey as error:
         raise HostKeyMismatch(
-            host,
+            name,
             f"the host key of {address} ({error.key.fingerprint}) is not in {known_hosts}; "
             f"compare it with the machine's own, then: {trust}",
         ) from None
@@ -64,7 +67,7 @@ def host_key_checked(host: str, address: str, port: int, known_hosts: Path) -> I
         shown = HostKey(error.key.get_name(), error.key.get_base64()).fingerprint
         expected = ", ".join(key.fingerprint for key in read(known_hosts).get(entry_name(address, port), ()))
         raise HostKeyMismatch(
-            host,
+            name,
             f"{address} shows the host key {shown}, but {expected} is pinned in {known_hosts}: it was made anew, or "
             f"somebody answers in its place; only if it was made anew, trust its new key: {trust}",
         ) from None

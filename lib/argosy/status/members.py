@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from argosy import etcd
-from argosy.cluster_status import member_json, role
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.model import Machine, Member
+from argosy.status.report import role
 
 COLUMNS = ["id", "name", "etcd", "healthy", "version", "peer urls", "client urls"]
 
@@ -37,4 +38,4 @@ def rows(members: Iterable[Member]) -> list[list[object]]:
 
 def to_json(members: Iterable[Member]) -> list[dict[str, Any]]:
     """Return [{"id", "name", "leader", "learner", "healthy", "version", "peer_urls": [], "client_urls": []}]."""
-    return [{**member_json(it), "peer_urls": list(it.peer_urls), "client_urls": list(it.client_urls)} for it in members]
+    return [asdict(member) for member in members]

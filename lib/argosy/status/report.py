@@ -1,90 +1,27 @@
-"""What is known of a cluster at one moment, put together from what its machines and its etcd say. Pure.
-
-A machine says (`SYSTEM status --json`, run on it):
-
-    {"machine": "air-01", "address": "10.0.0.1", "release": "0.1.3", "state": "waiting|installing|failed|active",
-     "missing_secrets": ["token"],
-     "services": [{"name": "backend", "unit": "active", "check": "passing|failing|none", "reason": "",
-                   "version": "0.1.2", "digest": "sha256:...", "since": "2026-01-01T12:00:00Z"}]}
-
-etcd says: the members, and /machines/NAME = {"address", "role": "member|client", "release", "state", "metadata"}.
-"""
+"""Pure. What is known of a cluster at one moment, put together from what its machines and its etcd say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, PlainSerializer
 
-from argosy.builtin_services import AGENT
-from argosy.discovery_report import DiscoveryReport
+from argosy.cluster.stored import JsonValue
+from argosy.config.builtin import AGENT
+from argosy.discovery.report import DiscoveryReport, Rows
+from argosy.machine.report import MachineAnswer, ServiceStatus
 from argosy.model import Machine, MachineState, Member
-from argosy.swarm_report import COLUMNS as SWARM_COLUMNS
-from argosy.swarm_report import SwarmReport
-
-Rows = list[list[object]]
-T = TypeVar("T", bound=BaseModel)
-
-
-class ServiceStatus(BaseModel):
-    """A service on one machine. `unit`: systemd's word for it; `since`: when its container started."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    unit: str = ""
-    check: Literal["passing", "failing", "none"] = "none"
-    reason: str = ""
-    version: str = ""
-    digest: str = ""
-    since: str = ""
-
-    @property
-    def problem(self) -> str:
-        """Why it is not as it should be, or an empty string."""
-        if self.unit != "active":
-            return f"its unit is {self.unit or 'not there'}" + (f": {self.reason}" if self.reason else "")
-        if self.check == "failing":
-            return f"its check fails: {self.reason}"
-        return self.reason
-
-
-class MachineReport(BaseModel):
-    """What a machine says of itself."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    state: Literal["waiting", "installing", "failed", "active"]
-    missing_secrets: list[str] = []
-    release: str = ""
-    services: list[ServiceStatus] = []
-
-
-class MachineRecord(BaseModel):
-    """What stands in etcd under /machines/NAME."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    role: str = "member"
-    release: str = ""
-    state: str = ""
+from argosy.schema import MachineRecord
+from argosy.swarm.report import COLUMNS as SWARM_COLUMNS
+from argosy.swarm.report import SwarmReport
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What came of asking one machine: its report, or why there is none (`reached`: it let us in)."""
-
-    report: MachineReport | None = None
-    reason: str = ""
-    reached: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """What etcd says. `reason`: why it does not take changes, empty when all is well; the rest is what is known still.
+class EtcdObserved:
+    """What etcd says. `reason`: why it takes no changes, empty when it does; the rest is what is known still.
     `member_reasons`: by machine, why its member is not healthy; `discovery`: None when that is off or not known."""
 
     members: Sequence[Member] = ()
@@ -95,7 +32,7 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineStatus:
+class MachineStatus(JsonValue):
     """One machine. `reason`: why its state is not active; `member`: its etcd member, None without one or if unknown;
     `member_reason`: what is wrong with that."""
 
@@ -106,8 +43,8 @@ class MachineStatus:
     reason: str = ""
     missing_secrets: tuple[str, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
-    member: Member | None = None
-    member_reason: str = ""
+    member: Annotated[Member | None, PlainSerializer(lambda member: member and member_json(member))] = None
+    member_reason: Annotated[str, Field(exclude=True)] = ""
 
     @property
     def has_agent(self) -> bool:
@@ -146,14 +83,14 @@ class ClusterStatus:
     @property
     def releases(self) -> list[str]:
         """The releases that machines run or install, each once."""
-        return sorted({machine.release for machine in self.machines if machine.release}, key=_version)
+        return sorted({machine.release for machine in self.machines if machine.release}, key=version_order)
 
     def problems(self) -> list[str]:
-        """Return what is wrong, a line each; none means that all is well."""
+        """Return what is wrong, a line each; none means that nothing is wrong."""
         lines = [line for machine in self.machines for line in machine.problems()]
         if self.etcd_reason:
             lines.append(self.etcd_reason)
-        lines += [f"etcd member {it.name or it.id} belongs to no known machine" for it in self.strays]
+        lines += [f"etcd member {stray.name or stray.id} belongs to no known machine" for stray in self.strays]
         lines += self._router_problems()
         lines += self._swarm_problems()
         return lines + self.differences()
@@ -169,14 +106,14 @@ class ClusterStatus:
         if self.discovery is None:
             return []
         states = (MachineState.ACTIVE, MachineState.DRAINING)
-        up = [it.name for it in self.machines if it.has_agent and it.state in states]
+        up = [machine.name for machine in self.machines if machine.has_agent and machine.state in states]
         return [f"{name}: {reason}" for name in up if (reason := self.discovery.router_fault(name))]
 
     def _swarm_problems(self) -> list[str]:
         """Return what is wrong with the Swarm, but of machines that can't be reached, which is said already."""
         if self.swarm is None:
             return []
-        lost = [it.name for it in self.machines if it.state is MachineState.UNREACHABLE]
+        lost = [machine.name for machine in self.machines if machine.state is MachineState.UNREACHABLE]
         return [line for line in self.swarm.problems() if line.partition(":")[0] not in lost]
 
     def to_json(self) -> dict[str, Any]:
@@ -202,9 +139,9 @@ class ClusterStatus:
             "etcd": {
                 "healthy": not self.etcd_reason,
                 "reason": self.etcd_reason,
-                "strays": [member_json(it) for it in self.strays],
+                "strays": [member_json(stray) for stray in self.strays],
             },
-            "machines": [_machine_json(machine) for machine in self.machines],
+            "machines": [machine.to_json() for machine in self.machines],
             "discovery": self.discovery.section() if self.discovery else None,
             "swarm": self.swarm.to_json() if self.swarm else None,
         }
@@ -212,20 +149,28 @@ class ClusterStatus:
     def tables(self) -> list[tuple[list[str], Rows]]:
         """Return the tables that `cluster.status` prints: (columns, rows) of the machines and of their services."""
         machines: Rows = [
-            [it.name, it.address, it.state, it.release, *_member_cells(it.member), it.reason] for it in self.machines
+            [
+                machine.name,
+                machine.address,
+                machine.state,
+                machine.release,
+                *_member_cells(machine.member),
+                machine.reason,
+            ]
+            for machine in self.machines
         ]
         services: Rows = [
             [
-                it.name,
+                machine.name,
                 service.name,
                 service.unit,
                 service.check,
                 service.version,
-                _short(service.digest),
+                service.digest.removeprefix("sha256:")[:12],
                 service.since[:19],
             ]
-            for it in self.machines
-            for service in it.services
+            for machine in self.machines
+            for service in machine.services
         ]
         shown = [(["machine", "address", "state", "release", "member", "etcd", "healthy", "reason"], machines)]
         if services:
@@ -241,33 +186,23 @@ def cluster_status(
     cluster: str,
     system: str,
     machines: Iterable[Machine],
-    seen: Mapping[str, Seen],
-    store: Store,
+    answers: Mapping[str, MachineAnswer],
+    store: EtcdObserved,
     swarm: SwarmReport | None = None,
 ) -> ClusterStatus:
-    """Put the status together from what each machine (`seen`, by name), etcd and Swarm said."""
+    """Put the status together from what each machine (`answers`, by name), etcd and Swarm said."""
     known = list(machines)
     owners = {id(member): machine.name for machine in known for member in store.members if _belongs(member, machine)}
     members = {owners[id(member)]: member for member in store.members if id(member) in owners}
     return ClusterStatus(
         cluster,
         system,
-        tuple(_machine_status(it, seen[it.name], members.get(it.name), store) for it in known),
+        tuple(_machine_status(machine, answers[machine.name], members.get(machine.name), store) for machine in known),
         tuple(member for member in store.members if id(member) not in owners),
         store.reason,
         store.discovery,
         swarm,
     )
-
-
-def parse_report(text: str) -> MachineReport:
-    """Read what a machine says of itself. Raises ValueError with one line that says what is wrong with it."""
-    return _parsed(MachineReport, text)
-
-
-def parse_record(text: str) -> MachineRecord:
-    """Read a value under /machines/. Raises ValueError as `parse_report` does."""
-    return _parsed(MachineRecord, text)
 
 
 def member_json(member: Member) -> dict[str, Any]:
@@ -280,10 +215,12 @@ def role(member: Member) -> str:
     return "learner" if member.learner else "leader" if member.leader else "follower"
 
 
-def _machine_status(machine: Machine, seen: Seen, member: Member | None, store: Store) -> MachineStatus:
+def _machine_status(
+    machine: Machine, answer: MachineAnswer, member: Member | None, store: EtcdObserved
+) -> MachineStatus:
     record = store.records.get(machine.name)
-    report = seen.report
-    state, reason = _state(seen, record)
+    report = answer.report
+    state, reason = _state(answer, record)
     return MachineStatus(
         machine.name,
         machine.address,
@@ -297,15 +234,15 @@ def _machine_status(machine: Machine, seen: Seen, member: Member | None, store: 
     )
 
 
-def _state(seen: Seen, record: MachineRecord | None) -> tuple[MachineState, str]:
+def _state(answer: MachineAnswer, record: MachineRecord | None) -> tuple[MachineState, str]:
     """Return a machine's state and why it is not active."""
-    if seen.report is None:
+    if answer.report is None:
         if record and record.state == MachineState.DOWN:
-            return MachineState.DOWN, seen.reason
-        return (MachineState.FAILED if seen.reached else MachineState.UNREACHABLE), seen.reason
-    state = MachineState(seen.report.state)
-    if seen.report.missing_secrets:
-        names = ", ".join(seen.report.missing_secrets)
+            return MachineState.DOWN, answer.reason
+        return (MachineState.FAILED if answer.reached else MachineState.UNREACHABLE), answer.reason
+    state = MachineState(answer.report.state)
+    if answer.report.missing_secrets:
+        names = ", ".join(answer.report.missing_secrets)
         return state, f"lacks the secrets {names}; run inv cluster.upload-secrets"
     if state is MachineState.WAITING:
         return state, "its secrets are not complete; run inv cluster.upload-secrets"
@@ -317,7 +254,7 @@ def _state(seen: Seen, record: MachineRecord | None) -> tuple[MachineState, str]
 
 
 def _member_reason(
-    machine: Machine, state: MachineState, member: Member | None, record: MachineRecord | None, store: Store
+    machine: Machine, state: MachineState, member: Member | None, record: MachineRecord | None, store: EtcdObserved
 ) -> str:
     """Return what is wrong with a machine's part in etcd, as far as it is not said already."""
     if store.reason and not store.members:
@@ -335,36 +272,11 @@ def _belongs(member: Member, machine: Machine) -> bool:
     return any(urlsplit(url).hostname == machine.address for url in member.peer_urls)
 
 
-def _machine_json(machine: MachineStatus) -> dict[str, Any]:
-    return {
-        "name": machine.name,
-        "address": machine.address,
-        "state": str(machine.state),
-        "release": machine.release,
-        "reason": machine.reason,
-        "missing_secrets": list(machine.missing_secrets),
-        "services": [service.model_dump() for service in machine.services],
-        "member": member_json(machine.member) if machine.member else None,
-    }
-
-
 def _member_cells(member: Member | None) -> list[object]:
     return [member.id, role(member), "yes" if member.healthy else "no"] if member else ["", "", ""]
 
 
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:12]
-
-
-def _version(text: str) -> tuple[tuple[int, ...], str]:
+def version_order(text: str) -> tuple[tuple[int, ...], str]:
+    """Return what sorts versions by their numbers; words come first."""
     parts = text.split(".")
     return (tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()), text
-
-
-def _parsed(model: type[T], text: str) -> T:
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where} {first['msg']}".strip()) from None

@@ -1,7 +1,8 @@
-"""Does every machine run, and every router reach, what the release and etcd say? Each chain of facts is compared hop by
-hop, and the first hop that differs is named. Pure.
+"""Pure. Does every machine run, and every router reach, what the release and etcd say? Each chain of facts is compared
+hop by hop, and the first hop that differs is named.
 
-    release     the machine has installed the cluster's release, by digest, and so it is recorded in etcd
+    release     the machine has installed the cluster's release, by digest, which names no other cluster, and so it is
+                recorded in etcd
     image       that release pins the same digest of the service's image everywhere
     container   a container of that digest runs and passes its check
     etcd        the instance is registered with the endpoint that its container has
@@ -9,24 +10,28 @@ hop, and the first hop that differs is named. Pure.
     dns         each machine resolves the service's name under the local domain to its own bridge
 
 A chain begins where its instance comes from: a service of the release at `release`, a scheduled service's at `image`
-(argosy.scheduled_verification), another container with our labels at `container`, what is registered by hand at `etcd`.
+(argosy.status.scheduled), another container with our labels at `container`, what is registered by hand at `etcd`.
+An alarm of etcd's is a chain of its own, which differs there; so is a service of the release that no machine runs, at
+`release`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from argosy.builtin_services import DNS, ROUTER
-from argosy.discovery_report import registered_by
-from argosy.machine_facts import Labelled, MachineFacts
+from argosy.config.builtin import DNS, ROUTER
+from argosy.discovery.report import registered_by
+from argosy.etcd.alarms import Alarm
+from argosy.machine.facts import Labelled, MachineFacts
 from argosy.model import MachineState
-from argosy.router_config import BACKEND, backend_name, server_name
-from argosy.routing import Routing
+from argosy.routing.haproxy import BACKEND, backend_name, server_name
+from argosy.routing.values import Routing
 from argosy.schema import Directory, Instance, instance_key
-from argosy.service_changes import plain
+from argosy.status.report import version_order
+from argosy.text import printable
 
 HOPS = ("release", "image", "container", "etcd", "router", "dns")
 SAME, DIFFERS, UNASKED, NONE = "same", "differs", "not asked", ""
@@ -46,8 +51,8 @@ class Chain:
     reason: str = ""
 
     def __str__(self) -> str:
-        where = f" on {self.machine}" if self.machine else f"/{plain(self.instance)}"
-        return f"{plain(self.service)}{where}: {self.differs}: {self.reason}"
+        where = f" on {self.machine}" if self.machine else f"/{printable(self.instance)}"
+        return f"{printable(self.service)}{where}: {self.differs}: {self.reason}"
 
     def words(self) -> dict[str, str]:
         """Return SAME, DIFFERS, UNASKED or NONE for each of HOPS."""
@@ -83,63 +88,84 @@ class Verification:
             "release": self.release,
             "image": self.image,
             "revision": self.revision,
-            "chains": [
-                {name: getattr(it, name) for name in ("service", "machine", "instance", "differs", "reason")}
-                | {"hops": it.words()}
-                for it in self.chains
-            ],
+            "chains": [asdict(chain) | {"hops": chain.words()} for chain in self.chains],
         }
 
     def table(self) -> tuple[list[str], list[list[object]]]:
         """Return the table that `cluster.verify` prints: (columns, rows)."""
         rows: list[list[object]] = [
-            [plain(it.service), it.machine or "(by hand)", plain(it.instance), *it.words().values()]
-            for it in self.chains
+            [printable(chain.service), chain.machine or "(by hand)", printable(chain.instance), *chain.words().values()]
+            for chain in self.chains
         ]
         return ["service", "machine", "instance", *HOPS], rows
 
 
 def verify(
-    system: str, domain: str, revision: int, machines: Sequence[MachineFacts], directory: Directory, routing: Routing
+    cluster: tuple[str, str],
+    domain: str,
+    revision: int,
+    machines: Sequence[MachineFacts],
+    directory: Directory,
+    routing: Routing,
 ) -> Verification:
-    """Compare. `directory`, `routing`: what etcd says at `revision`, and what routers should make of it;
-    `domain`: the local one, empty when no names are to be compared."""
-    return _Verifier(system, domain, machines, directory, routing).verification(revision)
+    """Compare. `cluster`: the names of the system and the cluster; `directory`, `routing`: what etcd says at
+    `revision`, and what routers should make of it; `domain`: the local one, empty when no names are compared."""
+    return _Verifier(*cluster, domain, machines, directory, routing).verification(revision)
+
+
+def alarm_chains(alarms: Iterable[Alarm]) -> list[Chain]:
+    """Return what stands for etcd's alarms: nothing that is to be written reaches anybody."""
+    return [Chain("(etcd)", alarm.member, "", ("etcd",), "etcd", alarm.reason) for alarm in alarms]
 
 
 def wanted_release(machines: Iterable[MachineFacts]) -> tuple[str, str]:
     """Return the version and the image of the release that most machines have; of two, the one with more digits."""
-    told = Counter((it.release, it.image) for it in machines if it.release)
-    return max(told, key=lambda it: (told[it], _version(it[0]), it), default=("", ""))
+    told = Counter((machine.release, machine.image) for machine in machines if machine.release)
+    return max(told, key=lambda pair: (told[pair], version_order(pair[0]), pair), default=("", ""))
 
 
 class _Verifier:
     def __init__(
-        self, system: str, domain: str, machines: Sequence[MachineFacts], directory: Directory, routing: Routing
+        self,
+        system: str,
+        cluster: str,
+        domain: str,
+        machines: Sequence[MachineFacts],
+        directory: Directory,
+        routing: Routing,
     ) -> None:
-        self.system, self.domain = system, domain
-        self.machines = {it.machine: it for it in machines}
+        self.system, self.cluster, self.domain = system, cluster, domain
+        self.machines = {machine.machine: machine for machine in machines}
         self.directory, self.routing = directory, routing
         self.release, self.image = wanted_release(machines)
-        right = [it for it in machines if (it.release, it.image) == (self.release, self.image)]
-        pins = [(name, service.pinned) for it in right for name, service in it.services.items()]
+        right = [machine for machine in machines if (machine.release, machine.image) == (self.release, self.image)]
+        pins = [(name, service.release_digest) for facts in right for name, service in facts.services.items()]
         self.pinned = {name: pin for (name, pin), _ in reversed(Counter(pins).most_common())}
-        self.routers = [it for it in machines if not it.reason and ROUTER in it.services]
+        self.routers = [machine for machine in machines if not machine.reason and ROUTER in machine.services]
 
     def verification(self, revision: int) -> Verification:
-        chains = [*self.of_releases(), *self.of_containers(), *self.of_keys(), *self.of_strays()]
-        chains.sort(key=lambda it: (it.service, it.machine, it.instance))
+        chains = [*self.of_releases(), *self.of_nowhere(), *self.of_containers(), *self.of_keys(), *self.of_strays()]
+        chains.sort(key=lambda chain: (chain.service, chain.machine, chain.instance))
         return Verification(self.release, self.image, revision, tuple(chains))
 
     # The chains, by where they begin
 
     def of_releases(self) -> Iterator[Chain]:
         for facts in self.machines.values():
-            for service in sorted({*self.pinned, *facts.services}) or [""]:
+            for service in sorted({*self.pinned, *facts.services} - facts.elsewhere) or [""]:
                 labelled = self.own_container(facts, service)
                 hops = HOPS if labelled else (*HOPS[:3], "dns") if service == DNS and self.domain else HOPS[:3]
                 found = self.first_difference(hops, facts, service, labelled)
                 yield Chain(service or "(release)", facts.machine, labelled.instance if labelled else "", hops, *found)
+
+    def of_nowhere(self) -> Iterator[Chain]:
+        """Yield the services that run on no machine, when it is known of all that etcd knows."""
+        told = {name: facts.elsewhere for name, facts in self.machines.items() if not facts.reason}
+        if not told or {*self.machines, *self.directory.machines} - set(told):
+            return
+        for service in sorted(frozenset.intersection(*told.values())):
+            reason = f"its release runs it on none of the cluster's machines: see services.{service}.machines"
+            yield Chain(service, "(nowhere)", "", HOPS[:1], "release", reason)
 
     def of_containers(self) -> Iterator[Chain]:
         for facts in self.machines.values():
@@ -149,7 +175,9 @@ class _Verifier:
                     yield Chain(labelled.service, facts.machine, labelled.instance, HOPS[2:], *found)
 
     def of_keys(self) -> Iterator[Chain]:
-        covered = {(it.service, it.instance) for facts in self.machines.values() for it in facts.labelled}
+        covered = {
+            (labelled.service, labelled.instance) for facts in self.machines.values() for labelled in facts.labelled
+        }
         for service in self.directory.services.values():
             for instance in service.instances:
                 machine = registered_by(instance.id)
@@ -191,6 +219,11 @@ class _Verifier:
     def release_difference(self, facts: MachineFacts, service: str) -> tuple[str, str] | tuple[()]:
         if facts.reason:
             return "release", facts.reason
+        if facts.cluster not in ("", self.cluster):
+            return (
+                "release",
+                f"its release {facts.release} is of the cluster {facts.cluster}, not of {self.cluster}",
+            )
         if facts.release != self.release:
             return "release", f"it has {facts.release}, the cluster's is {self.release}"
         if facts.image != self.image:
@@ -200,24 +233,27 @@ class _Verifier:
             told = record.release if record else ""
             return "release", f"etcd records {told or 'no release'} for it, it has {facts.release}"
         found = facts.services.get(service)
-        if found is None or found.pinned != self.pinned.get(service):
-            pin = found.pinned if found else "no such service"
+        if found is None or found.release_digest != self.pinned.get(service):
+            pin = found.release_digest if found else "no such service"
             return "image", f"its release has {pin}, the others' {self.pinned.get(service)}"
-        status = found.status
-        if status.digest != found.pinned:
-            return "container", f"it runs {status.digest or 'nothing'}, the release has {found.pinned}"
-        return ("container", status.problem) if status.problem else ()
+        if found.digest != found.release_digest:
+            return "container", f"it runs {found.digest or 'nothing'}, the release has {found.release_digest}"
+        return ("container", found.problem) if found.problem else ()
 
     def registered(self, facts: MachineFacts, labelled: Labelled) -> tuple[Instance | None, str]:
         """Return the container's instance, or why it is not as it should be in etcd; neither when it may be missing."""
         if labelled.reason:
             return None, labelled.reason
         service = self.directory.services.get(labelled.service)
-        found = next((it for it in service.instances if it.id == labelled.instance), None) if service else None
+        found = (
+            next((instance for instance in service.instances if instance.id == labelled.instance), None)
+            if service
+            else None
+        )
         record = self.directory.machines.get(facts.machine)
         if found is None:
             leaving = record is not None and record.state == MachineState.DRAINING
-            missing = f"no {plain(instance_key(labelled.service, labelled.instance))}"
+            missing = f"no {printable(instance_key(labelled.service, labelled.instance))}"
             return None, "" if leaving else missing
         wanted = labelled.endpoint
         if wanted is None and found.endpoint.address != facts.address:
@@ -233,7 +269,7 @@ class _Verifier:
         name = server_name(instance.id, instance.endpoint)
         wanted = backend.servers.get(name)
         if wanted is None:
-            return "router", f"no router uses {instance.endpoint}: see inv discovery.list {plain(service)}"
+            return "router", f"no router uses {instance.endpoint}: see inv discovery.list {printable(service)}"
         for facts in self.routers:
             server = facts.servers.get(backend.name, {}).get(name)
             if facts.router_reason:
@@ -274,16 +310,11 @@ class _Verifier:
         """Return the container of a service of the release, if it declares an instance."""
         if service not in facts.services:
             return None
-        return next((it for it in facts.labelled if it.container == f"{self.system}-{service}"), None)
+        return next((labelled for labelled in facts.labelled if labelled.container == f"{self.system}-{service}"), None)
 
     def missing_container(self, instance: str) -> str:
         machine, _, container = instance.partition(":")
         facts = self.machines.get(machine)
         if facts is None:
-            return f"etcd has it, and there is no machine {plain(machine)}"
-        return facts.reason or f"etcd has it, and {machine} runs no container {plain(container)} that declares it"
-
-
-def _version(text: str) -> tuple[int, ...]:
-    parts = text.split(".")
-    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+            return f"etcd has it, and there is no machine {printable(machine)}"
+        return facts.reason or f"etcd has it, and {machine} runs no container {printable(container)} that declares it"

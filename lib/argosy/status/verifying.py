@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from argosy import etcd
-from argosy.config import Settings
-from argosy.console import Report
-from argosy.discovery_report import newest_revision
-from argosy.dns import REVERSE_NAME
+from argosy.cluster.opening import OpenCluster
+from argosy.config.dns import REVERSE_NAME
+from argosy.config.loading import Settings
+from argosy.discovery import keys
+from argosy.discovery.rendering import router_options
+from argosy.discovery.report import newest_revision
+from argosy.discovery.routers import follow_up
 from argosy.errors import DeadlineExceeded, EngineError, HostUnreachable, Refused
 from argosy.etcd import Etcd
-from argosy.host import Hosts
-from argosy.operations import facts
-from argosy.operations.discovery import keys
-from argosy.operations.discovery.rendering import router_options
-from argosy.operations.discovery.routers import follow_up
-from argosy.operations.service.work import Work
-from argosy.operations.swarm.managing import managing
-from argosy.routing import plan_routing
-from argosy.scheduled_record import PREFIX
-from argosy.scheduled_verification import scheduled_chains, unknown_chains
+from argosy.machine import asking
+from argosy.report import Report
+from argosy.routing.plan import plan_routing
 from argosy.schema import Directory, MachineRecord, parse_directory
-from argosy.verification import Chain, Verification, verify
+from argosy.services.record import PREFIX
+from argosy.services.work import working
+from argosy.ssh.host import Hosts
+from argosy.status.scheduled import scheduled_chains, unknown_chains
+from argosy.status.verification import Chain, Verification, alarm_chains, verify
 
 LOOKS = 3
 """A change under way is no difference: what differs at first is looked at again."""
@@ -51,32 +51,30 @@ def _look(settings: Settings, hosts: Hosts, store: Etcd) -> Verification:
     follow_up(store, newest_revision(entries))
     directory = parse_directory(entries)
     names = _names(settings, directory)
-    found = facts.gather(settings, hosts, names)
+    found = asking.gather(settings, hosts, names)
     routing = plan_routing(directory, router_options(settings, MachineRecord("")))
     domain = settings.discovery.domain if settings.discovery.enabled else ""
-    verified = verify(settings.system, domain, newest_revision(entries), found, directory, routing)
-    return replace(verified, chains=_with_scheduled(settings, hosts, store, verified.chains))
+    cluster = settings.system, settings.cluster
+    verified = verify(cluster, domain, newest_revision(entries), found, directory, routing)
+    chains = _with_scheduled(settings, hosts, store, verified.chains)
+    return replace(verified, chains=(*alarm_chains(store.alarms()), *chains))
 
 
 def _with_scheduled(settings: Settings, hosts: Hosts, store: Etcd, chains: Sequence[Chain]) -> tuple[Chain, ...]:
     """Return the chains with what is wanted of scheduled services, if there are any."""
-    names = [it.key.removeprefix(PREFIX) for it in store.get_prefix(PREFIX).entries]
+    names = [entry.key.removeprefix(PREFIX) for entry in store.get_prefix(PREFIX).entries]
     if not settings.swarm.enabled or not names:
         return tuple(chains)
     try:
-        with managing(settings, hosts) as swarm:
-            return scheduled_chains(Work(settings, store, swarm, _silent).look(), chains)
+        with working(OpenCluster(settings, hosts=hosts, store=store)) as work:
+            return scheduled_chains(work.look(), chains)
     except (Refused, HostUnreachable, EngineError, DeadlineExceeded) as error:
         return (*chains, *unknown_chains(names, str(error)))
-
-
-def _silent(_subject: str, _message: str) -> None:
-    """Nothing is done that could be told."""
 
 
 def _names(settings: Settings, directory: Directory) -> list[str]:
     """Return the host names that each machine is asked for: every service's, and the resolver's own."""
     if not settings.discovery.enabled:
         return []
-    services = [name for name, it in sorted(directory.services.items()) if it.scheme is not None]
+    services = [name for name, service in sorted(directory.services.items()) if service.scheme is not None]
     return [f"{name}.{settings.discovery.domain}" for name in (REVERSE_NAME, *services)]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-from argosy.config import Settings
-from argosy.engine_api import Connection, EngineApi, Query, over_ssh
+from argosy.clock import wait_until
+from argosy.config.loading import Settings
+from argosy.engine.api import TIMEOUT_SECONDS, Connection, EngineApi, Query, over_ssh
+from argosy.engine.swarm import Swarm
+from argosy.engine.swarm_model import SwarmInfo
 from argosy.errors import ArgosyError, DeadlineExceeded, EngineError, EngineRefused, HostUnreachable, Refused
 from argosy.fanout import Outcomes
-from argosy.host import Host, Hosts
 from argosy.model import Machine
-from argosy.swarm import Swarm
-from argosy.swarm_model import SwarmInfo
+from argosy.ssh.host import Host, Hosts
 
 LEADER_SECONDS = 45.0
 """How long to wait for a leader: managers take 10 to 20 s to elect one, and after a split vote as long again."""
-POLL_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 """A machine whose ssh port is silent for so long is asked last."""
 INFO_SECONDS = 30.0
@@ -49,8 +47,15 @@ def survey(hosts: Hosts, machines: Iterable[Machine | str] | None = None) -> Out
 
 def info_of(host: Host) -> SwarmInfo:
     """Return what a machine's engine is in."""
-    with over_ssh(host, INFO_SECONDS) as engine:
-        return Swarm(engine).info()
+    with local_swarm(host, INFO_SECONDS) as swarm:
+        return swarm.info()
+
+
+@contextmanager
+def local_swarm(host: Host, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[Swarm]:
+    """Give the Swarm as the machine's own engine has it, manager or not."""
+    with over_ssh(host, timeout_seconds) as engine:
+        yield Swarm(engine)
 
 
 class ManagersApi(EngineApi):
@@ -76,21 +81,25 @@ class ManagersApi(EngineApi):
 
     def _connect(self) -> Connection:
         """Return a connection to a manager that has a quorum; waits while they elect a leader."""
-        deadline = time.monotonic() + self._wait_seconds
         order = self._order()
-        while True:
-            reasons = {}
+        leaderless: list[ArgosyError] = []
+
+        def connected() -> Connection | None:
+            reasons = []
             for host in order:
                 try:
                     return self._connected(host)
                 except ArgosyError as error:
-                    reasons[host.name] = error
-            leaderless = [error for error in reasons.values() if not _is_no_manager(error)]
+                    reasons.append(error)
+            leaderless[:] = [error for error in reasons if not _is_no_manager(error)]
             if not leaderless:
                 raise _no_manager(survey(self._hosts))
-            if time.monotonic() >= deadline:
-                raise _no_quorum(leaderless)
-            threading.Event().wait(POLL_SECONDS)
+            return None
+
+        connection = wait_until(connected, self._wait_seconds)
+        if connection is None:
+            raise _no_quorum(leaderless)
+        return connection
 
     def _order(self) -> list[Host]:
         """Return the hosts, those first that take no time to connect: one that is off takes all that ssh allows."""
@@ -98,10 +107,10 @@ class ManagersApi(EngineApi):
         there = {} if known else self._hosts.each(lambda host: host.answers(ANSWER_SECONDS))
         return sorted(
             self._hosts,
-            key=lambda it: (
-                it.name != self._latest,
-                not it.is_connected,
-                it.name in there and not there[it.name].value,
+            key=lambda host: (
+                host.name != self._latest,
+                not host.is_connected,
+                host.name in there and not there[host.name].value,
             ),
         )
 
@@ -109,6 +118,7 @@ class ManagersApi(EngineApi):
         with over_ssh(host, self.timeout_seconds) as engine:
             engine.get("/swarm")
             connection = engine.taken()
+        assert connection is not None
         self.where = self._latest = host.name
         return connection
 
@@ -129,14 +139,14 @@ def _no_manager(seen: Outcomes[SwarmInfo]) -> ArgosyError:
     infos = {name: outcome.get() for name, outcome in seen.items() if outcome.ok}
     if not infos and errors:
         return errors[0] if isinstance(errors[0], ArgosyError) else EngineError(str(errors[0]))
-    locked = [name for name, it in infos.items() if it.state == "locked"]
+    locked = [name for name, info in infos.items() if info.state == "locked"]
     if locked:
         return Refused(f"the Swarm on {', '.join(locked)} is locked (autolock): unlock it there (docker swarm unlock)")
-    failing = {name: it.error for name, it in infos.items() if it.state == "error"}
+    failing = {name: info.error for name, info in infos.items() if info.state == "error"}
     if failing:
         shown = "; ".join(f"{name}: {' '.join(error.split())}" for name, error in failing.items())
         return Refused(f"no manager of the Swarm works ({shown}): {ENSURE} shows what would put it right")
-    inside = [name for name, it in infos.items() if it.inside]
+    inside = [name for name, info in infos.items() if info.inside]
     if not inside:
         return Refused(f"no machine is in a Swarm: {ENSURE} makes one")
     unreached = [name for name, outcome in seen.items() if not outcome.ok]
@@ -148,5 +158,5 @@ def _no_quorum(reasons: Iterable[ArgosyError]) -> Refused:
     shown = "; ".join(map(str, reasons))
     return Refused(
         f"the Swarm has no quorum of its managers ({shown}): bring managers back; if they are lost for good, "
-        f"{ENSURE} --force goes on with one that is left"
+        f"{ENSURE} --force continues with one that is left"
     )

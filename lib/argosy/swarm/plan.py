@@ -1,4 +1,4 @@
-"""What brings a cluster's machines into one Swarm, in their right places, without losing its managers' quorum. Pure.
+"""Pure. What brings a cluster's machines into one Swarm, in their right places, without losing its managers' quorum.
 
 Managers are the machines whose etcd votes, workers all others; the labels of a node are its machine's metadata and
 MACHINE_LABEL. The promise is etcd's: no step leaves the managers unable to survive the loss of one more when they could
@@ -6,7 +6,7 @@ survive that before, and none takes their quorum away, unless `force` names the 
 
 Swarm's own rules (https://docs.docker.com/engine/swarm/admin_guide/): a change needs a majority of the managers; a
 manager is removed by demoting it first, which is refused when the healthy rest would be no majority; without a majority
-one manager alone can go on (force new cluster), with all that it knows.
+one manager alone can continue (force new cluster), with all that it knows.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.engine.swarm_model import DOWN, MANAGER, READY, WORKER, Node, Role
 from argosy.errors import QuorumAtRisk, Refused
-from argosy.membership import Count
+from argosy.etcd.quorum import Count
 from argosy.model import Machine
-from argosy.swarm_model import DOWN, MANAGER, READY, WORKER, Node, Role
-from argosy.swarm_seen import Group, Seen, Told, claims, groups, is_foreign, strangers
-from argosy.swarm_spec import MACHINE_LABEL
+from argosy.schema.labels import HOME_LABEL, MACHINE_LABEL
+from argosy.swarm.observed import Group, ObservedSwarm, SwarmAnswer, claims, groups, is_foreign, strangers
 
 LOCKED, ERROR = "locked", "error"
 ENSURE = "inv cluster.swarm --ensure"
@@ -28,48 +28,34 @@ SWARM = "swarm"
 """The subject of steps that concern all of it."""
 
 
-class Deed(StrEnum):
-    """`FORGET`: what Swarm knows of a machine that is not in it any more. `ROTATE`: let nobody in with the tokens that
+class Action(StrEnum):
+    """`FORGET`: what Swarm knows of a machine that is no longer in it. `ROTATE`: let nobody in with the tokens that
     were used."""
 
-    INIT = "init"
-    FORCE_NEW = "force-new"
-    LEAVE = "leave"
-    JOIN = "join"
-    PROMOTE = "promote"
-    DEMOTE = "demote"
-    FORGET = "forget"
-    LABEL = "label"
-    CONFIGURE = "configure"
-    ROTATE = "rotate"
+    INIT = "begin the Swarm, as its first manager"
+    FORCE_NEW = "continue as the only manager of the Swarm"
+    LEAVE = "leave the Swarm that it is in"
+    JOIN = "join the Swarm as a {role}"
+    PROMOTE = "let it manage the Swarm"
+    DEMOTE = "let it manage the Swarm no longer"
+    FORGET = "remove its node from the Swarm"
+    LABEL = "label its node with its name and metadata"
+    CONFIGURE = "set its heartbeat and how many ended tasks it keeps"
+    ROTATE = "make the tokens worthless that were used for joining"
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmStep:
     """One step, of `machine`. `node`: its id in Swarm; `role`: of who joins; `why`: said beside it."""
 
-    deed: Deed
+    action: Action
     machine: str
     node: str = ""
     role: Role = WORKER
     why: str = ""
 
     def __str__(self) -> str:
-        return _WORDS[self.deed].format(role=self.role) + (f" ({self.why})" if self.why else "")
-
-
-_WORDS = {
-    Deed.INIT: "begin the Swarm, as its first manager",
-    Deed.FORCE_NEW: "go on as the only manager of the Swarm",
-    Deed.LEAVE: "leave the Swarm that it is in",
-    Deed.JOIN: "join the Swarm as a {role}",
-    Deed.PROMOTE: "let it manage the Swarm",
-    Deed.DEMOTE: "let it manage the Swarm no longer",
-    Deed.FORGET: "remove its node from the Swarm",
-    Deed.LABEL: "label its node with its name and metadata",
-    Deed.CONFIGURE: "set its heartbeat and how many ended tasks it keeps",
-    Deed.ROTATE: "make the tokens worthless that were used for joining",
-}
+        return self.action.format(role=self.role) + (f" ({self.why})" if self.why else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +67,15 @@ class SwarmPlan:
     risk: str = ""
 
 
-def labels_of(machine: Machine) -> dict[str, str]:
-    """Return the labels of a machine's node."""
-    return {**machine.metadata, MACHINE_LABEL: machine.name}
+def labels_of(machine: Machine, node: Node | None = None) -> dict[str, str]:
+    """Return the labels of a machine's node, which says what volumes it has (argosy.services.homes)."""
+    present = node.labels if node else {}
+    homes = {label: value for label, value in present.items() if label.startswith(HOME_LABEL)}
+    return {**machine.metadata, **homes, MACHINE_LABEL: machine.name}
 
 
-def plan_swarm(seen: Seen, *, force: bool = False) -> SwarmPlan:
-    """Return the steps from what is seen to one Swarm of all machines; none when they are in it as they shall be.
+def plan_swarm(seen: ObservedSwarm, *, force: bool = False) -> SwarmPlan:
+    """Return the steps from what is seen to one Swarm of all machines; none when they are in it as wanted.
 
     Raises Refused for what can't be done or would harm others, QuorumAtRisk, with the arithmetic, for what `force`
     would do all the same.
@@ -95,7 +83,7 @@ def plan_swarm(seen: Seen, *, force: bool = False) -> SwarmPlan:
     return _Planner(seen, force).plan()
 
 
-def plan_leaving(seen: Seen, name: str, *, force: bool = False) -> SwarmPlan:
+def plan_leaving(seen: ObservedSwarm, name: str, *, force: bool = False) -> SwarmPlan:
     """Return the steps after which the machine `name` is in no Swarm and no node of it is left.
 
     Others are touched only so that the Swarm can do without it. Raises as `plan_swarm` does.
@@ -107,14 +95,14 @@ class _Planner:
     """Makes one plan. `_own`: the cluster's Swarm, if there is one; `_count`: its managers when the steps so far are
     done."""
 
-    def __init__(self, seen: Seen, force: bool) -> None:
+    def __init__(self, seen: ObservedSwarm, force: bool) -> None:
         self._seen = seen
         self._force = force
         locked = [name for name, info in seen.infos.items() if info.state == LOCKED]
         if locked:
             raise Refused(f"the Swarm on {', '.join(locked)} is locked: docker swarm unlock there, then this again")
         self._groups = groups(seen)
-        self._own = next((it for it in self._groups if not is_foreign(seen, it)), None)
+        self._own = next((group for group in self._groups if not is_foreign(seen, group)), None)
         self._nodes = self._own.told.nodes if self._own and self._own.told else ()
         self._claims = claims(seen, self._nodes)
         self._before = self._count = Count(sum(map(_counts, self._nodes)), sum(map(_is_healthy, self._nodes)))
@@ -129,7 +117,7 @@ class _Planner:
         if self._own is None or (not self._own.managers and self._own.told is None):
             self._begin(list(self._own.machines) if self._own else [])
         elif self._own.told is None:
-            self._go_on_without_quorum(self._own, list(self._own.managers))
+            self._continue_without_quorum(self._own, list(self._own.managers))
         else:
             self._put_in_place(self._own.told)
         self._rotate()
@@ -144,11 +132,11 @@ class _Planner:
         if own and own.told:
             self._send_away(name)
         elif own and own.managers and name in own.managers:
-            self._go_on_without_quorum(own, [it for it in own.managers if it != name] or [name])
+            self._continue_without_quorum(own, [manager for manager in own.managers if manager != name] or [name])
         elif own:
             self._notes.append("the Swarm has no quorum: what it knows of the machine stays there until it has one")
-        if inside and not any(it.deed is Deed.FORCE_NEW for it in self._steps):
-            at = next((n for n, it in enumerate(self._steps) if it.deed is Deed.FORGET), len(self._steps))
+        if inside and not any(step.action is Action.FORCE_NEW for step in self._steps):
+            at = next((n for n, step in enumerate(self._steps) if step.action is Action.FORGET), len(self._steps))
             self._steps.insert(at, self._leaving(name))
         return self._done()
 
@@ -160,56 +148,58 @@ class _Planner:
     def _begin(self, lost: Sequence[str]) -> None:
         """`lost`: machines in a Swarm of which no manager is there."""
         seen = self._seen
-        silent = [it.name for it in seen.machines if it.name not in seen.infos]
+        silent = [machine.name for machine in seen.machines if machine.name not in seen.infos]
         if (silent or lost) and not self._force:
             reason = f"{', '.join(lost)} is in a Swarm of which no manager is there" if lost else "no machine is in one"
             unasked = f", and {', '.join(silent)} can't be asked" if silent else ""
             raise Refused(f"{reason}{unasked}: bring them back, or begin a new one with {ENSURE} --force")
         if silent or lost:
             self._risks.append("a Swarm that is on machines which can't be asked is given up, with all its services")
-        here = [it for it in seen.machines if it.name in seen.infos]
-        first = next((it.name for it in here if it.name in seen.voters), "")
+        here = [machine for machine in seen.machines if machine.name in seen.infos]
+        first = next((machine.name for machine in here if machine.name in seen.voters), "")
         if not first:
             self._notes.append("no machine that can be asked has a vote in etcd, so there is nobody to manage a Swarm")
             return
         for name in (*lost, *self._others()):
-            self._steps.append(self._leaving(name, "of no use any more"))
-        self._steps.append(SwarmStep(Deed.INIT, first, role=MANAGER))
-        self._join([it.name for it in here if it.name != first])
+            self._steps.append(self._leaving(name, "of no more use"))
+        self._steps.append(SwarmStep(Action.INIT, first, role=MANAGER))
+        self._join([machine.name for machine in here if machine.name != first])
         self._label(here)
 
-    def _go_on_without_quorum(self, own: Group, heirs: Sequence[str]) -> None:
+    def _continue_without_quorum(self, own: Group, heirs: Sequence[str]) -> None:
         count = Count(len(own.known), len(own.managers))
         lost = f"the Swarm has no quorum: {_shown(count)}, and {count.needed} are needed"
-        heir = next((it for it in heirs if it in self._seen.voters), heirs[0])
+        heir = next((heir for heir in heirs if heir in self._seen.voters), heirs[0])
         if not self._force:
             raise QuorumAtRisk(
-                f"{lost}: bring managers back; if they are gone for good, {ENSURE} --force goes on with {heir} alone"
+                f"{lost}: bring managers back; if they are gone for good, {ENSURE} --force continues with {heir} alone"
             )
-        self._risks.append(f"{lost}: it goes on with what {heir} knows of it")
-        self._steps.append(SwarmStep(Deed.FORCE_NEW, heir, self._seen.infos[heir].node_id, MANAGER))
+        self._risks.append(f"{lost}: it continues with what {heir} knows of it")
+        self._steps.append(SwarmStep(Action.FORCE_NEW, heir, self._seen.infos[heir].node_id, MANAGER))
         self._notes.append("what is to be done then is seen when it has begun anew")
 
     # A Swarm that works
 
-    def _put_in_place(self, told: Told) -> None:
+    def _put_in_place(self, told: SwarmAnswer) -> None:
         self._forget_the_gone()
         joining = self._mend()
         self._join(joining)
-        staying = [it for it in self._seen.machines if it.name not in joining]
+        staying = [machine for machine in self._seen.machines if machine.name not in joining]
         self._promote(staying)
         self._demote(staying)
-        self._label(it for it in self._seen.machines if it.name in joining or self._is_mislabelled(it))
+        self._label(
+            machine for machine in self._seen.machines if machine.name in joining or self._is_mislabelled(machine)
+        )
         if not told.configured:
-            self._steps.append(SwarmStep(Deed.CONFIGURE, SWARM))
+            self._steps.append(SwarmStep(Action.CONFIGURE, SWARM))
 
     def _forget_the_gone(self) -> None:
-        """Remove nodes that no machine is any more; those that are up are somebody's."""
+        """Remove nodes that belong to no machine; those that are up are somebody's."""
         for node in self._unclaimed():
             name = node.labels.get(MACHINE_LABEL) or node.hostname or node.id
             if node.state == DOWN:
                 self._remove_manager(name, node)
-                self._steps.append(SwarmStep(Deed.FORGET, name, node.id, why="no machine is it any more"))
+                self._steps.append(SwarmStep(Action.FORGET, name, node.id, why="it belongs to no machine"))
             elif node.state == READY:
                 self._notes.append(f"{name} ({node.address}) is in the Swarm and no machine of this cluster: it stays")
             else:
@@ -220,8 +210,8 @@ class _Planner:
         yield from (node for node in self._nodes if node.id not in claimed)
         for name, nodes in self._claims.items():
             # Of a machine that can't be asked; which of them it is now, tells the one that is up.
-            if name not in self._seen.infos and any(it.state == READY for it in nodes):
-                yield from (it for it in nodes if it.state == DOWN)
+            if name not in self._seen.infos and any(node.state == READY for node in nodes):
+                yield from (node for node in nodes if node.state == DOWN)
 
     def _mend(self) -> list[str]:
         """Let machines leave that are in another Swarm, or no longer find into this one; return who has to join."""
@@ -239,20 +229,20 @@ class _Planner:
             elif node.state == DOWN or info.state == ERROR:
                 self._remove_manager(name, node)
                 self._steps.append(self._leaving(name, info.error or "which it does not reach"))
-                self._steps.append(SwarmStep(Deed.FORGET, name, node.id))
+                self._steps.append(SwarmStep(Action.FORGET, name, node.id))
                 joining.append(name)
         return joining
 
     def _join(self, names: Sequence[str]) -> None:
-        for name in sorted(names, key=lambda it: self._seen.role(it) != MANAGER):
-            self._steps.append(SwarmStep(Deed.JOIN, name, role=self._seen.role(name)))
+        for name in sorted(names, key=lambda name: self._seen.role(name) != MANAGER):
+            self._steps.append(SwarmStep(Action.JOIN, name, role=self._seen.role(name)))
             if self._seen.role(name) == MANAGER:
                 self._count = Count(self._count.total + 1, self._count.healthy + 1)
 
     def _promote(self, machines: Iterable[Machine]) -> None:
         for name, node in self._up(machines):
             if self._seen.role(name) == MANAGER and node.role != MANAGER:
-                self._steps.append(SwarmStep(Deed.PROMOTE, name, node.id, MANAGER))
+                self._steps.append(SwarmStep(Action.PROMOTE, name, node.id, MANAGER))
                 self._count = Count(self._count.total + 1, self._count.healthy + 1)
 
     def _demote(self, machines: Iterable[Machine]) -> None:
@@ -268,17 +258,17 @@ class _Planner:
             self._remove_manager(name, node)
 
     def _send_away(self, name: str) -> None:
-        """Remove the nodes of a machine that shall not be in the cluster any more."""
+        """Remove the nodes of a machine that leaves the cluster."""
         # Those of an earlier life, too: also whoever was killed in the middle of this left one.
-        earlier = [it for it in self._unclaimed() if it.labels.get(MACHINE_LABEL) == name]
+        earlier = [node for node in self._unclaimed() if node.labels.get(MACHINE_LABEL) == name]
         nodes = [*self._claims.get(name, ()), *earlier]
         if any(map(_manages, nodes)):
-            self._promote(it for it in self._seen.machines if it.name != name)
+            self._promote(machine for machine in self._seen.machines if machine.name != name)
         for node in nodes:
             if _manages(node):
                 self._make_dispensable(name, node)
                 self._remove_manager(name, node)
-        self._steps += [SwarmStep(Deed.FORGET, name, node.id) for node in nodes]
+        self._steps += [SwarmStep(Action.FORGET, name, node.id) for node in nodes]
 
     def _make_dispensable(self, name: str, node: Node) -> None:
         """See that the managers can do without this one. By force, those that are down manage no longer."""
@@ -296,14 +286,14 @@ class _Planner:
 
     def _label(self, machines: Iterable[Machine]) -> None:
         """Label nodes; that of a machine which joins has its id only then."""
-        joining = {it.machine for it in self._steps if it.deed in (Deed.JOIN, Deed.INIT)}
+        joining = {step.machine for step in self._steps if step.action in (Action.JOIN, Action.INIT)}
         for machine in machines:
             node = self._node_of(machine.name) if machine.name not in joining else None
-            self._steps.append(SwarmStep(Deed.LABEL, machine.name, node.id if node else ""))
+            self._steps.append(SwarmStep(Action.LABEL, machine.name, node.id if node else ""))
 
     def _rotate(self) -> None:
-        if any(it.deed is Deed.JOIN for it in self._steps):
-            self._steps.append(SwarmStep(Deed.ROTATE, SWARM))
+        if any(step.action is Action.JOIN for step in self._steps):
+            self._steps.append(SwarmStep(Action.ROTATE, SWARM))
 
     # Parts
 
@@ -317,20 +307,20 @@ class _Planner:
     def _up(self, machines: Iterable[Machine]) -> Iterator[tuple[str, Node]]:
         """Yield the machines that are in the Swarm and up, with their nodes."""
         for machine in machines:
-            node = next((it for it in self._claims.get(machine.name, ()) if it.state == READY), None)
+            node = next((node for node in self._claims.get(machine.name, ()) if node.state == READY), None)
             if node is not None:
                 yield machine.name, node
 
     def _is_mislabelled(self, machine: Machine) -> bool:
         node = self._node_of(machine.name)
-        return node is not None and dict(node.labels) != labels_of(machine)
+        return node is not None and dict(node.labels) != labels_of(machine, node)
 
     def _leaving(self, name: str, why: str = "") -> SwarmStep:
-        return SwarmStep(Deed.LEAVE, name, self._seen.infos[name].node_id, why=" ".join(why.split()))
+        return SwarmStep(Action.LEAVE, name, self._seen.infos[name].node_id, why=" ".join(why.split()))
 
     def _remove_manager(self, name: str, node: Node) -> None:
         if _manages(node):
-            self._steps.append(SwarmStep(Deed.DEMOTE, name, node.id))
+            self._steps.append(SwarmStep(Action.DEMOTE, name, node.id))
             self._count = self._without(node)
 
     def _without(self, node: Node) -> Count:
@@ -349,13 +339,15 @@ class _Planner:
         return ""
 
 
-def _refuse_harm(seen: Seen, group: Group, force: bool) -> None:
+def _refuse_harm(seen: ObservedSwarm, group: Group, force: bool) -> None:
     """Refuse to leave a Swarm that somebody may need."""
     unknown, services = strangers(seen, group), group.told.services if group.told else 0
     if force or not (unknown or services):
         return
     reasons = [
-        f"with {', '.join(it.hostname or it.id for it in unknown)}, no machine of this cluster" if unknown else "",
+        f"with {', '.join(node.hostname or node.id for node in unknown)}, no machine of this cluster"
+        if unknown
+        else "",
         f"that runs {services} services of others" if services else "",
     ]
     raise Refused(

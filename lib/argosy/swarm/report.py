@@ -1,25 +1,24 @@
-"""How a cluster's Swarm is, machine by machine, and what of it is not as it shall be. Pure."""
+"""Pure. How a cluster's Swarm is, machine by machine, and what of it is not as wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from argosy.engine.swarm_model import ACTIVE, MANAGER, READY, Node
 from argosy.errors import Refused
 from argosy.model import MachineState
-from argosy.swarm_model import ACTIVE, MANAGER, READY, Node
-from argosy.swarm_plan import SwarmPlan, plan_swarm
-from argosy.swarm_seen import Seen, claims, groups
+from argosy.swarm.observed import ObservedSwarm, claims, groups
+from argosy.swarm.plan import SwarmPlan, plan_swarm
 
 COLUMNS = ["machine", "address", "role", "availability", "state", "manager", "differs"]
-SWARM = "swarm"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLine:
     """One machine, or a node that is none. `role`, `availability`, `state`: empty for one that is in no Swarm;
-    `manager`: leader, reachable or unreachable, empty for a worker; `differs`: what is not as it shall be."""
+    `manager`: leader, reachable or unreachable, empty for a worker; `differs`: what is not as wanted."""
 
     machine: str
     address: str
@@ -39,9 +38,9 @@ class SwarmReport:
     notes: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
-        """Return what is wrong, a line each; none means that all is as it shall be."""
+        """Return what is wrong, a line each; none means that all is as wanted."""
         return [
-            *(f"{it.machine}: swarm: {reason}" for it in self.nodes for reason in it.differs),
+            *(f"{node.machine}: swarm: {reason}" for node in self.nodes for reason in node.differs),
             *(f"swarm: {reason}" for reason in self.differs),
         ]
 
@@ -52,24 +51,27 @@ class SwarmReport:
          "nodes": [{"machine": "air-01", "address": "10.0.0.1", "role": "manager", "availability": "active",
                     "state": "ready", "manager": "leader|reachable|unreachable" or "", "differs": []}]}
         """
-        names = ("machine", "address", "role", "availability", "state", "manager")
-        nodes = [{name: getattr(it, name) for name in names} | {"differs": list(it.differs)} for it in self.nodes]
-        return {
-            "healthy": not self.problems(),
-            "problems": self.problems(),
-            "notes": list(self.notes),
-            "nodes": nodes,
-        }
+        problems = self.problems()
+        nodes = [asdict(node) | {"differs": list(node.differs)} for node in self.nodes]
+        return {"healthy": not problems, "problems": problems, "notes": list(self.notes), "nodes": nodes}
 
     def rows(self) -> list[list[object]]:
         """Return the rows of the table under COLUMNS."""
         return [
-            [it.machine, it.address, it.role or "-", it.availability, it.state, it.manager, "; ".join(it.differs)]
-            for it in self.nodes
+            [
+                node.machine,
+                node.address,
+                node.role or "-",
+                node.availability,
+                node.state,
+                node.manager,
+                "; ".join(node.differs),
+            ]
+            for node in self.nodes
         ]
 
 
-def swarm_report(seen: Seen, states: Mapping[str, str] | None = None) -> SwarmReport:
+def swarm_report(seen: ObservedSwarm, states: Mapping[str, str] | None = None) -> SwarmReport:
     """Put the report together. `states`: of the machines in etcd, by name: who is in service takes instances, and who
     drains does not; None when they are not known, and are not compared."""
     plan, refusal = _plan(seen)
@@ -87,8 +89,10 @@ def swarm_report(seen: Seen, states: Mapping[str, str] | None = None) -> SwarmRe
             reasons.append(f"its engine can't be asked: {seen.silent[machine.name].removeprefix(f'{machine.name}: ')}")
         if node is not None and node.state != READY:
             reasons.append(f"its node is {node.state}")
-        if node is not None and states is not None:
-            reasons += _availability(node, states.get(machine.name, ""))
+        in_service = states is not None and states.get(machine.name) == MachineState.ACTIVE
+        if node is not None and in_service and node.availability != ACTIVE:
+            idle = f"it is in service, and its node takes no instances ({node.availability})"
+            reasons.append(f"{idle}: inv cluster.swarm --ensure")
         lines.append(_line(machine.name, machine.address, node, reasons))
     ours = {node.id for its in claimed.values() for node in its}
     for node in nodes:
@@ -98,18 +102,12 @@ def swarm_report(seen: Seen, states: Mapping[str, str] | None = None) -> SwarmRe
     return SwarmReport(tuple(lines), (*([refusal] if refusal else []), *rest), plan.notes)
 
 
-def _plan(seen: Seen) -> tuple[SwarmPlan, str]:
+def _plan(seen: ObservedSwarm) -> tuple[SwarmPlan, str]:
     """Return what is to be done, or why nothing can be."""
     try:
         return plan_swarm(seen), ""
     except Refused as refusal:
         return SwarmPlan(), str(refusal)
-
-
-def _availability(node: Node, state: str) -> list[str]:
-    if state == MachineState.ACTIVE and node.availability != ACTIVE:
-        return [f"it is in service, and its node takes no instances ({node.availability}): inv cluster.swarm --ensure"]
-    return []
 
 
 def _line(name: str, address: str, node: Node | None, differs: list[str]) -> NodeLine:

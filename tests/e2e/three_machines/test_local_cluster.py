@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import time
 from contextlib import suppress
 
 import pytest
 from lab import Lab, docker, eventually
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
-SECOND_START_SECONDS = 30
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(12), pytest.mark.timeout(900)]
 
 
 def answering(lab: Lab, path: str = "/") -> set[str]:
@@ -47,7 +45,7 @@ def test_six_machines_are_refused_before_anything_is_changed(project: Lab) -> No
     assert not (project.root / ".argosy" / "e2e" / "machines.json").exists()
 
 
-def test_a_killed_start_is_gone_on_with(project: Lab) -> None:
+def test_a_killed_start_is_completed_by_the_next(project: Lab) -> None:
     killed = project.begin("local.start", "3")
     eventually(
         "a machine is there",
@@ -63,9 +61,7 @@ def test_a_killed_start_is_gone_on_with(project: Lab) -> None:
 
 def test_a_second_start_changes_nothing(cluster: Lab) -> None:
     before = docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", "label=argosy.cluster=e2e")
-    started = time.monotonic()
     done = cluster.inv("local.start", "3")
-    assert time.monotonic() - started < SECOND_START_SECONDS
     assert "nothing changed" in done.stdout
     after = docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", "label=argosy.cluster=e2e")
     assert after == before

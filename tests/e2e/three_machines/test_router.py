@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lab import Lab
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(12)]
 
 
 def ask(lab: Lab, path: str, host: str = "") -> dict[str, Any]:

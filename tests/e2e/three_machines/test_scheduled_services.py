@@ -18,7 +18,7 @@ MACHINES = ["sea-01", "sea-02", "sea-03"]
 RATE = 200
 SERVE_SECONDS = 30
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(12), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +41,7 @@ def told(lab: Lab) -> dict[str, Any]:
 
 def test_the_machines_of_a_new_cluster_are_in_one_swarm(cluster: Lab) -> None:
     is_settled(cluster, MACHINES)
-    assert sum(it["manager"] == "leader" for it in nodes(cluster).values()) == 1
+    assert sum(node["manager"] == "leader" for node in nodes(cluster).values()) == 1
     token = cluster.run("sea-01", "docker swarm join-token -q manager").strip()
     assert token
     for path in (cluster.root / ".argosy" / cluster.cluster).rglob("*"):
@@ -51,12 +51,12 @@ def test_the_machines_of_a_new_cluster_are_in_one_swarm(cluster: Lab) -> None:
 def test_it_was_submitted_with_the_cluster_and_any_machine_leads_to_it(cluster: Lab) -> None:
     web = told(cluster)
     assert (web["state"], web["wanted"], web["running"], web["registered"]) == ("running", 2, 2, 2)
-    names = {it["container"] for it in web["instances"]}
+    names = {instance["container"] for instance in web["instances"]}
     for machine in MACHINES:
         answers = [ask(cluster, machine) for _ in range(6)]
-        assert {it["instance"] for it in answers} == names
-        assert {it["version"] for it in answers} == {web["version"]}
-        assert {it["service"] for it in answers} == {"web"}
+        assert {answer["instance"] for answer in answers} == names
+        assert {answer["version"] for answer in answers} == {web["version"]}
+        assert {answer["service"] for answer in answers} == {"web"}
     cluster.inv("cluster.verify")
 
 
@@ -74,7 +74,7 @@ def test_scaled_up_and_down_no_request_is_lost(cluster: Lab) -> None:
             (web,) = cluster.json("service.scale", "web", str(count))
             assert (web["running"], web["registered"], web["changed"]) == (count, count, True)
             answering = {ask(cluster, "sea-03")["instance"] for _ in range(4 * count)}
-            assert answering == {it["container"] for it in web["instances"]}
+            assert answering == {instance["container"] for instance in web["instances"]}
     assert outcome.not_ok() == []
     assert "scale web to 8" in cluster.inv("cluster.history").stdout
 
@@ -98,7 +98,7 @@ def test_what_an_instance_writes_is_shown(cluster: Lab) -> None:
 def test_destroyed_nothing_is_left_and_it_can_be_made_anew(cluster: Lab) -> None:
     cluster.inv("service.destroy", "web", "--yes")
     assert told(cluster)["state"] == "not submitted"
-    assert "web" not in {it["name"] for it in cluster.json("discovery.list")["services"]}
+    assert "web" not in {service["name"] for service in cluster.json("discovery.list")["services"]}
     assert cluster.refused(11, "service.scale", "web", "3").startswith("there is no scheduled service web")
     plan = cluster.inv("service.submit", "--all", "--dry-run").stdout
     assert "web: start 2 instances of" in plan

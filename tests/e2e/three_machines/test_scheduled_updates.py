@@ -23,7 +23,7 @@ CHECKS_SECONDS = 10
 """After which routers have noticed that an instance's machine is gone: three checks in a row, and one that is slow."""
 FAILED = 34
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(12), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,14 +68,16 @@ def test_a_new_version_comes_and_no_request_fails(cluster: Lab) -> None:
 def test_a_version_that_never_gets_well_goes_by_itself(cluster: Lab) -> None:
     before = web(cluster)
     document = (cluster.root / "invoke.yaml").read_text()
-    cluster.configure(lambda it: it["scheduled"]["web"].update(env={"UNHEALTHY": "1"}, update={"deadline_seconds": 20}))
+    cluster.configure(
+        lambda entry: entry["scheduled"]["web"].update(env={"UNHEALTHY": "1"}, update={"deadline_seconds": 10})
+    )
     with requests(cluster) as outcome:
         cluster.refused(FAILED, "service.update", "web", "--yes", timeout=CHANGE_SECONDS)
     (cluster.root / "invoke.yaml").write_text(document)
     after = web(cluster)
     assert outcome.not_ok() == []
     assert set(outcome.versions) == {before["version"]}
-    assert [it["id"] for it in after["instances"]] == [it["id"] for it in before["instances"]]
+    assert [instance["id"] for instance in after["instances"]] == [instance["id"] for instance in before["instances"]]
     assert (after["generation"], after["updating"]) == (before["generation"], False)
     assert "nothing to do" in cluster.inv("service.update", "web", "--yes").stderr
 
@@ -84,7 +86,7 @@ def test_what_was_on_a_machine_that_loses_its_power_runs_elsewhere(cluster: Lab)
     cluster.inv("service.scale", "web", "3", timeout=CHANGE_SECONDS)
     assert places(cluster) == MACHINES
     # Another leader has to be elected first, so its loss takes longest.
-    lost = next(name for name, it in nodes(cluster).items() if it["manager"] == "leader")
+    lost = next(name for name, node in nodes(cluster).items() if node["manager"] == "leader")
     machine = cluster.container(lost)
     with requests(cluster) as outcome:
         docker("kill", machine)

@@ -36,7 +36,7 @@ class BalancingHandlers(Basis):
         held = self.state.members.get(self._any_get(call)["name"], [])
         return {
             "kind": "compute#instanceGroupsListInstances",
-            "items": [{"instance": it, "status": "RUNNING"} for it in held],
+            "items": [{"instance": name, "status": "RUNNING"} for name in held],
         }
 
     def _instanceGroups_setNamedPorts(self, call: Call) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from compute_api.places import folder_of, name_of, scope_of
 from compute_api.state import Refusal, State
 
 LINKS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Any]]]] = {
-    "healthChecks": ("backendServices", lambda it: it.get("healthChecks", [])),
-    "instanceGroups": ("backendServices", lambda it: [one["group"] for one in it.get("backends", [])]),
-    "backendServices": ("targetTcpProxies", lambda it: [it.get("service")]),
-    "targetTcpProxies": ("forwardingRules", lambda it: [it.get("target")]),
+    "healthChecks": ("backendServices", lambda entry: entry.get("healthChecks", [])),
+    "instanceGroups": ("backendServices", lambda entry: [one["group"] for one in entry.get("backends", [])]),
+    "backendServices": ("targetTcpProxies", lambda entry: [entry.get("service")]),
+    "targetTcpProxies": ("forwardingRules", lambda entry: [entry.get("target")]),
 }
 URLS = ("network", "subnetwork", "zone", "machineType", "service", "target", "group")
 
@@ -99,10 +99,12 @@ class Basis:
         users = list(resource.get("users", []))
         if folder in LINKS:
             other, links = LINKS[folder]
-            users += [it["selfLink"] for it in self.state.all(other).values() if resource["selfLink"] in links(it)]
+            users += [
+                entry["selfLink"] for entry in self.state.all(other).values() if resource["selfLink"] in links(entry)
+            ]
         if folder == "addresses":
             rules = self.state.all("forwardingRules").values()
-            users += [it["selfLink"] for it in rules if it["IPAddress"] == resource["address"]]
+            users += [rule["selfLink"] for rule in rules if rule["IPAddress"] == resource["address"]]
         if users:
             message = f"The resource '{resource['selfLink']}' is already being used by '{users[0]}'"
             raise Refusal(400, "resourceInUseByAnotherResource", message)

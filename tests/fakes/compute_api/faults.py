@@ -51,7 +51,7 @@ class Faults:
         self.released.set()
 
     def take(self, method: str) -> Fault | None:
-        """Return the fault that this request shall suffer."""
+        """Return the fault that this request suffers."""
         with self._lock:
             for fault in self.pending:
                 if fault.on in ("*", method) and fault.times > 0:

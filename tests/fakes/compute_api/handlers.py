@@ -55,7 +55,9 @@ class Handlers(InstanceHandlers, BalancingHandlers):
             resource["status"] = "RESERVED"
         if kind == "forwardingRule":
             reserved = [
-                it for it in self.state.all("addresses").values() if it["selfLink"] == resource.get("IPAddress")
+                entry
+                for entry in self.state.all("addresses").values()
+                if entry["selfLink"] == resource.get("IPAddress")
             ]
             resource["IPAddress"] = reserved[0]["address"] if reserved else self.state.external_address()
         if kind == "disk":

@@ -17,14 +17,16 @@ VERSION = "0.1.3"
 
 
 class FakeRegistry:
-    """Holds SYSTEM/installer and SYSTEM/etcd in one version. `certificate`, `key`: PEM files."""
+    """Holds a release of `cluster` and SYSTEM/etcd in one version. `certificate`, `key`: PEM files."""
 
-    def __init__(self, system: str, user: str, password: str, certificate: Path, key: Path, port: int = 0) -> None:
+    def __init__(
+        self, system: str, cluster: str, user: str, password: str, certificate: Path, key: Path, port: int = 0
+    ) -> None:
         self.login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, bytes] = {}
-        for name in ("installer", "etcd"):
-            self._add(f"{system}/{name}")
+        self._add(f"{system}/etcd", {"argosy.image": "etcd"})
+        self._add(f"{system}/installer/{cluster}", {"argosy.image": "installer", "argosy.cluster": cluster})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
         self._server.daemon_threads = True
         self._server.registry = self  # type: ignore[attr-defined]
@@ -42,8 +44,9 @@ class FakeRegistry:
         self._server.shutdown()
         self._server.server_close()
 
-    def _add(self, repository: str) -> None:
-        config = json.dumps({"config": {"Labels": {"argosy.content": repository}}}).encode()
+    def _add(self, repository: str, labels: dict[str, str]) -> None:
+        known = {"argosy.system": repository.partition("/")[0], "argosy.content": repository, **labels}
+        config = json.dumps({"config": {"Labels": known}}).encode()
         digest = _digest(config)
         self.blobs[digest] = config
         manifest = {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from argosy import atomic, pki
+from argosy import atomic
+from argosy.pki import authority
 from compute_api.images import FakeRegistry
 from compute_api.server import FakeCompute
 from compute_api.state import State
@@ -38,10 +39,10 @@ def pretended_project(folder: Path, port: int = 0, registry_port: int = 0) -> It
     folder.mkdir(parents=True, exist_ok=True)
     secrets = folder / "secrets" / CLUSTER
     atomic.ensure_private_folder(secrets)
-    pki.ensure_ca(secrets)
-    pair = pki.ensure_registry_certificate(secrets, ["127.0.0.1"])
+    authority.ensure_ca(secrets)
+    pair = authority.ensure_registry_certificate(secrets, ["127.0.0.1"])
     atomic.write(secrets / "registry.password", PASSWORD.encode(), mode=0o600)
-    registry = FakeRegistry("air", "argosy", PASSWORD, pair.certificate, pair.key, registry_port)
+    registry = FakeRegistry("air", CLUSTER, "argosy", PASSWORD, pair.certificate, pair.key, registry_port)
     with FakeCompute(port, State()) as fake, registry:
         (folder / "tasks.py").write_text(TASKS)
         (folder / "invoke.yaml").write_text(yaml.safe_dump(document(fake, registry.address), sort_keys=False))

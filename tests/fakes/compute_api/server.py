@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.fake.invalid.append(str(invalid))
             return 400, error_document(400, "invalid", str(invalid))
         asked, granted = call.body["permissions"], self.fake.state.granted
-        return 200, {"permissions": [it for it in asked if granted is None or it in granted]}
+        return 200, {"permissions": [ask for ask in asked if granted is None or ask in granted]}
 
     def _told(self, raw: bytes) -> dict[str, Any]:
         """The commands of whoever tests from the command line (docs/gce.md)."""

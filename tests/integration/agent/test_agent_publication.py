@@ -1,107 +1,18 @@
-"""The small parts of the agent, each by itself."""
+"""What the agent writes to etcd of its router, and what wakes the router, with stand-ins for etcd and the mirror."""
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import ClassVar
 
-import pytest
-
-from argosy.agent import run
-from argosy.agent.configuration import Configuration
-from argosy.agent.journal import Trouble
 from argosy.agent.mirror import Batch
 from argosy.agent.options import Options, Tunables
-from argosy.agent.plans import Local, Plans
 from argosy.agent.publication import Publication
+from argosy.agent.router.plans import Plans
 from argosy.errors import EtcdError
 from argosy.etcd.values import Entry
-from argosy.routing import IN_SERVICE
+from argosy.routing.plan import IN_SERVICE
 from argosy.schema import SSL_SUPPORT, Problem, machine_key
-
-
-class TestTrouble:
-    def test_it_is_told_when_it_begins_changes_and_ends(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO)
-        trouble = Trouble(logging.getLogger("x"), "over", starting="not yet")
-        assert trouble.reason == "not yet"
-        for reason in ("", "", "a", "a", "b", "", "", "b"):
-            trouble.set(reason)
-        assert [it.message for it in caplog.records] == ["a", "b", "over", "b"]
-
-    def test_what_held_from_the_start_is_told_when_it_is_so(self, caplog: pytest.LogCaptureFixture) -> None:
-        trouble = Trouble(logging.getLogger("x"), "over", starting="not yet")
-        trouble.set("not yet")
-        assert [it.message for it in caplog.records] == ["not yet"]
-
-
-class TestThreads:
-    def test_one_that_fails_ends_the_process(self) -> None:
-        program = """if True:
-            import threading
-            from argosy.agent import journal, run
-            journal.start()
-            threading.excepthook = run._end_with
-            threading.Thread(target=lambda: [][1], name="router").start()
-            threading.Event().wait(20)
-        """
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        assert done.returncode == run.EXIT_FAILED
-        assert "thread router failed" in done.stderr
-        assert "IndexError" in done.stderr
-
-
-class TestConfiguration:
-    FILES: ClassVar = {
-        "haproxy.cfg": "global\n    description structure=one\n    bind :80\n",
-        "maps/hosts-one.map": "a b\n",
-    }
-
-    def make(self, folder: Path, verdict: str = "") -> tuple[Configuration, list[str]]:
-        checked: list[str] = []
-
-        def check(path: Path) -> str:
-            checked.append(path.read_text())
-            return verdict
-
-        return Configuration(folder, check), checked
-
-    def test_it_is_checked_before_it_is_put_in_place_and_maps_are_there_first(self, tmp_path: Path) -> None:
-        made, checked = self.make(tmp_path)
-        assert made.text == made.structure == ""
-        assert made.put(self.FILES) == ""
-        assert checked == [self.FILES["haproxy.cfg"]]
-        assert (made.structure, made.ports) == ("one", frozenset({80}))
-        assert (tmp_path / "maps/hosts-one.map").read_text() == "a b\n"
-        assert sorted(it.name for it in tmp_path.iterdir()) == ["haproxy.cfg", "maps"]
-
-    def test_the_same_again_is_neither_checked_nor_written(self, tmp_path: Path) -> None:
-        made, checked = self.make(tmp_path)
-        made.put(self.FILES)
-        before = (tmp_path / "haproxy.cfg").stat().st_mtime_ns
-        made.put(self.FILES)
-        assert (len(checked), (tmp_path / "haproxy.cfg").stat().st_mtime_ns) == (1, before)
-
-    def test_what_is_refused_leaves_no_trace(self, tmp_path: Path) -> None:
-        self.make(tmp_path)[0].put(self.FILES)
-        made, _ = self.make(tmp_path, "no")
-        assert made.put({"haproxy.cfg": "structure=two\n", "maps/hosts-two.map": ""}) == "no"
-        assert made.text == self.FILES["haproxy.cfg"]
-        assert [it.name for it in (tmp_path / "maps").iterdir()] == ["hosts-one.map"]
-
-    def test_the_one_before_can_be_put_back_as_its_maps_are_there_still(self, tmp_path: Path) -> None:
-        made, _ = self.make(tmp_path)
-        made.put(self.FILES)
-        made.put({"haproxy.cfg": "other\n", "maps/hosts-two.map": ""})
-        made.restore()
-        assert made.structure == "one"
-        made.tidy("one")
-        assert [it.name for it in (tmp_path / "maps").iterdir()] == ["hosts-one.map"]
 
 
 class FakeEtcd:
@@ -178,7 +89,6 @@ class TestPublication:
         ended = threading.Event()
         while made.said != 9:
             ended.wait(0.01)
-        made.stop()
         assert store.written[-1] == (self.KEY, "9", 7)
 
 
@@ -233,25 +143,25 @@ class TestPlans:
         assert plans.take_in()
         assert plans.revision == 6
         assert plans.waiting_seconds == 0
-        assert sorted(plans.plan(Local()).backends) == [IN_SERVICE, *(f"service-s{number}" for number in range(1, 5))]
+        assert sorted(plans.plan().backends) == [IN_SERVICE, *(f"service-s{number}" for number in range(1, 5))]
         assert plans.counts() == (4, 0)
 
     def test_the_same_inputs_are_the_same_plan(self) -> None:
         plans, mirror, _ = self.make()
         mirror.put({"/services/web/scheme": "http"})
         plans.take_in()
-        first = plans.plan(Local())
-        assert plans.plan(Local()) is first
-        assert plans.plan(Local(certificates=True)) is not first
+        first = plans.plan()
+        assert plans.plan() is first
+        assert plans.plan(certificates=True) is not first
 
     def test_its_own_machine_draining_is_part_of_the_plan(self) -> None:
         plans, mirror, _ = self.make()
         mirror.put({machine_key("air-01"): '{"state": "active"}'})
         plans.take_in()
-        before = plans.plan(Local())
+        before = plans.plan()
         mirror.put({machine_key("air-01"): '{"state": "draining"}'})
         plans.take_in()
-        after = plans.plan(Local())
+        after = plans.plan()
         assert after.structure == before.structure
         assert after.backends != before.backends
 
@@ -266,11 +176,11 @@ class TestPlans:
             }
         )
         plans.take_in()
-        assert " bind :443 " in plans.plan(Local(certificates=True)).files()["haproxy.cfg"]
-        config = plans.plan(Local(certificates=True, taken=frozenset({443, 8443}))).files()["haproxy.cfg"]
+        assert " bind :443 " in plans.plan(certificates=True).files()["haproxy.cfg"]
+        config = plans.plan(certificates=True, taken=frozenset({443, 8443})).files()["haproxy.cfg"]
         assert ":443" not in config
         assert ":8443" not in config
-        told = {(it.service, it.key, it.reason) for it in plans.local_problems}
+        told = {(problem.service, problem.key, problem.reason) for problem in plans.local_problems}
         assert ("", SSL_SUPPORT, "not served: something else listens on 443 of this machine") in told
         assert ("mail", "/services/mail/sni", "not served: something else listens on 8443 of this machine") in told
 
@@ -278,9 +188,9 @@ class TestPlans:
         plans, mirror, _ = self.make(role="balancer", listen=("127.0.0.1:8080",))
         mirror.put({machine_key("air-02"): '{"address": "10.0.0.2"}'})
         assert plans.take_in()
-        before, revision = plans.plan(Local()), plans.revision
+        before, revision = plans.plan(), plans.revision
         mirror.put({"/services/web/scheme": "http"})
         assert plans.take_in()
         assert plans.revision > revision
-        assert plans.plan(Local()).structure == before.structure
-        assert list(plans.plan(Local()).backends) == ["machines"]
+        assert plans.plan().structure == before.structure
+        assert list(plans.plan().backends) == ["machines"]

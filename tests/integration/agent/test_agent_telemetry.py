@@ -6,13 +6,14 @@ import json
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from waiting import until
 
-from argosy.agent.__main__ import get
+from argosy.agent.health import get, health
 from argosy.agent.telemetry import Telemetry, json_answer
 
 pytestmark = pytest.mark.integration
@@ -62,7 +63,7 @@ def test_healthy_and_ready_are_two_questions(telemetry: Telemetry, path: Path) -
 
 def test_metrics_are_in_prometheus_text(telemetry: Telemetry, path: Path) -> None:
     telemetry.gauge("things", "How many.", lambda: True)
-    telemetry.counter("deeds", "What was done.").inc(2.5)
+    telemetry.total("deeds", "What was done.", lambda: 2.5)
     status, body = get(str(path), "/metrics")
     text = body.decode()
     assert status == 200
@@ -115,3 +116,21 @@ def post(path: Path, target: str, body: bytes) -> object:
         connection.sendall(head.encode() + body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize("said", [b"", b"what?\r\n\r\n"])
+def test_what_is_no_answer_is_not_healthy(path: Path, said: bytes) -> None:
+    def say() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(said)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        answering = threading.Thread(target=say)
+        answering.start()
+        code, line = health(str(path))
+        answering.join()
+    assert (code, line) == (1, f"the agent does not answer on {path}: what it says is no HTTP")

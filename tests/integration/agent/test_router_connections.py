@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from haproxy_server import HaproxyServer, haproxy_server, requires_haproxy
 
-from argosy.agent.connections import Connections
-from argosy.agent.haproxy import Haproxy
+from argosy.agent.router.connections import Connections
+from argosy.agent.router.haproxy import Haproxy
 from argosy.agent.telemetry import Answer
-from argosy.routing import plan_routing
+from argosy.routing.plan import plan_routing
 from argosy.schema import parse_directory
 
 pytestmark = [pytest.mark.integration, requires_haproxy]
@@ -89,7 +89,7 @@ def test_those_of_an_old_worker_count_until_they_end(router: HaproxyServer) -> N
 def test_it_is_asked_in_the_middle_of_a_reload(router: HaproxyServer) -> None:
     asked = [Asked(router.folder, "20") for _ in range(3)]
     drain(router)
-    assert [it.answer() for it in asked] == [(200, {"connections": 0})] * 3
+    assert [ask.answer() for ask in asked] == [(200, {"connections": 0})] * 3
 
 
 def test_a_router_that_is_not_there_tells_nothing(tmp_path: Path) -> None:

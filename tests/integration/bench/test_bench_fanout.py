@@ -9,7 +9,7 @@ import pytest
 import tenacity
 from ssh_server import requires_sshd
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 from bench import contenders, fanout  # noqa: E402 (bench/ is no package of the distribution)

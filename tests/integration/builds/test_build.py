@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from image_project import BASE, Project, image_project
+from raised import raises
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from argosy.engine import ContainerSpec, ensure_container
-from argosy.engine_connection import connect
+from argosy.builds import images, stored
+from argosy.engine.connection import connect
+from argosy.engine.containers import ContainerSpec, ensure_container
+from argosy.engine.names import labels_of
 from argosy.errors import BuildFailed, ConfigError, EngineError
-from argosy.local_names import labels_of
-from argosy.operations import build
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +33,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def versions(project: Project, *only: str, no_cache: bool = False) -> dict[str, str]:
     """Build, and return each image's version, with a plus when it is new."""
-    built = build.build_images(project.settings, project.report, only, no_cache)
+    built = images.build_images(project.settings, project.report, only, no_cache)
     return {item.name: item.version + "+" * item.is_new for item in built}
 
 
@@ -77,12 +78,12 @@ class TestVersions:
         (project.root / "VERSION").write_text("1.0\n")
         assert versions(project) == {"web": "1.0.0+"}
         (project.root / "VERSION").write_text("0.1\n")
-        with pytest.raises(ConfigError, match=r"version_file: it says 0.1, but web 1.0.0 exists"):
+        with raises(ConfigError, "web 1.0.0", path="version_file"):
             versions(project)
 
     def test_an_image_says_in_its_labels_what_it_is(self, project: Project) -> None:
         project.write("web", data="one")
-        built = build.build_images(project.settings, project.report)[0]
+        built = images.build_images(project.settings, project.report)[0]
         with connect() as client:
             labels = client.images.get(built.reference).labels
         assert labels == {
@@ -91,11 +92,13 @@ class TestVersions:
             "argosy.candidate": "",
             "argosy.version": "0.1.0",
             "argosy.content": built.content,
+            "argosy.inputs": built.inputs,
         }
+        assert built.inputs.startswith("sha256:")
 
     def test_a_dry_run_tells_the_order_and_builds_nothing(self, project: Project) -> None:
         self.with_base(project)
-        assert [str(step) for step in build.plan_images(project.settings)] == [
+        assert [str(step) for step in images.plan_images(project.settings)] == [
             "base: build base (no version yet)",
             "web: build web, on base (no version yet)",
         ]
@@ -150,7 +153,7 @@ class TestFailures:
 
     def test_of_a_missing_folder_name_the_key(self, project: Project) -> None:
         project.images["web"] = {"context": "nowhere"}
-        with pytest.raises(ConfigError, match=r"^images.web.context: no folder .*/nowhere"):
+        with raises(ConfigError, "/nowhere", path="images.web.context"):
             versions(project)
 
     def test_no_engine_is_one_line(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +166,8 @@ class TestFailures:
         mark = f"sleep 3600.{os.getpid()}"
         project.write("slow", f"FROM {BASE}\nRUN {mark}\n")
         program = (
-            "from pathlib import Path; from argosy.config import load; from argosy.operations import build\n"
-            f"build.build_images(load({project.document!r}, root=Path({str(project.root)!r})), print)\n"
+            "from pathlib import Path; from argosy.config.loading import load; from argosy.builds import images\n"
+            f"images.build_images(load({project.document!r}, root=Path({str(project.root)!r})), print)\n"
         )
         running = subprocess.Popen(
             [sys.executable, "-c", program],
@@ -177,7 +180,7 @@ class TestFailures:
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=30)
         assert b"KeyboardInterrupt" in said
-        assert self.becomes(mark, running=False), "the build goes on"
+        assert self.becomes(mark, running=False), "the build continues"
         assert project.tags() == []
         assert project.untagged() == 0
 
@@ -206,16 +209,27 @@ class TestWheelhouse:
         assert versions(project) == {"web": "0.1.0"}
         assert not (project.root / "web" / "wheelhouse").exists()
 
-    def test_a_package_without_its_hash_is_refused_with_pip_s_words(
+    def test_a_package_without_its_hash_is_refused_before_anything_is_built(
         self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.offer(tmp_path / "index", monkeypatch)
+        project.write("first", data="one")
         (project.root / "web" / "requirements.txt").write_text("tiny==1.0\n")
+        for build in (versions, lambda project: images.plan_images(project.settings)):
+            with raises(ConfigError, "tiny==1.0", "--hash", path="images.web.wheels"):
+                build(project)
+        assert project.tags() == []
+
+    def test_a_package_with_another_hash_is_refused_with_pip_s_words(
+        self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.offer(tmp_path / "index", monkeypatch)
+        (project.root / "web" / "requirements.txt").write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
         with pytest.raises(
             BuildFailed, match=r"^web: the wheels of .*requirements.txt can't be had: pip ended"
         ) as caught:
             versions(project)
-        assert "--require-hashes" in caught.value.log
+        assert "DO NOT MATCH THE HASHES" in caught.value.log
         assert project.tags() == []
 
     @pytest.fixture(autouse=True)
@@ -241,14 +255,30 @@ class TestWheelhouse:
         monkeypatch.setenv("PIP_FIND_LINKS", str(index))
 
 
+class TestUnpushed:
+    def test_a_newer_version_here_than_in_the_registry_is_told(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert stored.unpushed(project.settings, "web", "0.1.0") == ""
+        project.write("web", data="one")
+        versions(project)
+        assert stored.unpushed(project.settings, "web", "0.1.0") == ""
+        project.write("web", data="two")
+        versions(project)
+        told = stored.unpushed(project.settings, "web", "0.1.0")
+        assert [word in told for word in ("0.1.1 of web", "inv registry.push")] == [True, True]
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+        assert stored.unpushed(project.settings, "web", "0.1.0") == ""
+
+
 class TestPrune:
     def test_drops_all_but_the_last_versions_and_then_nothing(self, project: Project) -> None:
         project.options["build"] = {"keep_versions": 2}
         self.build_versions(project, 4, "scratch")
-        assert [str(step) for step in build.plan_prune(project.settings)] == ["web: drop 0.1.0", "web: drop 0.1.1"]
-        assert len(build.prune(project.settings, project.report)) == 2
+        assert [str(step) for step in stored.plan(project.settings)] == ["web: drop 0.1.0", "web: drop 0.1.1"]
+        assert len(stored.prune(project.settings, project.report)) == 2
         assert project.tags() == ["web:0.1.2", "web:0.1.3"]
-        assert build.prune(project.settings, project.report) == []
+        assert stored.prune(project.settings, project.report) == []
 
     def test_keeps_what_a_container_here_runs(self, project: Project) -> None:
         project.options["build"] = {"keep_versions": 1}
@@ -262,7 +292,7 @@ class TestPrune:
         )
         with connect() as client:
             ensure_container(client, spec)
-        build.prune(project.settings, project.report)
+        stored.prune(project.settings, project.report)
         assert project.tags() == ["web:0.1.0", "web:0.1.1"]
         assert "web: kept 0.1.0: a container runs it" in project.said
 

@@ -4,57 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
-from machine_examples import config
+from machine_programs import Place
 
-FOLDERS = ("/etc/air", "/var/lib/air", "/opt/air", "/run/air")
-
-
-class Place:
-    """A machine's folders under `root`, with stand-ins for programs of the OS first in PATH."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for file in config().files:
-            if file.path.startswith(FOLDERS):
-                self.write(file.path, self.moved(file.content), file.mode)
-        (root / "var/lib/air").mkdir(parents=True)
-        (root / "run").mkdir()
-
-    def moved(self, text: str) -> str:
-        for folder in FOLDERS:
-            text = text.replace(folder, f"{self.root}{folder}")
-        return text
-
-    def write(self, path: str, text: str, mode: int = 0o644) -> Path:
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        target.chmod(mode)
-        return target
-
-    def stand_in(self, name: str, script: str) -> None:
-        self.write(f"/stand-ins/{name}", f"#!/bin/sh\n{script}\n", 0o755)
-
-    def run(self, name: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = f"{self.root}/stand-ins:{os.environ['PATH']}:/usr/sbin:/sbin"
-        program = self.root / "opt/air/bin" / name
-        return subprocess.run(
-            ["sh", program, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": path, **environment},
-        )
+from argosy_installer.systemd import PROPERTIES
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.fixture
+def bare(place: Place) -> Place:
+    """A machine on which nothing is installed but what every one has."""
+    for program in place.path("/undeclared").iterdir():
+        program.unlink()
+    return place
 
 
 # check-secrets
@@ -69,7 +37,7 @@ def bring(place: Place, *without: str) -> Path:
 
 def test_complete_secrets_pass_in_silence(place: Place) -> None:
     marker = bring(place)
-    result = place.run("check-secrets")
+    result = place.do("check-secrets")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert marker.exists()
 
@@ -77,16 +45,16 @@ def test_complete_secrets_pass_in_silence(place: Place) -> None:
 def test_what_is_missing_or_empty_is_named_and_the_marker_goes(place: Place) -> None:
     marker = bring(place, "ca.crt")
     place.write("/etc/air/secrets/api.key", "")
-    assert place.run("check-secrets", "--list").stdout == "api.key\nca.crt\n"
+    assert place.do("check-secrets", "--list").stdout == "api.key\nca.crt\n"
     assert marker.exists()
-    result = place.run("check-secrets")
+    result = place.do("check-secrets")
     assert result.returncode == 1
     assert result.stderr.startswith(f"secrets are missing in {place.root}/etc/air/secrets: api.key ca.crt\n")
     assert not marker.exists()
 
 
 def test_everything_is_missing_before_the_first_upload(place: Place) -> None:
-    assert len(place.run("check-secrets", "--list").stdout.split()) == 10
+    assert len(place.do("check-secrets", "--list").stdout.split()) == 10
 
 
 # service-settings
@@ -130,7 +98,7 @@ def etcd_answers(place: Place, text: str, code: int = 0) -> None:
 )
 def test_a_value_arrives_byte_for_byte(place: Place, value: str) -> None:
     etcd_answers(place, answer(first="1", wanted=value, last="2"))
-    result = place.run("service-settings", "web", "WANTED=wanted", "LAST=last")
+    result = place.do("service-settings", "web", "WANTED=wanted", "LAST=last")
     assert (result.returncode, result.stderr) == (0, "")
     path = place.root / "run/air/web.env"
     assert path.read_bytes() == f"WANTED={value}\nLAST=2\n".encode()
@@ -146,7 +114,7 @@ def test_a_value_that_cannot_be_written_leaves_the_file_as_it_was(
 ) -> None:
     before = place.write("/run/air/web.env", "OLD=1\n")
     etcd_answers(place, answer(other="1", **({"wanted": value} if value else {})))
-    result = place.run("service-settings", "web", "OTHER=other", "WANTED=wanted")
+    result = place.do("service-settings", "web", "OTHER=other", "WANTED=wanted")
     assert result.returncode == 1
     assert result.stderr.startswith("settings of web: ")
     assert message in result.stderr
@@ -157,19 +125,19 @@ def test_a_value_that_cannot_be_written_leaves_the_file_as_it_was(
 
 def test_a_key_is_not_taken_for_another_that_begins_like_it(place: Place) -> None:
     etcd_answers(place, answer(wanted2="2"))
-    assert "etcd has no key /settings/wanted " in place.run("service-settings", "web", "A=wanted").stderr
+    assert "etcd has no key /settings/wanted " in place.do("service-settings", "web", "A=wanted").stderr
 
 
 def test_an_etcd_that_does_not_answer_is_given_up_on_at_the_deadline(place: Place) -> None:
     etcd_answers(place, "", code=1)
-    result = place.run("service-settings", "web", "A=b", SETTINGS_DEADLINE_SECONDS="1")
+    result = place.do("service-settings", "web", "A=b", SETTINGS_DEADLINE_SECONDS="1")
     assert result.returncode == 1
     assert result.stderr == "settings of web: etcd does not answer; see: air etcdctl endpoint health\n"
 
 
 def test_a_service_without_settings_does_not_ask_etcd(place: Place) -> None:
     etcd_answers(place, "", code=1)
-    assert place.run("service-settings", "web").returncode == 0
+    assert place.do("service-settings", "web").returncode == 0
     assert (place.root / "run/air/web.env").read_text() == ""
 
 
@@ -177,7 +145,7 @@ def test_a_service_without_settings_does_not_ask_etcd(place: Place) -> None:
     "words", [(), ("",), ("../x",), ("web", "A"), ("web", "=b"), ("web", "1A=b"), ("web", "A-B=c"), ("web", "A=")]
 )
 def test_bad_arguments_get_the_usage(place: Place, words: tuple[str, ...]) -> None:
-    result = place.run("service-settings", *words)
+    result = place.do("service-settings", *words)
     assert (result.returncode, result.stderr.split(":")[0]) == (2, "usage")
 
 
@@ -186,14 +154,14 @@ def test_bad_arguments_get_the_usage(place: Place, words: tuple[str, ...]) -> No
 
 def test_etcdctl_asks_the_local_member_by_exec_and_the_others_by_run(place: Place) -> None:
     said = 'case $1 in inspect) echo "$RUNNING" ;; image) exit 0 ;; *) echo "$@" ;; esac'
-    place.stand_in("docker", said)
-    local = place.run("etcdctl", "get", "a b", RUNNING="true").stdout
+    place.program("docker", said)
+    local = place.do("etcdctl", "get", "a b", RUNNING="true").stdout
     assert local.startswith("exec --interactive air-etcd etcdctl --endpoints=https://127.0.0.1:2379 --cacert=")
     assert local.endswith("get a b\n")
-    other = place.run("etcdctl", "get", "x", RUNNING="false").stdout
+    other = place.do("etcdctl", "get", "x", RUNNING="false").stdout
     assert other.startswith("run --rm --interactive --network host")
     assert "--endpoints=https://192.168.55.101:2379,https://192.168.55.102:2379" in other
-    chosen = place.run("etcdctl", "--endpoints=https://10.0.0.1:2379", "get", "x", RUNNING="true").stdout
+    chosen = place.do("etcdctl", "--endpoints=https://10.0.0.1:2379", "get", "x", RUNNING="true").stdout
     assert chosen.count("--endpoints") == 1
 
 
@@ -201,16 +169,16 @@ def test_etcdctl_asks_the_local_member_by_exec_and_the_others_by_run(place: Plac
 
 
 def test_a_swap_file_is_made_once_and_anew_for_another_size(place: Place) -> None:
-    place.stand_in("swapon", f'echo "on $1" >> {place.root}/said')
-    place.stand_in("swapoff", "exit 1")
+    place.program("swapon", f'echo "on $1" >> {place.root}/said')
+    place.program("swapoff", "exit 1")
     path = place.root / "var/lib/air/swapfile"
-    assert place.run("make-swap", "2").returncode == 0
+    assert place.do("make-swap", "2").returncode == 0
     assert (path.stat().st_size, path.stat().st_mode & 0o777) == (2 << 20, 0o600)
     assert b"SWAPSPACE2" in path.read_bytes()
     first = path.stat().st_ino
-    assert place.run("make-swap", "2").returncode == 0
+    assert place.do("make-swap", "2").returncode == 0
     assert path.stat().st_ino == first
-    assert place.run("make-swap", "3").returncode == 0
+    assert place.do("make-swap", "3").returncode == 0
     assert path.stat().st_size == 3 << 20
     assert (place.root / "said").read_text() == f"on {path}\n" * 3
 
@@ -220,28 +188,33 @@ def test_a_swap_file_is_made_once_and_anew_for_another_size(place: Place) -> Non
 
 @pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])
 def test_the_command_has_help(place: Place, words: tuple[str, ...]) -> None:
-    result = place.run("air", *words)
+    result = place.do("air", *words)
     assert result.returncode == 0
     assert "air shell SERVICE" in result.stdout
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 2), (("walk",), 2)])
 def test_the_command_refuses_what_it_does_not_know(place: Place, words: tuple[str, ...], code: int) -> None:
-    assert place.run("air", *words).returncode == code
+    assert place.do("air", *words).returncode == code
 
 
 def test_status_is_the_installer_s_when_it_is_there(place: Place) -> None:
-    place.stand_in("id", "echo 0")
+    place.program("id", "echo 0")
     bring(place)
-    place.stand_in(
+    place.program(
         "docker", 'case $1 in image) exit 0 ;; run) for word; do last=$word; done; echo "asked: $last" ;; esac'
     )
-    assert place.run("air", "status", "--json").stdout == "asked: --json\n"
-    place.stand_in("docker", "exit 1")
-    place.stand_in("systemctl", "exit 1")
-    assert json.loads(place.run("air", "status", "--json").stdout)["state"] == "installing"
-    place.stand_in("systemctl", "exit 0")
-    assert json.loads(place.run("air", "status", "--json").stdout)["state"] == "failed"
+    assert place.do("air", "status", "--json").stdout == "asked: --json\n"
+    place.program("docker", "exit 1")
+    place.program("systemctl", "exit 1")
+    assert json.loads(place.do("air", "status", "--json").stdout)["state"] == "installing"
+    place.program("systemctl", "exit 0")
+    assert json.loads(place.do("air", "status", "--json").stdout)["state"] == "failed"
+
+
+def test_the_agent_is_sent_what_the_installer_reads_of_units(place: Place) -> None:
+    command = (place.root / "opt/air/bin/air").read_text()
+    assert f"systemctl show --property={','.join(PROPERTIES)} -- " in command
 
 
 GETENT = """[ "$1" = ahostsv4 ] || exit 9
@@ -253,42 +226,42 @@ esac"""
 
 
 def test_facts_are_the_installer_s_and_what_names_resolve_to(place: Place) -> None:
-    place.stand_in("id", "echo 0")
-    place.stand_in("docker", 'case $1 in image) exit 0 ;; run) echo "{\\"asked\\": \\"$*\\"}" ;; esac')
-    place.stand_in("getent", GETENT)
+    place.program("id", "echo 0")
+    place.program("docker", 'case $1 in image) exit 0 ;; run) echo "{\\"asked\\": \\"$*\\"}" ;; esac')
+    place.program("getent", GETENT)
     names = ("web.local", "none.local", "slow.local", "later.local")
-    first, second = place.run("air", "facts", *names).stdout.splitlines()
+    first, second = place.do("air", "facts", *names).stdout.splitlines()
     assert json.loads(second) == {
         "names": {"web.local": ["172.17.42.1", "172.17.42.2"], "none.local": [], "slow.local": []}
     }
     assert json.loads(first)["asked"].endswith(" facts")
     assert "/run/router" not in first
     (place.root / "run/air/router").mkdir(parents=True)
-    first, second = place.run("air", "facts").stdout.splitlines()
+    first, second = place.do("air", "facts").stdout.splitlines()
     assert f" --volume {place.root}/run/air/router:/run/router:ro " in json.loads(first)["asked"]
     assert json.loads(second) == {"names": {}}
 
 
 @pytest.mark.parametrize("name", ["", "-v", "a b", "a;b", "$(id)"])
 def test_facts_refuse_what_is_no_host_name(place: Place, name: str) -> None:
-    place.stand_in("id", "echo 0")
-    result = place.run("air", "facts", "web.local", name)
+    place.program("id", "echo 0")
+    result = place.do("air", "facts", "web.local", name)
     assert (result.returncode, result.stdout) == (2, "")
     assert "not a host name" in result.stderr
 
 
 def test_facts_end_with_the_installer_s_status_where_there_is_none(place: Place) -> None:
-    place.stand_in("id", "echo 0")
-    place.stand_in("docker", "exit 1")
-    result = place.run("air", "facts", "web.local")
+    place.program("id", "echo 0")
+    place.program("docker", "exit 1")
+    result = place.do("air", "facts", "web.local")
     assert (result.returncode, result.stdout) == (69, "")
 
 
 def test_an_upgrade_s_release_wins_over_the_first_one(place: Place) -> None:
     place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.2.0\nRELEASE_IMAGE=registry/air/installer@sha256:2\n")
-    place.stand_in("docker", 'case $1 in image) echo "$@" >&2; exit 0 ;; run) echo "$@" ;; esac')
-    assert "RELEASE_VERSION=0.2.0" in place.run("installer", "status").stdout
-    assert "registry/air/installer@sha256:2 install" in place.run("installer", "install").stdout
+    place.program("docker", 'case $1 in image) echo "$@" >&2; exit 0 ;; run) echo "$@" ;; esac')
+    assert "RELEASE_VERSION=0.2.0" in place.do("installer", "status").stdout
+    assert "registry/air/installer@sha256:2 install" in place.do("installer", "install").stdout
 
 
 PULL = """case $1$2 in
@@ -311,9 +284,9 @@ def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: st
     login = base64.b64encode('argosy:pa"ss\\wörd'.encode()).decode()
     auths = {name: {"auth": login} for name in ("r", "registry.local:8443")}
     place.write("/etc/air/secrets/registry/config.json", json.dumps({"auths": auths}, indent=2))
-    place.stand_in("docker", PULL)
-    place.stand_in("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf {status}')
-    result = place.run("installer", "install")
+    place.program("docker", PULL)
+    place.program("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf {status}')
+    result = place.do("installer", "install")
     assert result.returncode == code
     assert message in result.stderr
     header = (place.root / "asked").read_text().split('"')[1].removeprefix("X-Registry-Auth: ")
@@ -325,9 +298,9 @@ def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: st
 @pytest.mark.parametrize("status", ["200", "404", "000"])
 def test_what_the_registry_answers_about_an_image_can_be_asked(place: Place, status: str) -> None:
     place.write("/etc/air/secrets/registry/config.json", '{"auths": {"r": {"auth": "YTpi"}}}')
-    place.stand_in("docker", "exit 9")
-    place.stand_in("curl", f'echo "$@" > {place.root}/argv; printf {status}')
-    result = place.run("pull-image", "--ask", "192.168.55.1:5000/air/installer@sha256:2")
+    place.program("docker", "exit 9")
+    place.program("curl", f'echo "$@" > {place.root}/argv; printf {status}')
+    result = place.do("pull-image", "--ask", "192.168.55.1:5000/air/installer@sha256:2")
     assert (result.returncode, result.stdout) == (0, status)
     assert "http://docker/distribution/192.168.55.1:5000/air/installer@sha256:2/json" in (
         (place.root / "argv").read_text()
@@ -335,22 +308,59 @@ def test_what_the_registry_answers_about_an_image_can_be_asked(place: Place, sta
 
 
 def test_another_release_is_brought_without_an_install(place: Place) -> None:
-    place.stand_in("docker", 'case $1 in image) exit 0 ;; run) echo "$@" ;; *) echo "docker $*" >&2; exit 9 ;; esac')
-    result = place.run("installer", "pull", "0.2.0", "registry/air/installer@sha256:2")
+    place.program("docker", 'case $1 in image) exit 0 ;; run) echo "$@" ;; *) echo "docker $*" >&2; exit 9 ;; esac')
+    result = place.do("installer", "pull", "0.2.0", "registry/air/installer@sha256:2")
     assert result.returncode == 0, result.stderr
     assert "--env RELEASE_VERSION=0.2.0 --env RELEASE_IMAGE=registry/air/installer@sha256:2" in result.stdout
     assert result.stdout.endswith(" registry/air/installer@sha256:2 pull\n")
-    assert place.run("installer", "pull").returncode == 2
+    assert place.do("installer", "pull").returncode == 2
 
 
 def test_a_full_disk_is_named(place: Place) -> None:
-    place.stand_in("docker", PULL)
-    place.stand_in("df", "echo Avail; echo 12M")
-    result = place.run("installer", "install")
+    place.program("docker", PULL)
+    place.program("df", "echo Avail; echo 12M")
+    result = place.do("installer", "install")
     assert result.returncode == 1
     assert "only 12 MB are free in /; make room, then: systemctl start air-installer\n" in result.stderr
 
 
 def test_a_docker_that_does_not_answer_is_asked_again(place: Place) -> None:
-    place.stand_in("docker", "exit 1")
-    assert place.run("installer", "install").returncode == 75
+    place.program("docker", "exit 1")
+    assert place.do("installer", "install").returncode == 75
+
+
+# What is missing
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        (("pull-image", "192.168.55.1:5000/air/installer@sha256:2"), "docker"),
+        (("pull-image", "192.168.55.1:5000/air/installer@sha256:2"), "curl"),
+        (("pull-image", "--ask", "192.168.55.1:5000/air/installer@sha256:2"), "curl"),
+        (("installer", "install"), "docker"),
+        (("installer", "status"), "docker"),
+        (("installer", "facts"), "docker"),
+        (("etcdctl", "get", "x"), "docker"),
+        (("air", "shell", "web"), "docker"),
+    ],
+    ids=" ".join,
+)
+def test_a_missing_program_is_named_and_never_taken_for_a_passing_fault(
+    bare: Place, words: tuple[str, ...], lacks: str
+) -> None:
+    if lacks != "docker":
+        bare.program("docker", "exit 1")
+    bare.write("/var/lib/air/services/web.shell", "/bin/sh\n")
+    result = bare.do(*words)
+    assert (result.returncode, result.stdout) == (127, "")
+    assert result.stderr.endswith(f"this machine has no program {lacks}: install it, then run the same again\n")
+
+
+def test_settings_are_not_waited_for_where_a_program_is_missing(bare: Place) -> None:
+    result = bare.do("service-settings", "web", "A=b", SETTINGS_DEADLINE_SECONDS="600")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "etcdctl: this machine has no program docker: install it, then run the same again",
+        "settings of web: a program that asks etcd is missing on this machine, see above",
+    ]

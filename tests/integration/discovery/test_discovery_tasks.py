@@ -20,12 +20,13 @@ from etcd_cluster import EtcdCluster
 from invoke.program import Program
 
 from argosy import etcd, inventory
-from argosy.discovery_changes import KeyChange, Registration
+from argosy.cluster.opening import OpenCluster
+from argosy.discovery import keys, observing
+from argosy.discovery.changes import KeyChange, Registration
+from argosy.discovery.differences import ServiceChange
 from argosy.errors import EtcdError, Refused, StalePlan
 from argosy.etcd import Entry, Etcd
 from argosy.fanout import fan_out
-from argosy.operations.discovery import keys, registering, watching
-from argosy.service_changes import ServiceChange
 from argosy.tasks import root_collection
 
 pytest_plugins = ["etcd_fixtures"]
@@ -110,8 +111,8 @@ def routers(cluster: EtcdCluster, *names: str) -> Iterator[None]:
     def follow(client: Etcd) -> None:
         at = client.health()
         while not stopped.wait(0.02):
-            entries = [it for prefix in ("/services/", "/machines/") for it in client.get_prefix(prefix).entries]
-            newest = max([at, *(it.mod_revision for it in entries)])
+            entries = [entry for prefix in ("/services/", "/machines/") for entry in client.get_prefix(prefix).entries]
+            newest = max([at, *(entry.mod_revision for entry in entries)])
             # A deletion leaves no key: whoever has listed after it has applied it.
             newest = max(newest, client.health()) if newest == at else newest
             for name in names if newest > at else ():
@@ -144,8 +145,8 @@ class TestRegister:
         entries = store.get_prefix("/services/db/").entries
         assert (code, error) == (0, "")
         assert lines == [f"db: registered at revision {entries[0].mod_revision}"]
-        assert len({it.mod_revision for it in entries}) == 1
-        assert {it.lease for it in entries} == {0}
+        assert len({entry.mod_revision for entry in entries}) == 1
+        assert {entry.lease for entry in entries} == {0}
         assert values(store) == {
             "db/check": "none",
             "db/host_port": "5432",
@@ -209,25 +210,27 @@ class TestRegister:
 
             def claim(number: int) -> str:
                 wanted = Registration(f"s{number}", "10.0.0.1:7", scheme="tcp", host_port="7")
-                return str(registering.register(operator.settings, shared, wanted).revision)
+                return str(keys.register(operator.settings, shared, wanted).revision)
 
             outcomes = fan_out({str(number): number for number in range(6)}, claim, max_parallel=6)
-            won = [name for name, it in outcomes.items() if it.ok]
-            lost = [it.error for it in outcomes.values() if not it.ok]
+            won = [name for name, outcome in outcomes.items() if outcome.ok]
+            lost = [outcome.error for outcome in outcomes.values() if not outcome.ok]
             assert len(won) == 1
             assert all(isinstance(error, Refused) for error in lost), lost
-            assert [it.value for it in shared.get_prefix("/services/").entries if "host_port" in it.key] == ["7"]
+            assert [entry.value for entry in shared.get_prefix("/services/").entries if "host_port" in entry.key] == [
+                "7"
+            ]
 
     def test_two_operators_who_register_the_same_agree(self, operator: Operator, cluster: EtcdCluster) -> None:
         with etcd.connect(cluster.settings(), cluster.machines) as shared:
             wanted = Registration("web", "10.0.0.1:7", scheme="http")
             outcomes = fan_out(
                 dict.fromkeys("ab", wanted),
-                lambda it: registering.register(operator.settings, shared, it),
+                lambda fromkey: keys.register(operator.settings, shared, fromkey),
                 max_parallel=2,
             )
-            assert [it.ok for it in outcomes.values()] == [True, True]
-            assert sorted(bool(it.get().revision) for it in outcomes.values()) == [False, True]
+            assert [outcome.ok for outcome in outcomes.values()] == [True, True]
+            assert sorted(bool(outcome.get().revision) for outcome in outcomes.values()) == [False, True]
 
 
 def test_a_change_that_others_are_always_faster_than_gives_up(store: Etcd) -> None:
@@ -284,9 +287,9 @@ class TestDrain:
         machine(store, "air-04", "down")
         with routers(cluster, "air-01", "balancer"):
             code, lines, error = operator.inv("discovery.drain", "web/a")
-            assert (code, error) == (0, "")
+            assert (code, error) == (0, "cluster      its etcd tells of air-04, not known here so far\n")
             assert lines[0].startswith("web/a: draining, applied by air-01, balancer after ")
-            assert lines[1].startswith("web/a: draining, not told by air-03: no agent is there")
+            assert lines[1].startswith("web/a: draining, not reported by air-03: no agent is there")
             assert values(store)["web/drain/a"] == "true"
             revision = store.get("/services/web/drain/a")
             assert operator.inv("discovery.drain", "web/a")[1][0].startswith("web/a: already draining, applied by")
@@ -416,8 +419,8 @@ class TestList:
         machine(store, "air-01")
         store.put("/routers/air-01", "1000000")
         shown = operator.json("discovery.list")
-        assert [it["name"] for it in shown["services"]] == ["odd", "rival", "web"]
-        reasons = {it["key"]: it["reason"] for it in shown["problems"]}
+        assert [service["name"] for service in shown["services"]] == ["odd", "rival", "web"]
+        reasons = {problem["key"]: problem["reason"] for problem in shown["problems"]}
         assert "belongs to web" in reasons["/services/rival/host_port"]
         assert "is none of" in reasons["/services/odd/scheme"]
         assert shown["routers"]["air-01"] == {"revision": 1000000, "behind": False, "problems": []}
@@ -430,7 +433,7 @@ class TestList:
 
     def test_one_service_is_chosen_by_name(self, operator: Operator, store: Etcd) -> None:
         put(store, web__scheme="http", db__scheme="tcp")
-        assert [it["name"] for it in operator.json("discovery.list", "db")["services"]] == ["db"]
+        assert [service["name"] for service in operator.json("discovery.list", "db")["services"]] == ["db"]
         assert operator.refused(10, "discovery.list", "webb").startswith("webb: no such service (did you mean 'web'?)")
 
     def test_nothing_at_all_is_shown_without_a_fuss(self, operator: Operator) -> None:
@@ -533,8 +536,12 @@ class Watching:
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
-        with etcd.connect(self._cluster.settings(), self._cluster.machines) as store, pytest.raises(Seen):
-            watching.follow(store, self._names, self._show, lambda _, message: self.told.append(message))
+        def tell(_: str, message: str) -> None:
+            self.told.append(message)
+
+        settings, machines = self._cluster.settings(), self._cluster.machines
+        with OpenCluster(settings, tell, machines=machines) as opened, pytest.raises(Seen):
+            observing.follow(opened, self._names, self._show)
 
     def _show(self, revision: int, change: ServiceChange) -> None:
         assert revision > 0
@@ -580,7 +587,7 @@ class TestWatch:
             wait_for(lambda: any("waiting for it" in line for line in watch.told))
             cluster.start()
             cluster.wait_until_healthy()
-            wait_for(lambda: any("going on" in line for line in watch.told))
+            wait_for(lambda: any("continuing from revision" in line for line in watch.told))
             put_when_up(store, "/services/c/scheme")
             wait_for(lambda: "c service-added" in watch.lines)
         assert [line for line in watch.lines if "service-added" in line] == [

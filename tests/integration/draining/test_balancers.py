@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from argosy.config import Settings, load
-from argosy.operations import balancers
-from argosy.operations.gce import balancing
+from argosy.config.loading import Settings, load
+from argosy.draining import balancers
+from argosy.gce import balancing
 
 MACHINES = ["air-01", "air-02"]
 
 
-def settings(provider: str = "static") -> Settings:
-    return load({"clusters": {"here": {"provider": provider, "discovery": {"check_seconds": 2}}}})
+def settings(provider: str = "static", **sections: Any) -> Settings:
+    return load({"clusters": {"here": {"provider": provider, "discovery": {"check_seconds": 2}, **sections}}})
 
 
 def paused(chosen: Settings, routers: list[str]) -> list[float]:
@@ -45,3 +47,8 @@ def test_google_s_is_asked_what_it_has_found(monkeypatch: pytest.MonkeyPatch, th
 @pytest.mark.parametrize(("routers", "seconds"), [([*MACHINES, "balancer"], 4), (MACHINES, 6), ([], 6)])
 def test_it_sends_again_when_its_checks_say_so(routers: list[str], seconds: float) -> None:
     assert balancers.seconds_until_back(settings(), routers, MACHINES) == seconds
+
+
+def test_google_s_own_checks_may_take_longer() -> None:
+    slow = {"balancer": {"check_seconds": 5, "healthy_after": 3}}
+    assert balancers.seconds_until_back(settings("gce", gce=slow), MACHINES, MACHINES) == 20

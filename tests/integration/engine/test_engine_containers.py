@@ -12,9 +12,9 @@ import docker
 import pytest
 from image_project import BASE, free_port
 
-from argosy.config import VolumeSettings
-from argosy.engine import (
-    SYSTEM_LABEL,
+from argosy.config.loading import VolumeSettings
+from argosy.engine.connection import connect
+from argosy.engine.containers import (
     ContainerSpec,
     ensure_container,
     ensure_network,
@@ -22,7 +22,7 @@ from argosy.engine import (
     find_container,
     remove_labelled,
 )
-from argosy.engine_connection import connect
+from argosy.engine.names import SYSTEM_LABEL
 from argosy.errors import DeadlineExceeded, EngineError, Unhealthy
 
 pytestmark = pytest.mark.integration
@@ -58,6 +58,18 @@ def test_is_made_once_and_replaced_when_it_changes(client: docker.DockerClient, 
         outcomes.append(ensure_container(client, wanted))
         assert outcomes[-1] == expected, "a dry run tells what is then done"
     assert outcomes == ["created", "unchanged", "replaced", "unchanged"]
+
+
+def test_it_may_have_so_many_files_open_and_no_more(client: docker.DockerClient, spec: ContainerSpec) -> None:
+    assert ensure_container(client, replace(spec, open_files=4000)) == "created"
+    done = client.containers.get(NAME).exec_run(["sh", "-c", "ulimit -S -n; ulimit -H -n"])
+    assert (done.exit_code, done.output) == (0, b"4000\n4000\n")
+
+
+def test_a_container_of_before_there_was_such_a_limit_stays() -> None:
+    plain = ContainerSpec("registry", "registry:1", {SYSTEM_LABEL: "air"})
+    assert plain.digest() == "0856b7659382eccda46d964912ac74b47f4a094f5464b035d920a84617d0106a"
+    assert replace(plain, open_files=1).digest() != plain.digest()
 
 
 def test_a_renewed_file_replaces_it(client: docker.DockerClient, spec: ContainerSpec, tmp_path: Path) -> None:

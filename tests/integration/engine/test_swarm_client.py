@@ -15,10 +15,10 @@ import pytest
 from swarm_lab import IMAGE, PORT, SwarmLab, requires_swarm_lab, swarm_lab
 from waiting import until
 
-from argosy.engine_api import at_socket, over_ssh
+from argosy.engine.api import at_socket, over_ssh
+from argosy.engine.swarm import Swarm
 from argosy.errors import DeadlineExceeded, EngineError, EngineRefused, OutOfSequence
-from argosy.host import Hosts
-from argosy.swarm import Swarm
+from argosy.ssh.host import Hosts
 
 WEB: dict[str, Any] = {
     "Name": "air-web-1",
@@ -63,7 +63,7 @@ class TestRealEngines:
         assert (manager.state, manager.manager, manager.cluster_id) == ("active", True, swarm.cluster_id())
         assert (worker.state, worker.manager, worker.cluster_id) == ("active", False, "")
         assert worker.managers == {manager.node_id: f"10.213.0.11:{PORT}"}
-        assert [(it.hostname, it.address, it.role, it.leader) for it in by_name(swarm)] == [
+        assert [(node.hostname, node.address, node.role, node.leader) for node in by_name(swarm)] == [
             ("air-01", "10.213.0.11", "manager", True),
             ("air-02", "10.213.0.12", "worker", False),
         ]
@@ -102,7 +102,7 @@ class TestRealEngines:
             except Exception as error:  # noqa: BLE001 - told below
                 failed.append(error)
 
-        threads = [threading.Thread(target=change, args=(it,)) for it in ("pause", "drain", "pause")]
+        threads = [threading.Thread(target=change, args=(name,)) for name in ("pause", "drain", "pause")]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -112,13 +112,13 @@ class TestRealEngines:
 
     def test_a_service_runs_is_asked_changed_and_removed(self, lab: SwarmLab, swarm: Swarm) -> None:
         service_id = swarm.create_service(WEB)
-        until(lambda: sum(it.runs for it in swarm.tasks(service_id)) == 2, 30)
-        task = next(it for it in swarm.tasks(service_id) if it.runs)
+        until(lambda: sum(task.runs for task in swarm.tasks(service_id)) == 2, 30)
+        task = next(task for task in swarm.tasks(service_id) if task.runs)
         (port,) = task.ports
         assert (port.target, port.mode) == (80, "host")
         address = swarm.node(task.node_id).address
         assert lab.get(address, port.published, "/busybox")[0] == 200
-        name = next(it.name for it in lab.nodes.values() if it.address == address)
+        name = next(node.name for node in lab.nodes.values() if node.address == address)
         assert task.container_name("air-web-1") in lab.nodes[name].docker("ps", "--format", "{{.Names}}").split()
 
         with pytest.raises(EngineRefused) as taken:
@@ -145,17 +145,17 @@ class TestRealEngines:
 
     def test_logs_come_from_all_machines_and_are_followed(self, swarm: Swarm) -> None:
         service_id = swarm.create_service(WEB)
-        until(lambda: sum(it.runs for it in swarm.tasks(service_id)) == 2, 30)
-        tasks = {it.id for it in swarm.tasks(service_id) if it.runs}
+        until(lambda: sum(task.runs for task in swarm.tasks(service_id)) == 2, 30)
+        tasks = {task.id for task in swarm.tasks(service_id) if task.runs}
         followed = []
         for line in swarm.logs(service_id, follow=True):
             followed.append(line)
             if len(followed) == 4:
                 break
-        assert {(it.task_id, it.stream, it.text) for it in followed} == {
+        assert {(line.task_id, line.stream, line.text) for line in followed} == {
             (task, stream, text) for task in tasks for stream, text in (("stdout", "out"), ("stderr", "err"))
         }
-        assert all(it.time.startswith("20") for it in followed)
+        assert all(line.time.startswith("20") for line in followed)
         assert len(list(swarm.logs(service_id, tail=1))) == 2
         swarm.remove_service(service_id)
 
@@ -179,8 +179,8 @@ class TestRealEngines:
             for _ in range(12):  # more than sshd allows sessions: each ends
                 far.update_node(node, labels={"by": str(_)})
             service_id = far.create_service(WEB)
-            until(lambda: sum(it.runs for it in far.tasks(service_id)) == 2, 30)
-            assert {it.text for it in far.logs(service_id)} == {"out", "err"}
+            until(lambda: sum(task.runs for task in far.tasks(service_id)) == 2, 30)
+            assert {log.text for log in far.logs(service_id)} == {"out", "err"}
             far.remove_service(service_id)
             assert hosts["air-01"].run(["true"]).ok
 
@@ -196,14 +196,14 @@ class TestRealEngines:
             assert Swarm(engine).info().inside
 
     def test_a_node_that_is_down_is_told_and_removed(self, lab: SwarmLab, swarm: Swarm) -> None:
-        node = next(it for it in swarm.nodes() if it.hostname == "air-03")
+        node = next(node for node in swarm.nodes() if node.hostname == "air-03")
         with pytest.raises(EngineRefused):
             swarm.remove_node(node.id)  # it is up
         lab.power_off("air-03")
         until(lambda: swarm.node(node.id).state == "down", 30, every=0.1)
         swarm.remove_node(node.id)
         swarm.remove_node(node.id)
-        assert [it.hostname for it in by_name(swarm)] == ["air-01", "air-02"]
+        assert [node.hostname for node in by_name(swarm)] == ["air-01", "air-02"]
 
 
 class TestEnginesThatMisbehave:
@@ -215,6 +215,15 @@ class TestEnginesThatMisbehave:
         answers = {"/version": {"MinAPIVersion": "1.44"}, "/v1.44/info": {"Swarm": {"LocalNodeState": "active"}}}
         with engine_that_says(tmp_path, answers), at_socket(tmp_path / "sock") as engine:
             assert Swarm(engine).info().state == "active"
+
+    def test_an_engine_that_was_upgraded_meanwhile_is_asked_for_its_versions_again(self, tmp_path: Path) -> None:
+        answers: dict[str, Any] = {"/version": {"MinAPIVersion": "1.12"}, "/v1.41/info": {}}
+        with engine_that_says(tmp_path, answers), at_socket(tmp_path / "sock") as engine:
+            assert not Swarm(engine).info().inside
+            answers |= {"/version": {"MinAPIVersion": "1.44"}, "/v1.41/info": 400, "/v1.44/info": {}}
+            with pytest.raises(EngineRefused):
+                Swarm(engine).info()
+            assert not Swarm(engine).info().inside
 
     def test_silence_ends_after_the_time_that_was_given(self, tmp_path: Path) -> None:
         with engine_that_says(tmp_path, {}, silent=True), at_socket(tmp_path / "sock") as engine:
@@ -254,7 +263,7 @@ def engine_that_says(folder: Path, answers: dict[str, Any], silent: bool = False
                 return
             said = answers.get(self.path)
             body = said if isinstance(said, bytes) else json.dumps(said).encode()
-            self.send_response(404 if said is None else 200)
+            self.send_response(said if isinstance(said, int) else 404 if said is None else 200)
             self.send_header("Content-Length", str(len(body)))
             if self.path.endswith("/info"):
                 self.close_connection = True  # without a word, as an engine that is restarted
@@ -282,4 +291,4 @@ def engine_that_says(folder: Path, answers: dict[str, Any], silent: bool = False
 
 
 def by_name(swarm: Swarm) -> list[Any]:
-    return sorted(swarm.nodes(), key=lambda it: it.hostname)
+    return sorted(swarm.nodes(), key=lambda node: node.hostname)

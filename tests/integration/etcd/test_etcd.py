@@ -13,11 +13,11 @@ import pytest
 from etcd_cluster import EtcdCluster
 from waiting import until
 
-from argosy import etcd, pki
+from argosy import etcd
 from argosy.errors import ConfigError, EtcdError
 from argosy.etcd import Change, Delete, Etcd, Put
-from argosy.etcd.bell import Bell
 from argosy.model import Machine
+from argosy.pki import authority
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
@@ -33,37 +33,45 @@ def cluster_size() -> int:
     return 3
 
 
+def put_if_absent(store: Etcd, key: str, value: str) -> bool:
+    return store.transact([etcd.absent(key)], [Put(key, value)]).succeeded
+
+
 class TestReadingAndWriting:
     def test_a_value_is_what_was_put(self, store: Etcd) -> None:
         revision = store.put("/a", "ä\nb")
         found = store.get("/a")
         assert found is not None
-        assert (found.value, found.mod_revision, found.version) == ("ä\nb", revision, 1)
+        assert (found.value, found.mod_revision) == ("ä\nb", revision)
         assert store.get("/none") is None
 
     def test_a_prefix_lists_its_keys_sorted_with_the_revision(self, store: Etcd) -> None:
         for key in ("/m/b", "/m/a", "/ma"):
             last = store.put(key, key)
         listing = store.get_prefix("/m/")
-        assert [it.key for it in listing.entries] == ["/m/a", "/m/b"]
+        assert [entry.key for entry in listing.entries] == ["/m/a", "/m/b"]
         assert listing.revision == last
 
-    def test_put_if_absent_changes_nothing_that_is_there(self, store: Etcd) -> None:
-        assert store.put_if_absent("/a", "first")
-        assert not store.put_if_absent("/a", "second")
+    def test_a_key_may_be_put_unless_it_is_there(self, store: Etcd) -> None:
+        assert put_if_absent(store, "/a", "first")
+        assert not put_if_absent(store, "/a", "second")
         assert store.get("/a").value == "first"  # type: ignore[union-attr]
 
-    def test_a_transaction_does_one_side_or_the_other(self, store: Etcd) -> None:
+    def test_a_transaction_does_all_or_nothing(self, store: Etcd) -> None:
         store.put("/lock", "me")
         lock = store.get("/lock")
         assert lock is not None
-        mine = [etcd.created_at("/lock", lock.create_revision), etcd.unchanged(lock), etcd.holds("/lock", "me")]
+        mine = [etcd.created_at("/lock", lock.create_revision), etcd.unchanged(lock)]
         assert store.transact(mine, [Put("/x", "1"), Put("/y", "2")]).succeeded
         store.put("/lock", "you")
-        result = store.transact(mine, [Put("/x", "lost")], [Delete("/y"), Delete("/lo", prefix=True)])
-        assert not result.succeeded
-        assert [it.key for it in store.get_prefix("/").entries] == ["/x"]
-        assert store.get("/x").mod_revision < result.revision  # type: ignore[union-attr]
+        assert not store.transact(mine, [Put("/x", "lost"), Delete("/y")]).succeeded
+        assert {entry.key: entry.value for entry in store.get_prefix("/").entries} == {
+            "/lock": "you",
+            "/x": "1",
+            "/y": "2",
+        }
+        assert store.transact([], [Delete("/y"), Delete("/lo", prefix=True)]).succeeded
+        assert [entry.key for entry in store.get_prefix("/").entries] == ["/x"]
 
     def test_a_transaction_may_depend_on_all_keys_of_a_prefix(self, store: Etcd) -> None:
         seen = store.put("/a/1", "")
@@ -92,27 +100,27 @@ class TestReadingAndWriting:
 class TestMembers:
     def test_all_three_are_healthy_and_one_leads(self, store: Etcd, cluster: EtcdCluster) -> None:
         members = store.members()
-        assert [it.name for it in members] == ["air-01", "air-02", "air-03"]
-        assert sum(it.leader for it in members) == 1
-        assert all(it.healthy and it.version.startswith("3.") and not it.learner for it in members)
-        assert set(cluster.ctl("member", "list").replace(",", "").split()) >= {it.id for it in members}
+        assert [member.name for member in members] == ["air-01", "air-02", "air-03"]
+        assert sum(member.leader for member in members) == 1
+        assert all(member.healthy and member.version.startswith("3.") and not member.learner for member in members)
+        assert set(cluster.ctl("member", "list").replace(",", "").split()) >= {member.id for member in members}
 
     def test_each_tells_its_own_state(self, store: Etcd) -> None:
         statuses = store.statuses()
-        assert {it.member_id for it in statuses.values()} == {it.id for it in store.members()}
-        assert all(it.db_size_bytes > 0 and it.raft_index > 0 and not it.reason for it in statuses.values())
+        assert {status.member_id for status in statuses.values()} == {member.id for member in store.members()}
+        assert all(status.revision > 0 and not status.reason for status in statuses.values())
 
     def test_a_learner_is_told_apart(self, own_cluster: EtcdCluster) -> None:
         newcomer = Machine("air-04", "127.0.8.4")
         own_cluster.add_learner(newcomer)
         with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
-            unstarted = [it for it in store.members() if not it.name]
-            assert [(it.learner, it.healthy) for it in unstarted] == [(True, False)]
+            unstarted = [member for member in store.members() if not member.name]
+            assert [(member.learner, member.healthy) for member in unstarted] == [(True, False)]
         own_cluster.start("air-04", initial=[*own_cluster.machines, newcomer], state="existing")
         own_cluster.machines.append(newcomer)
         own_cluster.wait_until_healthy()
         with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
-            assert [it.name for it in store.members() if it.learner and it.healthy] == ["air-04"]
+            assert [member.name for member in store.members() if member.learner and member.healthy] == ["air-04"]
 
 
 class TestFailures:
@@ -122,12 +130,10 @@ class TestFailures:
         with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             for machine in own_cluster.machines:
                 own_cluster.kill(machine.name)
-                started = time.monotonic()
                 for number in range(10):
                     store.put("/a", str(number))
-                    assert store.put_if_absent(f"/{machine.name}/{number}", "x")
-                assert time.monotonic() - started < own_cluster.timeout_seconds
-                members = {it.name: it.healthy for it in store.members()}
+                    assert put_if_absent(store, f"/{machine.name}/{number}", "x")
+                members = {member.name: member.healthy for member in store.members()}
                 assert members == {it.name: it is not machine for it in own_cluster.machines}
                 own_cluster.start(machine.name)
                 own_cluster.wait_until_healthy()
@@ -136,12 +142,9 @@ class TestFailures:
         for machine in own_cluster.machines:
             own_cluster.freeze(machine.name)
             with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
-                started = time.monotonic()
                 # The leader may be the frozen one: until the others have elected another, a write can't be done.
                 within(10, lambda store=store: store.put("/a", "1"))
-                started = time.monotonic()
                 store.put("/a", "2")
-                assert time.monotonic() - started < own_cluster.timeout_seconds
             own_cluster.thaw(machine.name)
             own_cluster.wait_until_healthy()
 
@@ -151,11 +154,9 @@ class TestFailures:
         with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             store.put("/a", "1")
             own_cluster.kill("air-01", "air-02")
-            for call in (store.health, lambda: store.put("/a", "2"), lambda: store.put_if_absent("/b", "")):
-                started = time.monotonic()
+            for call in (store.health, lambda: store.put("/a", "2"), lambda: put_if_absent(store, "/b", "")):
                 with pytest.raises(EtcdError) as caught:
                     call()
-                assert time.monotonic() - started < own_cluster.timeout_seconds + 1
                 message = str(caught.value)
                 assert message.startswith("etcd of cluster test does not answer: air-01 (127.0.8.1:")
                 assert "air-02 (127.0.8.2:" in message
@@ -164,27 +165,25 @@ class TestFailures:
             statuses = store.statuses()
             assert (statuses["air-03"].reachable, statuses["air-03"].healthy) == (True, False)
             assert statuses["air-01"].reason == "Connection refused"
-            assert [it.name for it in store.members() if it.healthy or it.leader] == []
+            assert [member.name for member in store.members() if member.healthy or member.leader] == []
 
     def test_all_gone(self, own_cluster: EtcdCluster) -> None:
         own_cluster.stop()
         with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
             with pytest.raises(EtcdError, match=r"air-01 .* air-02 .* air-03 .*Connection refused"):
                 store.get("/a")
-            assert not any(it.reachable for it in store.statuses().values())
+            assert not any(status.reachable for status in store.statuses().values())
 
     def test_a_machine_that_never_answers_does_not_hang(self, tmp_path: Path) -> None:
         settings = EtcdCluster(tmp_path, tmp_path, timeout_seconds=1.0).settings()
-        pki.ensure_ca(settings.secrets_path)
-        with etcd.connect(settings, [Machine("air-01", "192.0.2.1"), Machine("air-02", "192.0.2.2")]) as store:
-            started = time.monotonic()
-            with pytest.raises(EtcdError, match=r"air-01 .*; air-02 "):
-                store.health()
-            assert time.monotonic() - started < 2
+        authority.ensure_ca(settings.secrets_path)
+        machines = [Machine("air-01", "192.0.2.1"), Machine("air-02", "192.0.2.2")]
+        with etcd.connect(settings, machines) as store, pytest.raises(EtcdError, match=r"air-01 .*; air-02 "):
+            store.health()
 
     def test_another_clusters_ca_is_refused_in_one_line(self, cluster: EtcdCluster, tmp_path: Path) -> None:
         settings = cluster.settings().model_copy(update={"root": tmp_path})
-        pki.ensure_ca(settings.secrets_path)
+        authority.ensure_ca(settings.secrets_path)
         with (
             etcd.connect(settings, cluster.machines) as store,
             pytest.raises(EtcdError, match="unable to get local issuer certificate") as caught,
@@ -207,7 +206,7 @@ class TestFailures:
         program = f"""if True:
             from pathlib import Path
             from argosy import etcd
-            from argosy.config import load
+            from argosy.config.loading import load
             from argosy.errors import EtcdError
             from argosy.model import Machine
             section = {{"etcd": {{"client_port": {own_cluster.client_port}, "timeout_seconds": 1}}}}
@@ -230,7 +229,7 @@ class TestWatch:
         with store.watch("/w/", first) as changes:
             found = [next(changes) for _ in range(3)]
         assert [change.revision for change in found] == [first, first + 1, first + 2]
-        shown = [[(str(event.kind), event.entry.key, event.entry.value) for event in it.events] for it in found]
+        shown = [[(str(event.kind), event.entry.key, event.entry.value) for event in change.events] for change in found]
         assert shown[0] == [("put", "/w/a", "1")]
         assert sorted(shown[1]) == [("delete", "/w/a", ""), ("put", "/w/b", "2")]
         assert shown[2] == [("put", "/w/a", "3")]
@@ -284,21 +283,21 @@ class TestWatch:
 
 class TestBell:
     def test_it_rings_at_each_change_under_its_prefixes_and_at_no_other(self, store: Etcd) -> None:
-        with store.bell("/b/", "/c/") as bell:
+        with store.hint("/b/", "/c/") as hint:
             for key in ("/b/1", "/c/1", "/c/1"):
                 store.put(key, "x")
-                assert waited(bell, 10) < 5
+                assert hint.wait(10)
             store.delete("/b/", prefix=True)
-            assert waited(bell, 10) < 5
+            assert hint.wait(10)
             store.put("/other", "x")
-            assert waited(bell, 0.3) >= 0.3
+            assert not hint.wait(0.3)
 
     def test_what_came_before_the_wait_is_not_missed(self, store: Etcd) -> None:
-        with store.bell("/b/") as bell:
+        with store.hint("/b/") as hint:
             store.put("/b/1", "x")
-            until(bell._rung.is_set)
-            assert waited(bell, 10) < 5
-            assert waited(bell, 0.2) >= 0.2
+            until(hint._notified.is_set)
+            assert hint.wait(10)
+            assert not hint.wait(0.2)
 
     def test_it_is_rung_by_a_member_that_answers_and_silent_without_one(self, own_cluster: EtcdCluster) -> None:
         with etcd.connect(own_cluster.settings(), own_cluster.machines) as store:
@@ -306,19 +305,13 @@ class TestBell:
             own_cluster.freeze(frozen)
             for _ in range(3):
                 within(10, lambda: store.put("/b/1", "x"))
-                with store.bell("/b/") as bell:
+                with store.hint("/b/") as hint:
                     store.put("/b/1", "y")
-                    assert waited(bell, 10) < 5
+                    assert hint.wait(10)
             own_cluster.thaw(frozen)
             own_cluster.stop()
-            with store.bell("/b/") as bell:
-                assert waited(bell, 0.2) >= 0.2
-
-
-def waited(bell: Bell, seconds: float) -> float:
-    began = time.monotonic()
-    bell.wait(seconds)
-    return time.monotonic() - began
+            with store.hint("/b/") as hint:
+                assert not hint.wait(0.2)
 
 
 def within(seconds: float, function: object) -> int:

@@ -42,7 +42,7 @@ class TestTheClient:
         store.put("/b", "2")
         assert store.get("/a").lease == lease  # type: ignore[union-attr]
         store.revoke(lease)
-        assert [it.key for it in store.get_prefix("/").entries] == ["/b"]
+        assert [entry.key for entry in store.get_prefix("/").entries] == ["/b"]
 
     def test_to_revoke_again_changes_nothing(self, store: Etcd) -> None:
         lease = store.grant(60)
@@ -58,7 +58,9 @@ class TestTheClient:
     def test_a_lease_that_is_not_kept_runs_out(self, store: Etcd) -> None:
         store.put("/a", "1", store.grant(1))
         with store.watch("/a", store.health()) as changes:
-            assert [str(it.kind) for change in (next(changes), next(changes)) for it in change.events][-1] == "delete"
+            assert [str(event.kind) for change in (next(changes), next(changes)) for event in change.events][
+                -1
+            ] == "delete"
 
     def test_a_put_with_a_lease_that_ran_out_is_refused(self, store: Etcd) -> None:
         lease = store.grant(60)

@@ -21,7 +21,7 @@ from waiting import until
 
 pytestmark = pytest.mark.integration
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "example"
+EXAMPLE = Path(__file__).resolve().parents[3] / "example"
 
 
 class Frontend:

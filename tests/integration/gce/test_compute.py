@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from argosy.compute import Compute
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.errors import CloudError, ConfigError, DeadlineExceeded
+from argosy.gce.compute.client import Compute
 from compute_api import FakeCompute, Fault
 
 pytestmark = pytest.mark.integration
@@ -40,13 +40,13 @@ def compute(fake: FakeCompute, tmp_path: Path) -> Iterator[Compute]:
 def test_what_is_made_is_found_and_gone_when_deleted(fake: FakeCompute, compute: Compute) -> None:
     assert compute.insert("disks", DISK)
     assert not compute.insert("disks", DISK)
-    found = compute.get("disks", "d")
+    found = compute.all("disks").get("d")
     assert found is not None
     assert found["sizeGb"] == "10"
     assert set(compute.all("disks")) == {"d"}
     assert compute.delete("disks", "d")
     assert not compute.delete("disks", "d")
-    assert compute.get("disks", "d") is None
+    assert "d" not in compute.all("disks")
     assert fake.invalid == []
 
 
@@ -102,7 +102,7 @@ def test_an_operation_that_ends_with_an_error_says_so(fake: FakeCompute, compute
 def test_an_operation_that_takes_too_long_goes_on_and_is_found_again(fake: FakeCompute, tmp_path: Path) -> None:
     fake.faults.add(Fault("disks.insert", "stall"))
     with Compute.opened(settings_for(fake, tmp_path, deadline_seconds=0.3)) as compute:
-        with pytest.raises(DeadlineExceeded, match="the same command again waits for it"):
+        with pytest.raises(DeadlineExceeded, match="run the same command to wait for it"):
             compute.insert("disks", DISK)
         (pending,) = compute.pending()
         assert pending["targetLink"].endswith("/disks/d")

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ssh_server import SshServer, requires_sshd, ssh_server
+from raised import raises
+from ssh_server import SshServer, requires_namespaces, requires_sshd, ssh_server
 
-from argosy.config import Settings, load
-from argosy.errors import ConfigError
-from argosy.gce.server_bodies import Server
-from argosy.operations.gce import delivering
-from argosy.secret import Secret
+from argosy.config.loading import Settings, load
+from argosy.errors import ConfigError, Refused
+from argosy.gce import delivering
+from argosy.gce.plan.server_bodies import Server
+from argosy.secrets.value import Secret
 
 OWN_STATE = 'mount -t tmpfs tmpfs /var/lib && exec "$@"'
-
-
-def _may_unshare() -> bool:
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0
 
 
 pytestmark = [
     pytest.mark.integration,
     requires_sshd,
-    pytest.mark.skipif(not _may_unshare(), reason="needs root and mount namespaces"),
+    requires_namespaces,
 ]
 
 
@@ -44,6 +39,15 @@ def settings(tmp_path: Path) -> Settings:
 
 def database(settings: Settings) -> Server:
     return Server("users", "db", settings.gce.types["db"], "127.0.0.1")
+
+
+def test_what_the_server_has_is_not_made_anew(settings: Settings) -> None:
+    server = database(settings)
+    delivering.refuse_lost(settings, server, [])
+    with raises(Refused, "gce/users/password"):
+        delivering.refuse_lost(settings, server, ["password"])
+    delivering.secrets_of(settings, server)
+    delivering.refuse_lost(settings, server, ["password"])
 
 
 def test_secrets_arrive_for_their_reader_alone_and_the_marker_last(sshd: SshServer, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from gce_runs import Place, place
 
 from compute_api import FakeCompute, Fault
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow(2)]
 
 BEFORE = {
     "create core": [],
@@ -54,7 +54,7 @@ def test_killed_at_any_request_the_same_again_ends_in_the_same_state(project: Pl
         assert project.killed_at(number, when, deed), (number, when)
         project.do(deed)
         assert project.outcome() == wanted, f"killed {when} request {number} of {total}"
-        assert not [it for it in project.fake.requests if it.status == 409], (number, when)
+        assert not [request for request in project.fake.requests if request.status == 409], (number, when)
         project.fake.forget()
         if number % 4 == 0:  # often enough: it is the same for all that came to the same state
             project.do(deed)
@@ -85,4 +85,4 @@ def test_whatever_fails_in_passing_the_end_state_is_the_same(project: Place, see
         project.fake.faults.add(replace(fault, skip=place_in_line + chance.randrange(3)))
     project.do(*deeds)
     assert project.outcome() == wanted
-    assert {it.status for it in project.fake.requests} <= {200, 404, 429, 503}
+    assert {request.status for request in project.fake.requests} <= {200, 404, 429, 503}

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from gce_runs import Place, place, quiet, settings_in
 
-from argosy import gce_record, inventory, known_hosts
-from argosy.config import Settings
-from argosy.console import Report
+from argosy import inventory
+from argosy.config.loading import Settings
 from argosy.errors import DeadlineExceeded, HostsFailed, Refused
+from argosy.gce import balancing, creating, destroying
+from argosy.gce import record as gce_record
+from argosy.gce.membership import PretendedMembership
 from argosy.model import Machine
-from argosy.operations.gce import balancing, creating, destroying
-from argosy.operations.gce.membership import PretendedMembership
+from argosy.report import Report
+from argosy.ssh import known_hosts
 from compute_api import Fault
 
 pytestmark = pytest.mark.integration
@@ -210,7 +212,7 @@ def test_changes_of_the_type_reach_the_server(project: Place) -> None:
     bigger = settings_in(
         project.root, types={"db": {"data_disk": {"gigabytes": 50}, "tags": ["db"]}}, labels={"a": "b"}
     )
-    assert {it.method for it in creating.plan(bigger, "db", ["users"])} == {"setLabels", "setTags", "resize"}
+    assert {action.method for action in creating.plan(bigger, "db", ["users"])} == {"setLabels", "setTags", "resize"}
     creating.create(bigger, "db", ["users"], quiet)
     assert project.fake.state.all("disks")["users-data"]["sizeGb"] == "50"
     assert project.fake.state.all("instances")["users"]["labels"]["a"] == "b"

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from gce_runs import Place, place, quiet, settings_in
 
-from argosy import known_hosts
 from argosy.errors import CloudError, ConfigError, DeadlineExceeded, Refused
-from argosy.gce_record import entered
-from argosy.operations.gce import balancing, checking, creating, destroying, entry, listing, planning, reaching
+from argosy.gce import balancing, checking, creating, destroying, entry, listing, planning, reaching
+from argosy.gce.record import entered
+from argosy.ssh import known_hosts
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CORE = ["core1", "core2", "core3"]
 GCLOUD = shutil.which("gcloud")
 
@@ -129,7 +129,7 @@ def test_ctrl_c_in_the_middle_is_one_line_and_the_same_again_completes(project: 
     project.fake.faults.release()
     _out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.splitlines()[-1].endswith("the same command again goes on from here")
+    assert errors.splitlines()[-1].endswith("run the same command to resume")
     assert "Traceback" not in errors
     project.fake.faults.clear()
     again = inv(project, "gce.create", "core", *CORE, "--json")
@@ -156,9 +156,13 @@ if GCLOUD:  # where it is not installed there is nobody to be asked
 
     def test_gcloud_sees_the_same_servers(project: Place) -> None:
         project.do("create core", "create db", "balancer")
-        ours = {(it.name, it.state.upper(), it.address) for it in listing.list_servers(project.settings)}
+        ours = {
+            (server.name, server.state.upper(), server.address) for server in listing.list_servers(project.settings)
+        }
         seen = gcloud(project, "instances", "list", "--zones=europe-west1-b")
-        assert {(it["name"], it["status"], it["networkInterfaces"][0]["networkIP"]) for it in seen} == ours
+        assert {
+            (server["name"], server["status"], server["networkInterfaces"][0]["networkIP"]) for server in seen
+        } == ours
         (health,) = gcloud(project, "backend-services", "get-health", "air-cloud-http", "--global")
         states = {it["instance"].rpartition("/")[2]: it["healthState"] for it in health["status"]["healthStatus"]}
         assert {name: state.lower() for name, state in states.items()} == balancing.look(project.settings).health

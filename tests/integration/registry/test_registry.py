@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 
+import docker
 import httpx
 import pytest
-from image_project import ROOT, Project, free_port, image_project
+from image_project import Project, emptied, free_port, registry_project
+from raised import raises
 
-from argosy import pki
-from argosy import registry as registry_client
-from argosy.engine import find_container
-from argosy.engine_connection import connect
-from argosy.engine_images import push as push_image
-from argosy.engine_images import untag
+from argosy.builds import images as image_builds
+from argosy.builds import installer
+from argosy.engine.connection import connect
+from argosy.engine.containers import find_container
 from argosy.errors import ConfigError, EngineError, Refused, RegistryError
-from argosy.operations import build, registry
-from argosy.operations.registry import access, contents
-from argosy.operations.registry.container import name_of, read_only
-from argosy.operations.registry.contents import collect_garbage
-from argosy.registry import Registry
+from argosy.images.store import push as push_image
+from argosy.images.store import untag
+from argosy.pki import authority
+from argosy.registry import access, contents, push
+from argosy.registry import access as registry_access
+from argosy.registry import client as registry_client
+from argosy.registry import container as registry_container
+from argosy.registry.client import Registry
+from argosy.registry.container import name_of, read_only
+from argosy.registry.contents import collect_garbage
 
 pytestmark = pytest.mark.integration
 
@@ -33,48 +36,32 @@ SERVICE = {"image": "web"}
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project whose registry runs; each test uses images of its own."""
-    with image_project(tmp_path_factory.mktemp("registry"), "registry") as project:
-        shutil.copytree(ROOT / "images" / "registry", project.root / "registry")
-        project.images["registry"] = {"context": "registry", "push": False}
-        project.options["registry"] = {"address": f"127.0.0.1:{free_port()}", "timeout_seconds": 60}
-        build.build_images(project.settings, project.report)
-        registry.start(project.settings, project.report)
+    with registry_project(tmp_path_factory.mktemp("registry"), "registry") as project:
         yield project
 
 
 @pytest.fixture
 def project(running: Project) -> Iterator[Project]:
     """The same with no image but the registry's, here and there."""
-    with connect() as client:
-        for tag in running.tags():
-            if not tag.startswith("registry:"):
-                untag(client, f"{running.system}/{tag}")
-    with access.opened(running.settings) as there:
-        for item in access.everything_in(there, running.settings):
-            there.delete(access.repository(running.settings, item.name), item.digest)
-    images, options = {"registry": running.images["registry"]}, {"registry": running.options["registry"]}
-    running.images, running.options = deepcopy(images), deepcopy(options)
-    running.said.clear()
-    yield running
-    running.images, running.options = images, options
-    registry.start(running.settings, running.report)
+    with emptied(running) as project:
+        yield project
 
 
 def make(project: Project, name: str, content: str) -> None:
     project.write(name, data=content)
-    build.build_images(project.settings, project.report, [name])
+    image_builds.build_images(project.settings, project.report, [name])
 
 
 def pushed(project: Project, *only: str) -> list[str]:
-    return [f"{image.name} {image.version}" for image in registry.push(project.settings, project.report, only)]
+    return [f"{image.name} {image.version}" for image in push.push(project.settings, project.report, only)]
 
 
 def there(project: Project) -> list[str]:
-    return [f"{row.name} {row.version}" for row in registry.list_images(project.settings)]
+    return [f"{row.name} {row.version}" for row in contents.list_images(project.settings)]
 
 
 def trusting(project: Project) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=pki.authority_path(project.settings.secrets_path))
+    return ssl.create_default_context(cafile=authority.authority_path(project.settings.secrets_path))
 
 
 def blob_status(project: Project, name: str, digest: str) -> int:
@@ -89,8 +76,8 @@ def blob_status(project: Project, name: str, digest: str) -> int:
 
 class TestRunning:
     def test_a_second_start_changes_nothing(self, project: Project) -> None:
-        assert registry.plan_start(project.settings) == []
-        assert registry.start(project.settings, project.report) == "unchanged"
+        assert registry_container.plan_start(project.settings) == []
+        assert registry_container.start(project.settings, project.report) == "unchanged"
         assert project.said == [f"registry: already running: https://{project.settings.registry.address}"]
 
     def test_it_asks_for_the_password_over_tls(self, project: Project) -> None:
@@ -102,18 +89,18 @@ class TestRunning:
 
     def test_it_follows_another_ca_and_stays_as_it_is_otherwise(self, project: Project) -> None:
         path, address = project.settings.secrets_path, project.settings.registry.address
-        assert not registry.renew(project.settings, project.report)
+        assert not registry_container.renew(project.settings, project.report)
         old = trusting(project)
-        pki.add_authority(path)
-        assert not registry.renew(project.settings, project.report), "the old CA signs still"
-        pki.switch_authority(path)
-        assert registry.renew(project.settings, project.report)
-        assert not registry.renew(project.settings, project.report)
-        pki.drop_authorities(path)
+        authority.add_authority(path)
+        assert not registry_container.renew(project.settings, project.report), "the old CA signs still"
+        authority.switch_authority(path)
+        assert registry_container.renew(project.settings, project.report)
+        assert not registry_container.renew(project.settings, project.report)
+        authority.drop_authorities(path)
         assert httpx.get(f"https://{address}/v2/", verify=trusting(project)).status_code == 401
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"https://{address}/v2/", verify=old)
-        registry.renew(project.settings, project.report)
+        registry_container.renew(project.settings, project.report)
         make(project, "web", "pushed to one who is trusted by another CA")
         assert pushed(project) != []
 
@@ -126,15 +113,15 @@ class TestRunning:
     def test_stopped_it_keeps_its_images(self, project: Project) -> None:
         make(project, "web", "stay")
         pushed(project)
-        assert registry.stop(project.settings, project.report)
-        assert not registry.stop(project.settings, project.report)
-        seen = registry.status(project.settings)
+        assert registry_container.stop(project.settings, project.report)
+        assert not registry_container.stop(project.settings, project.report)
+        seen = registry_container.status(project.settings)
         assert (seen.container, seen.answers) == ("absent", False)
         assert "start it with `inv registry.start`" in seen.reason
-        assert [str(step) for step in registry.plan_start(project.settings)] == [
+        assert [str(step) for step in registry_container.plan_start(project.settings)] == [
             f"registry: run {project.system}/registry:0.1.0 on 127.0.0.1"
         ]
-        assert registry.start(project.settings, project.report) == "created"
+        assert registry_container.start(project.settings, project.report) == "created"
         assert there(project) == ["web 0.1.0"]
 
     def test_a_changed_password_holds_after_the_next_start(self, project: Project) -> None:
@@ -142,21 +129,21 @@ class TestRunning:
         path.write_text("another")
         with pytest.raises(RegistryError, match=r"the registry refused user argosy or the password: compare"):
             there(project)
-        assert registry.start(project.settings, project.report) == "replaced"
-        assert registry.status(project.settings).answers
+        assert registry_container.start(project.settings, project.report) == "replaced"
+        assert registry_container.status(project.settings).answers
 
     def test_an_image_never_built_is_refused(self, project: Project) -> None:
         project.options["local"] = {"registry_image": "other"}
         project.images["other"] = {"context": "other"}
         with pytest.raises(Refused, match=r"image other was not built yet: inv build.images --only other"):
-            registry.start(project.settings, project.report)
+            registry_container.start(project.settings, project.report)
 
 
 class TestPush:
     def test_uploads_what_lacks_and_then_nothing(self, project: Project) -> None:
         make(project, "web", "one")
         make(project, "api", "one")
-        assert [str(step) for step in registry.plan_push(project.settings)] == [
+        assert [str(step) for step in push.plan_push(project.settings)] == [
             f"api: push 0.1.0 to {project.settings.registry.address}",
             f"web: push 0.1.0 to {project.settings.registry.address}",
         ]
@@ -165,7 +152,7 @@ class TestPush:
         make(project, "web", "two")
         assert pushed(project) == ["web 0.1.1"]
         assert there(project) == ["api 0.1.0", "web 0.1.1", "web 0.1.0"]
-        assert registry.current_images(project.settings)["web"].version == "0.1.1"
+        assert registry_access.current_images(project.settings)["web"].version == "0.1.1"
 
     def test_leaves_no_tag_of_the_registry_behind(self, project: Project) -> None:
         make(project, "web", "tagged")
@@ -177,7 +164,7 @@ class TestPush:
         make(project, "web", "some")
         make(project, "api", "some")
         assert pushed(project, "api") == ["api 0.1.0"]
-        with pytest.raises(ConfigError, match=r"only: 'registry' is no image that goes to the registry"):
+        with raises(ConfigError, "'registry'", path="only"):
             pushed(project, "registry")
 
     def test_an_error_inside_the_stream_is_an_error(self, project: Project) -> None:
@@ -190,6 +177,20 @@ class TestPush:
                     push_image(client, f"{where}:0.1.0", {"username": "argosy", "password": "wrong"})
             finally:
                 untag(client, f"{where}:0.1.0")
+
+    def test_what_somebody_else_pushed_meanwhile_is_not_taken_for_ours(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make(project, "web", "ours")
+
+        def push_theirs(client: docker.DockerClient, reference: str, *rest: object) -> frozenset[str]:
+            ours = push_image(client, reference, *rest)  # type: ignore[arg-type]
+            assert len(ours) == 1
+            return frozenset({f"sha256:{'0' * 64}"})
+
+        monkeypatch.setattr(push, "push_image", push_theirs)
+        with pytest.raises(RegistryError, match=r"web:0.1.0: pushed as sha256:0+, but the registry now has sha256:"):
+            pushed(project)
 
     def test_other_content_under_the_same_version_is_refused_until_it_gets_the_next(self, project: Project) -> None:
         make(project, "web", "theirs")
@@ -212,7 +213,7 @@ class TestPush:
         with connect() as client:
             for version in ("0.1.0", "0.1.1"):
                 untag(client, f"{project.system}/web:{version}")
-        built = build.build_images(project.settings, project.report, ["web"])
+        built = image_builds.build_images(project.settings, project.report, ["web"])
         assert [(item.version, item.is_new) for item in built] == [("0.1.1", False)]
         assert pushed(project) == []
 
@@ -228,10 +229,10 @@ class TestClient:
         assert any("not asked for its versions" in line for line in project.said)
 
     def test_a_certificate_of_another_ca_is_told_apart(self, project: Project, tmp_path: Path) -> None:
-        pki.ensure_ca(tmp_path)
+        authority.ensure_ca(tmp_path)
         address = project.settings.registry.address
         with (
-            Registry(address, "argosy", "x", ca=pki.authority_path(tmp_path)) as registry_there,
+            Registry(address, "argosy", "x", ca=authority.authority_path(tmp_path)) as registry_there,
             pytest.raises(RegistryError, match=r"certificate is not from this cluster's CA"),
         ):
             registry_there.check()
@@ -257,28 +258,28 @@ class TestClient:
 class TestRelease:
     def test_the_installer_pins_what_the_registry_has_and_follows_it(self, project: Project) -> None:
         self.with_release(project)
-        built = build.build_installer(project.settings, project.report)
+        built = installer.build_installer(project.settings, project.report)
         assert (built.version, built.is_new) == ("0.1.0", True)
         assert there(project) == ["web 0.1.0"], "what it pins was pushed first"
         assert pushed(project) == ["installer 0.1.0"]
-        rows = {row.name: row for row in registry.list_images(project.settings)}
+        rows = {row.name: row for row in contents.list_images(project.settings)}
         assert rows["web"].releases == ("0.1.0",)
-        assert registry.current_release(project.settings).version == "0.1.0"
-        assert registry.current_release(project.settings, "0.1.0").digest == rows["installer"].digest
+        assert registry_access.current_release(project.settings).version == "0.1.0"
+        assert registry_access.current_release(project.settings, "0.1.0").digest == rows["installer"].digest
 
     def test_either_order_ends_in_the_same(self, project: Project) -> None:
         self.with_release(project)
         assert pushed(project) == ["web 0.1.0"]
-        assert build.build_installer(project.settings, project.report).is_new
+        assert installer.build_installer(project.settings, project.report).is_new
         assert pushed(project) == ["installer 0.1.0"]
-        assert not build.build_installer(project.settings, project.report).is_new
+        assert not installer.build_installer(project.settings, project.report).is_new
         assert pushed(project) == []
 
     def test_a_new_image_makes_a_new_release(self, project: Project) -> None:
         self.with_release(project)
-        build.build_installer(project.settings, project.report)
+        installer.build_installer(project.settings, project.report)
         project.write("web", data="two")
-        assert [item.is_new for item in build.build_all(project.settings, project.report)] == [False, True, True]
+        assert [item.is_new for item in installer.build_all(project.settings, project.report)] == [False, True, True]
         assert pushed(project) == ["installer 0.1.0", "installer 0.1.1"]
 
     def test_without_an_image_it_says_what_to_build(self, project: Project) -> None:
@@ -286,17 +287,19 @@ class TestRelease:
         with connect() as client:
             untag(client, f"{project.system}/web:0.1.0")
         with pytest.raises(Refused, match=r"web: no version of it was built yet: inv build.images"):
-            build.build_installer(project.settings, project.report)
+            installer.build_installer(project.settings, project.report)
 
     def test_an_unknown_release_is_refused(self, project: Project) -> None:
-        with pytest.raises(Refused, match=r"the registry does not have release 9.9.9: inv build.all registry.push"):
-            registry.current_release(project.settings, "9.9.9")
+        with pytest.raises(
+            Refused, match=r"does not have release 9.9.9 of the cluster .*: inv build.all registry.push"
+        ):
+            registry_access.current_release(project.settings, "9.9.9")
 
     def test_a_release_whose_images_are_gone_is_not_pushed(self, project: Project) -> None:
         self.with_release(project)
-        build.build_installer(project.settings, project.report)
+        installer.build_installer(project.settings, project.report)
         with access.opened(project.settings) as client:
-            web = registry.current_images(project.settings)["web"]
+            web = registry_access.current_images(project.settings)["web"]
             client.delete(web.repository, web.digest)
         with connect() as client_here:
             untag(client_here, f"{project.system}/web:0.1.0")
@@ -321,11 +324,11 @@ class TestPrune:
             manifest = client.manifest(f"{project.system}/web", "0.1.0")
         assert manifest is not None
         assert blob_status(project, "web", manifest.config_digest) == 200
-        assert [str(step) for step in registry.plan_prune(project.settings, ())] == ["web: delete 0.1.0"]
-        assert [str(item.version) for item in registry.prune(project.settings, project.report, ())] == ["0.1.0"]
+        assert [str(step) for step in contents.plan(project.settings, ())] == ["web: delete 0.1.0"]
+        assert [str(item.version) for item in contents.prune(project.settings, project.report, ())] == ["0.1.0"]
         assert there(project) == ["web 0.1.2", "web 0.1.1"]
         assert blob_status(project, "web", manifest.config_digest) == 404
-        assert registry.prune(project.settings, project.report, ()) == []
+        assert contents.prune(project.settings, project.report, ()) == []
 
     def test_takes_the_same_image_again_afterwards(self, project: Project) -> None:
         """A registry that remembers deleted layers would skip their upload and keep a broken image."""
@@ -333,7 +336,7 @@ class TestPrune:
         for content in ("again", "other"):
             make(project, "web", content)
             pushed(project)
-        registry.prune(project.settings, project.report, ())
+        contents.prune(project.settings, project.report, ())
         make(project, "web", "again")
         assert pushed(project) == ["web 0.1.2"]
         with connect() as client:
@@ -361,6 +364,6 @@ class TestPrune:
         monkeypatch.setattr(contents, "CONFIG_IN_IMAGE", "/nowhere.yml")
         with pytest.raises(EngineError, match=r"the garbage collection ended with 1"):
             collect_garbage(project.settings, project.report)
-        assert registry.start(project.settings, project.report) == "unchanged"
+        assert registry_container.start(project.settings, project.report) == "unchanged"
         make(project, "web", "later")
         assert pushed(project) == ["web 0.1.0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import ssl
 import threading
@@ -14,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from argosy import pki
 from argosy.errors import RegistryError
-from argosy.registry import Registry
+from argosy.pki import authority
+from argosy.registry.client import Config, Registry
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +41,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.handler: Handler = lambda *_: Answer()
         self.asked: list[tuple[str, str]] = []
-        pair = pki.ensure_registry_certificate(folder, ["127.0.0.1"])
+        pair = authority.ensure_registry_certificate(folder, ["127.0.0.1"])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.certificate, pair.key)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._class())
@@ -96,7 +97,7 @@ def other(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def registry(server: Server, tmp_path: Path) -> Iterator[Registry]:
-    with Registry(server.address, "me", "hunter2", ca=pki.authority_path(tmp_path), timeout_seconds=5) as client:
+    with Registry(server.address, "me", "hunter2", ca=authority.authority_path(tmp_path), timeout_seconds=5) as client:
         yield client
 
 
@@ -125,8 +126,8 @@ class TestTokens:
     def test_with_a_wrong_password_it_is_refused_in_one_line(self, server: Server, tmp_path: Path) -> None:
         server.handler = with_token
         with (
-            Registry(server.address, "me", "wrong", ca=pki.authority_path(tmp_path)) as registry,
-            pytest.raises(RegistryError, match=r"the registry refused user me or the password: compare"),
+            Registry(server.address, "me", "wrong", ca=authority.authority_path(tmp_path)) as registry,
+            pytest.raises(RegistryError, match=r"token service refused user me or the password: compare"),
         ):
             registry.tags("air/web")
 
@@ -135,6 +136,44 @@ class TestTokens:
         server.handler = lambda *_: Answer(401, headers=header)
         with pytest.raises(RegistryError, match="refused user me"):
             registry.check()
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(404),
+            Answer(404, {"errors": []}),
+            Answer(403),
+            Answer(200),
+            Answer(200, b"<html>sign in</html>"),
+            Answer(200, {"token": ""}),
+            Answer(200, {"token": 1}),
+            Answer(200, {"tags": None}),
+            Answer(302, headers={"Location": "/elsewhere"}),
+        ],
+    )
+    def test_a_token_service_without_a_token_is_no_word_of_the_registry(
+        self, server: Server, registry: Registry, answer: Answer
+    ) -> None:
+        def broken(here: Server, path: str, query: dict[str, list[str]], _authorization: str) -> Answer:
+            return answer if path == "/token" else with_token(here, path, query, "")
+
+        server.handler = broken
+        for look in (
+            lambda: registry.tags("air/web"),
+            lambda: registry.digest("air/web", "0.1.0"),
+            lambda: registry.manifest("air/web", "0.1.0"),
+            lambda: registry.delete("air/web", "sha256:m"),
+        ):
+            with pytest.raises(RegistryError, match=r"^127.0.0.1: .*token service"):
+                look()
+
+    def test_a_busy_token_service_is_asked_again(self, server: Server, registry: Registry) -> None:
+        def busy(here: Server, path: str, query: dict[str, list[str]], authorization: str) -> Answer:
+            asked = sum(known.startswith("/token") for known, _ in here.asked)
+            return Answer(503) if path == "/token" and asked < 3 else with_token(here, path, query, authorization)
+
+        server.handler = busy
+        assert registry.tags("air/web") == ["air/web"]
 
 
 class TestBusy:
@@ -164,7 +203,9 @@ class TestBusy:
             return Answer()
 
         server.handler = wait
-        with Registry(server.address, "me", "x", ca=pki.authority_path(tmp_path), timeout_seconds=0.3) as registry:
+        with Registry(
+            server.address, "me", "x", ca=authority.authority_path(tmp_path), timeout_seconds=0.3
+        ) as registry:
             try:
                 with pytest.raises(RegistryError, match=r"it does not answer within 0.3 s"):
                     registry.check()
@@ -207,8 +248,76 @@ class TestElsewhere:
         manifest = registry.manifest("air/web", "0.1.0")
         assert manifest is not None
         assert (manifest.digest, manifest.size_bytes) == ("sha256:m", 42)
-        assert registry.labels("air/web", manifest) == {"a": "1"}
+        assert registry.config("air/web", manifest) == Config({"a": "1"}, "")
         assert other.asked == [("/storage/1", "")]
+
+
+UNKNOWN = {"errors": [{"code": "NAME_UNKNOWN"}]}
+API_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+
+
+class TestNotThere:
+    @pytest.mark.parametrize("answer", [Answer(404, UNKNOWN), Answer(404, b"", API_VERSION)])
+    def test_is_the_word_of_a_registry(self, server: Server, registry: Registry, answer: Answer) -> None:
+        server.handler = lambda *_: answer
+        assert registry.tags("air/web") == []
+        assert registry.digest("air/web", "0.1.0") == ""
+        assert registry.manifest("air/web", "0.1.0") is None
+        registry.delete("air/web", "sha256:m")
+
+    @pytest.mark.parametrize("body", [b"", b"<html>no such page</html>", {"error": "not found"}])
+    def test_is_not_what_stands_before_it_says(self, server: Server, registry: Registry, body: object) -> None:
+        server.handler = lambda *_: Answer(404, body)
+        for look in (
+            lambda: registry.tags("air/web"),
+            lambda: registry.digest("air/web", "0.1.0"),
+            lambda: registry.manifest("air/web", "0.1.0"),
+            lambda: registry.delete("air/web", "sha256:m"),
+        ):
+            with pytest.raises(RegistryError, match="answered with 404, and not by a registry"):
+                look()
+
+    @pytest.mark.parametrize("document", [{}, {"tags": {}}, {"errors": []}])
+    def test_is_not_a_listing_that_is_none(self, server: Server, registry: Registry, document: object) -> None:
+        server.handler = lambda *_: Answer(document=document)
+        with pytest.raises(RegistryError, match="is not a registry"):
+            registry.tags("air/web")
+
+    def test_no_tags_may_be_null(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(document={"name": "air/web", "tags": None})
+        assert registry.tags("air/web") == []
+
+    def test_is_not_a_page_that_is_missing(self, server: Server, registry: Registry) -> None:
+        following = {"Link": '</v2/air/web/tags/list?last=a>; rel="next"'}
+        server.handler = lambda here, *_: (
+            Answer(document={"tags": ["0.1.0"]}, headers=following) if len(here.asked) == 1 else Answer(404, UNKNOWN)
+        )
+        with pytest.raises(RegistryError, match="with 404"):
+            registry.tags("air/web")
+
+    def test_is_not_a_registry_that_lists_no_repositories(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(404, UNKNOWN)
+        with pytest.raises(RegistryError, match=r"GET /v2/_catalog\?n=100 with 404"):
+            registry.repositories()
+
+    def test_is_not_an_image_that_its_index_names(self, server: Server, registry: Registry) -> None:
+        index = Answer(document={"manifests": [{"digest": "sha256:amd64"}]})
+        server.handler = lambda _here, path, *_: index if path.endswith("0.1.0") else Answer(404, UNKNOWN)
+        with pytest.raises(RegistryError, match="does not have its image sha256:amd64"):
+            registry.manifest("air/web", "0.1.0")
+
+    def test_is_not_a_digest_that_is_not_told(self, server: Server, registry: Registry) -> None:
+        document = {"config": {"digest": "sha256:c", "size": 2}, "layers": []}
+        server.handler = lambda *_: Answer(document=document)
+        digest = f"sha256:{hashlib.sha256(json.dumps(document).encode()).hexdigest()}"
+        manifest = registry.manifest("air/web", "0.1.0")
+        assert manifest is not None
+        assert (registry.digest("air/web", "0.1.0"), manifest.digest) == (digest, digest)
+
+    def test_is_not_a_manifest_of_something_else(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(document={"schemaVersion": 1, "fsLayers": []})
+        with pytest.raises(RegistryError, match=r"air/web:0\.1\.0 is no image's manifest"):
+            registry.manifest("air/web", "0.1.0")
 
 
 class TestAnswers:

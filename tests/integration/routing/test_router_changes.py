@@ -13,8 +13,9 @@ from waiting import until
 
 from argosy.etcd import Entry
 from argosy.model import Endpoint
-from argosy.routing import Routing, plan_routing
-from argosy.routing_changes import AddServer, ReadyServer, RemoveServer, SetWeight, plan_changes
+from argosy.routing.changes import plan_changes
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import Routing
 from argosy.schema import Instance, drain_key, instance_key, parse_directory, service_key, weight_key
 
 pytestmark = [pytest.mark.integration, requires_haproxy]
@@ -38,13 +39,13 @@ class Router:
         self.server.start(self.plan(keys))
         self.worker = self.server.workers()
 
-    def follow(self, keys: dict[str, str]) -> list[object]:
-        """Apply the keys, hold that they are in effect without a reload, and return the kinds of change."""
+    def follow(self, keys: dict[str, str]) -> list[str]:
+        """Apply the keys, hold that they are in effect without a reload, and return the changes."""
         routing = self.plan(keys)
         done = self.server.apply(routing)
-        assert not [it for it in plan_changes(self.server.servers(), routing) if it.settles]
+        assert not [change for change in plan_changes(self.server.servers(), routing) if change.settles]
         assert self.server.workers() == self.worker
-        return [type(it) for it in done]
+        return [change.what.partition(",")[0] for change in done]
 
     def names(self, count: int = 12) -> Counter[str]:
         return Counter(self.client.ask(self.server.options.http_port, host="web").name for _ in range(count))
@@ -78,26 +79,26 @@ class TestInstances:
     def test_the_first_one_ends_the_503(self, router: Router, one: HttpBackend) -> None:
         router.start(SCHEME)
         assert router.names(1) == {"503": 1}
-        assert router.follow(SCHEME | at("1", one)) == [AddServer]
+        assert router.follow(SCHEME | at("1", one)) == ["add"]
         assert router.names() == {"one": 12}
 
     def test_a_whole_life(self, router: Router, one: HttpBackend, two: HttpBackend) -> None:
         router.start(SCHEME | at("1", one))
         both = SCHEME | at("1", one) | at("2", two)
-        assert router.follow(both) == [AddServer]
+        assert router.follow(both) == ["add"]
         assert router.names() == {"one": 6, "two": 6}
-        assert router.follow(both | {weight_key("web", "1"): "200"}) == [SetWeight]
+        assert router.follow(both | {weight_key("web", "1"): "200"}) == ["weight 200"]
         assert router.names() == {"one": 8, "two": 4}
-        assert router.follow(both | {drain_key("web", "1"): ""}) == [SetWeight]
+        assert router.follow(both | {drain_key("web", "1"): ""}) == ["weight 0"]
         assert router.names() == {"two": 12}
-        assert router.follow(both) == [SetWeight]
+        assert router.follow(both) == ["weight 100"]
         assert router.names() == {"one": 6, "two": 6}
-        assert router.follow(SCHEME | at("2", two)) == [RemoveServer]
+        assert router.follow(SCHEME | at("2", two)) == ["remove"]
         assert router.names() == {"two": 12}
         # Connections that HAProxy kept for later requests may have put its deletion off.
         until(lambda: router.follow(SCHEME | at("2", two)) == [])
-        assert router.follow(both) == [AddServer]
-        assert router.follow(SCHEME) == [RemoveServer, RemoveServer]
+        assert router.follow(both) == ["add"]
+        assert router.follow(SCHEME) == ["remove", "remove"]
         assert router.names(1) == {"503": 1}
 
     def test_nothing_is_to_be_done_twice(self, router: Router, one: HttpBackend) -> None:
@@ -107,16 +108,16 @@ class TestInstances:
 
     def test_one_that_moves_is_another_server(self, router: Router, one: HttpBackend, two: HttpBackend) -> None:
         router.start(SCHEME | at("1", one))
-        assert router.follow(SCHEME | at("1", two)) == [AddServer, RemoveServer]
+        assert router.follow(SCHEME | at("1", two)) == ["add", "remove"]
         assert router.names() == {"two": 12}
 
     def test_one_that_was_added_by_half_is_made_ready(self, router: Router, one: HttpBackend) -> None:
         router.start(SCHEME)
         routing = router.plan(SCHEME | at("1", one))
         (add,) = plan_changes(router.server.servers(), routing)
-        for done in range(1, len(add.commands())):
-            router.server.command(*add.commands()[:done])
-            assert router.follow(SCHEME | at("1", one)) == [ReadyServer]
+        for done in range(1, len(add.commands)):
+            router.server.command(*add.commands[:done])
+            assert router.follow(SCHEME | at("1", one)) == ["make ready"]
             assert router.names(2) == {"one": 2}
             router.follow(SCHEME)
             until(lambda: not router.server.servers().get("service-web") or router.follow(SCHEME) == [])
@@ -128,14 +129,14 @@ class TestInstances:
         (name,) = router.server.servers()["service-web"]
         router.server.command(f"set server service-web/{name} state {how}", f"disable health service-web/{name}")
         assert router.names(1) == {"503": 1}
-        assert router.follow(keys) == [ReadyServer]
+        assert router.follow(keys) == ["make ready"]
         assert router.names(2) == {"one": 2}
 
     def test_one_that_was_added_is_checked(self, router: Router, one: HttpBackend, two: HttpBackend) -> None:
         router.start(SCHEME | at("1", one))
         router.follow(SCHEME | at("1", one) | at("2", two))
         two.close()
-        until(lambda: [it.up for it in router.server.servers()["service-web"].values()] == [True, False])
+        until(lambda: [server.up for server in router.server.servers()["service-web"].values()] == [True, False])
         assert router.names() == {"one": 12}
 
     def test_the_state_is_that_of_a_fresh_start(self, router: Router, one: HttpBackend) -> None:
@@ -172,12 +173,12 @@ class TestConnections:
         router.start(keys | at("1", one))
         with router.client.connect(port) as connection:
             assert read_line(connection) == "one"
-            assert router.follow(keys | at("2", two)) == [AddServer, RemoveServer]
+            assert router.follow(keys | at("2", two)) == ["add", "remove"]
             assert router.client.greeting(port) == "two"
             connection.sendall(b"still there?\n")
             assert read_line(connection) == "still there?"
             # It can't be deleted as long as somebody talks to it: that is tried again, and nothing else waits for it.
-            assert router.follow(keys | at("2", two)) == [RemoveServer]
+            assert router.follow(keys | at("2", two)) == ["delete"]
         until(lambda: router.follow(keys | at("2", two)) == [])
         assert len(router.server.servers()["service-web"]) == 1
 
@@ -191,7 +192,7 @@ class TestConnections:
             assert read_line(connection) == "one"
             router.follow(keys)
             assert router.client.greeting(port) == ""
-            assert router.follow(keys | at("1", one)) == [ReadyServer]
+            assert router.follow(keys | at("1", one)) == ["make ready"]
             assert router.client.greeting(port) == "one"
 
     def test_no_request_is_lost_while_instances_come_and_go(

@@ -16,8 +16,9 @@ from router_backends import Client, HttpBackend
 from router_keys import ADDRESSES, GOOD_NAMES, IDS, JUNK, VALUES, Routed, anything, entries, expected, services
 
 from argosy.model import Endpoint
-from argosy.routing import IN_SERVICE, RouterOptions, Routing, plan_balancer, plan_routing
-from argosy.routing_changes import plan_changes
+from argosy.routing.changes import plan_changes
+from argosy.routing.plan import IN_SERVICE, plan_balancer, plan_routing
+from argosy.routing.values import RouterOptions, Routing
 from argosy.schema import Catalog, Scheme, parse_directory
 
 pytestmark = [pytest.mark.integration, requires_haproxy]
@@ -31,7 +32,7 @@ MANY = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 _NAME = r"[a-z0-9_.-]{1,200}"
 _SERVER = r"[A-Za-z0-9_.:-]+ (\[[0-9a-f:.]+\]|[0-9.]+):[0-9]+ weight [0-9]{1,3}( check inter [0-9a-z ]+)?"
 _LINES = re.compile(
-    rf"backend service-{_NAME} from (http|tcp)|frontend port-[0-9]+ from (http-frontend|tcp)|    bind :[0-9]+"
+    rf"backend service-{_NAME} from (http|tcp)-mode|frontend port-[0-9]+ from (http-clients|tcp-mode)|    bind :[0-9]+"
     rf"|    default_backend service-{_NAME}|    option httpchk|    http-check expect status [0-9,-]+"
     rf"|    http-check send meth GET uri /[!-~]* ver HTTP/1.1 hdr Host {_NAME}|    server {_SERVER}|"
 )
@@ -60,9 +61,9 @@ class TestRendering:
     @given(services(), JUNK)
     def test_no_value_adds_a_line_or_a_word(self, keys: dict[str, str], junk: dict[str, str]) -> None:
         routing = plan_routing(parse_directory(entries(junk | keys)), OPTIONS)
-        assert [it for it in sections(routing).split("\n") if not _LINES.fullmatch(it)] == []
+        assert [name for name in sections(routing).split("\n") if not _LINES.fullmatch(name)] == []
         maps = [text for name, text in routing.files().items() if name.startswith("maps/")]
-        assert [it for text in maps for it in text.splitlines() if not _MAP_LINE.fullmatch(it)] == []
+        assert [name for text in maps for name in text.splitlines() if not _MAP_LINE.fullmatch(name)] == []
 
     @MANY
     @given(services(), JUNK)
@@ -158,7 +159,7 @@ ROUTED = st.builds(
 
 def probes(routed: list[Routed]) -> Iterator[tuple[str, str]]:
     """Hosts and paths that name a service, nearly name it, or name two."""
-    names = [it.name for it in routed]
+    names = [service.name for service in routed]
     for name, other in zip(names, names[1:] + names[:1], strict=True):
         yield name, "/"
         yield f"{name.upper()}.any.domain:8080", f"/{other}/x"
@@ -170,7 +171,7 @@ def probes(routed: list[Routed]) -> Iterator[tuple[str, str]]:
 
 class TestRequests:
     @settings(FEW, max_examples=15)
-    @given(st.lists(ROUTED, unique_by=lambda it: it.name, min_size=1, max_size=8), JUNK)
+    @given(st.lists(ROUTED, unique_by=lambda routed: routed.name, min_size=1, max_size=8), JUNK)
     def test_none_goes_astray(
         self,
         server: HaproxyServer,
@@ -179,10 +180,10 @@ class TestRequests:
         junk: dict[str, str],
     ) -> None:
         """By a real HAProxy: each gets the answer that the rules name, from the service's own backend."""
-        astray, own = str(backends["astray"].endpoint), {it.name for it in routed}
+        astray, own = str(backends["astray"].endpoint), {service.name for service in routed}
         keys: dict[str, str] = {}
-        for it in routed:
-            keys |= it.keys(str(backends[it.name].endpoint))
+        for service in routed:
+            keys |= service.keys(str(backends[service.name].endpoint))
         for name in set(GOOD_NAMES) - own:
             keys[f"/services/{name}/hosts/1"] = astray
         # Junk beside them, that belongs to no service of theirs; where it is an endpoint, it is the wrong one.
@@ -225,6 +226,6 @@ class TestChanges:
             assert plan_changes(server.servers(), routing) == []
             wanted = routing.backends["service-web"].servers
             found = server.servers().get("service-web", {})
-            assert {it.name: (it.endpoint, it.weight) for it in found.values()} == {
-                it.name: (it.endpoint, it.weight) for it in wanted.values()
+            assert {server.name: (server.endpoint, server.weight) for server in found.values()} == {
+                server.name: (server.endpoint, server.weight) for server in wanted.values()
             }

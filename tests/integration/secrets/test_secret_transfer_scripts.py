@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from argosy.secret import Secret
-from argosy.secret_transfer import APPLY, MARKER, OBSERVE, Observed, pack, parse_observed, plan_changes
+from argosy.secrets.transfer import APPLY, MARKER, OBSERVE, Observed, pack, parse_observed, plan_changes
+from argosy.secrets.value import Secret
 
 pytestmark = [
     pytest.mark.integration,
@@ -80,7 +80,7 @@ class TestScripts:
     def test_a_transfer_that_breaks_off_anywhere_changes_nothing(self, tmp_path: Path) -> None:
         folder = self.folder(tmp_path)
         apply(folder, FILES)
-        _, archive = pack(plan_changes({name: it.sha256 for name, it in NEW.items()}, observe(folder)), NEW)
+        _, archive = pack(plan_changes({name: secret.sha256 for name, secret in NEW.items()}, observe(folder)), NEW)
         end = archive.index(NEW["token"].sha256.encode()) + 600
         for cut in range(0, end, 256):
             code = apply(folder, NEW, cut=cut)
@@ -101,7 +101,7 @@ class TestScripts:
             content = {
                 path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != MARKER
             }
-            whole = [{n: s.reveal() for n, s in it.items() if "/" not in n} for it in (FILES, NEW)]
+            whole = [{n: s.reveal() for n, s in entry.items() if "/" not in n} for entry in (FILES, NEW)]
             assert content in whole
         assert apply(folder, NEW) == 0
         assert as_wanted(folder, NEW)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from raised import raises
 from secret_machines import MACHINES, MARKS, Lab, machines_with_secrets
 
+from argosy.cluster.opening import OpenCluster
 from argosy.errors import ConfigError, HostsFailed
-from argosy.host import Hosts
-from argosy.operations import secrets
+from argosy.report import silent
+from argosy.secrets import syncing, upload
 
 pytestmark = MARKS
 
@@ -28,7 +30,8 @@ def test_every_machine_gets_its_own_and_a_second_run_changes_nothing(lab: Lab) -
     settings = lab.settings(secrets=SECRETS)
     lab.upload(settings)
     for machine in MACHINES:
-        wanted = {name: it.reveal() for name, it in secrets.files_for(settings, machine).items()}
+        files = upload.gather(settings, [machine], silent)[machine.name]
+        wanted = {name: file.reveal() for name, file in files.items()}
         assert lab.held(machine.name) == {**wanted, ".complete": b""}
     assert lab.held("air-01")["etcd-server.key"] != lab.held("air-02")["etcd-server.key"]
     before = {path: path.stat().st_ctime_ns for path in lab.etc("air-01").joinpath("air").rglob("*")}
@@ -42,13 +45,13 @@ def test_a_dry_run_shows_names_and_neither_values_nor_changes(lab: Lab) -> None:
     settings = lab.settings(secrets=SECRETS)
     first = [str(step) for step in lab.plan(settings)]
     assert f"here: make {settings.secrets_path}/token" in first
-    assert "air-03: write etcd-server.key" in first
+    assert "secrets: adds etcd-server.key on air-01, air-02, air-03" in first
     assert not settings.secrets_path.exists()
     assert not lab.etc("air-01").joinpath("air").exists()
     lab.upload(settings)
     (settings.secrets_path / "token").write_text("rotated")
     steps = [str(step) for step in lab.plan(settings)]
-    assert steps == [f"{machine.name}: replace token" for machine in MACHINES]
+    assert steps == ["secrets: replaces token on air-01, air-02, air-03"]
     assert "rotated" not in "".join(steps)
 
 
@@ -63,7 +66,7 @@ def test_what_is_no_longer_wanted_goes_and_one_machine_that_lost_a_file_gets_it_
 
 
 def test_a_missing_secret_touches_no_machine(lab: Lab) -> None:
-    with pytest.raises(ConfigError, match=r"secrets\.token: no file"):
+    with raises(ConfigError, path="secrets.token"):
         lab.upload(lab.settings(secrets={"token": {"file": "nowhere"}}))
     assert not lab.etc("air-01").joinpath("air").exists()
 
@@ -98,11 +101,12 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_set_complete(lab: Lab) -> No
         cp -a /etc/air/old/. /etc/air/secrets/
     """
     settings = lab.settings()
-    with Hosts(settings, MACHINES) as hosts:
-        hosts["air-01"].run(small_disk)
+    with OpenCluster(settings, lab.report, machines=MACHINES) as cluster:
+        host = cluster.hosts["air-01"]
+        host.run(small_disk)
         with pytest.raises(HostsFailed) as caught:
-            secrets.upload(hosts, settings, MACHINES, lab.report)
-        there = hosts["air-01"].run("cd /etc/air/secrets && find . -type f | sort").stdout.split()
+            syncing.upload(cluster, MACHINES, syncing.refuse_taking)
+        there = host.run("cd /etc/air/secrets && find . -type f | sort").stdout.split()
     message = str(caught.value)
     assert "No space left on device" in message
     assert "\n" not in message

@@ -10,7 +10,8 @@ from etcd_cluster import EtcdCluster
 
 from argosy import etcd, inventory
 from argosy.errors import Refused
-from argosy.operations.registry import digests_in_use, releases_in_use
+from argosy.images.versions import ReleaseInUse
+from argosy.services.in_use import digests_in_use, releases_in_use
 
 pytest_plugins = ["etcd_fixtures"]
 pytestmark = pytest.mark.integration
@@ -32,7 +33,7 @@ def test_are_those_that_the_machines_keys_name(cluster: EtcdCluster) -> None:
     put(cluster, "air-01", '{"release": "0.1.3", "state": "active"}')
     put(cluster, "air-02", '{"release": "0.1.4", "state": "draining"}')
     put(cluster, "air-03", '{"state": "active"}')
-    assert releases_in_use([cluster.settings()]) == {"0.1.3", "0.1.4"}
+    assert releases_in_use([cluster.settings()]) == {ReleaseInUse("0.1.3", "test"), ReleaseInUse("0.1.4", "test")}
 
 
 def test_a_key_that_can_t_be_read_stops_the_pruning(cluster: EtcdCluster) -> None:
@@ -41,9 +42,19 @@ def test_a_key_that_can_t_be_read_stops_the_pruning(cluster: EtcdCluster) -> Non
         releases_in_use([cluster.settings()])
 
 
+def test_of_a_cluster_whose_machines_this_host_never_knew_are_not_none(cluster: EtcdCluster) -> None:
+    elsewhere = cluster.settings().model_copy(update={"cluster": "production"})
+    assert releases_in_use([elsewhere]) == set()
+    with pytest.raises(Refused, match="production: this host has never known its machines"):
+        releases_in_use([elsewhere], wherever=True)
+    assert releases_in_use([elsewhere], "none", wherever=True) == set()
+    inventory.save(elsewhere, [])
+    assert releases_in_use([elsewhere], wherever=True) == set()
+
+
 def test_told_ones_are_not_asked_for(cluster: EtcdCluster) -> None:
     put(cluster, "air-04", "not json")
-    assert releases_in_use([cluster.settings()], "0.1.9") == {"0.1.9"}
+    assert releases_in_use([cluster.settings()], "0.1.9") == {ReleaseInUse("0.1.9")}
 
 
 RECORD = {

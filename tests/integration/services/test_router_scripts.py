@@ -1,4 +1,4 @@
-"""What a machine's router tells of the servers of a service: `update_scripts`, its program run for real."""
+"""What a machine's router tells of the servers of a service: `router_scripts`, its program run for real."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from argosy import update_scripts
-from argosy.machine_files import Names
-from argosy.update_scripts import RouterServer, parse_servers
+from argosy.paths import Names
+from argosy.services import router_scripts as update_scripts
+from argosy.services.router_scripts import RouterServer, parse_servers
 
 HEAD = "# pxname,svname,scur,status,weight,check_status\n"
 NEW = HEAD + "service-web,a:1,2,UP,100,L7OK\nservice-web,b:1,0,DRAIN,0,* L4TOUT\nservice-web,c:1,9,UP,1,L4OK\n\n"

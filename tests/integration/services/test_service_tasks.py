@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from service_lab import WEB, ServiceLab, service_lab
 from swarm_lab import requires_swarm_lab
 
 from argosy import etcd
-from argosy.config import ScheduledSettings, Settings
-from argosy.console import Report
+from argosy.config.loading import ScheduledSettings, Settings
 from argosy.errors import ConfigError, Refused
-from argosy.operations.service import opening, submitting
-from argosy.operations.service.work import Work
+from argosy.report import Report
+from argosy.services import changing
+from argosy.services import work as working
+from argosy.services.work import ServicesCluster
 from argosy.tasks import service
 
 pytest_plugins = ["etcd_fixtures"]
@@ -40,10 +41,13 @@ def shared(cluster: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def lab(shared: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceLab]:
     @contextmanager
-    def opened(settings: Settings, report: Report) -> Iterator[Work]:
-        yield replace(shared.work, settings=settings, report=report)
+    def opened(settings: Settings, report: Report) -> Iterator[ServicesCluster]:
+        changed = copy(shared.work)
+        changed.settings, changed.report = settings, report
+        yield changed
 
-    monkeypatch.setattr(opening, "opened", opened)
+    monkeypatch.setattr(working, "opened", opened)
+    monkeypatch.setattr(changing, "opened", opened)
     yield shared
     shared.clear()
 
@@ -123,11 +127,11 @@ def test_all_are_submitted_and_what_runs_otherwise_is_told(lab: ServiceLab) -> N
     def report(subject: str, message: str) -> None:
         told.append(f"{subject}: {message}")
 
-    assert submitting.submit_all(lab.work.settings, report) is False
-    assert submitting.submit_all(settings, report) is True
-    assert submitting.submit_all(settings, report) is False
+    assert changing.submit_all(lab.work.settings, report) is False
+    assert changing.submit_all(settings, report) is True
+    assert changing.submit_all(settings, report) is False
     changed = definitions(web={**WEB, "env": {"A": "b"}}, other={**WEB, "replicas": 1})
-    assert submitting.submit_all(settings.model_copy(update={"scheduled": changed}), report) is True
+    assert changing.submit_all(settings.model_copy(update={"scheduled": changed}), report) is True
     assert [line for line in told if "another env" in line] == [
         "web: it was submitted with another env: inv service.update web brings this definition"
     ]
@@ -135,4 +139,4 @@ def test_all_are_submitted_and_what_runs_otherwise_is_told(lab: ServiceLab) -> N
 
 
 def definitions(**given: Any) -> dict[str, Any]:
-    return {name: ScheduledSettings.model_validate(it) for name, it in given.items()}
+    return {name: ScheduledSettings.model_validate(definition) for name, definition in given.items()}

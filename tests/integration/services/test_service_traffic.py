@@ -13,5 +13,5 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab, req
 
 
 def test_requests_to_scheduled_services() -> None:
-    done = in_own_network(Path(__file__).with_name("traffic_tests.py"))
+    done = in_own_network(Path(__file__).parents[2] / "support" / "traffic_tests.py")
     assert done.returncode == 0, done.stdout

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from etcd_cluster import EtcdCluster
@@ -15,20 +16,23 @@ from update_lab import WEB, UpdateLab, parsed, update_lab, version
 from waiting import until
 
 from argosy import etcd
+from argosy.cluster.change import State
+from argosy.cluster.events import Event
+from argosy.cluster.history import read_history
+from argosy.cluster.lock import held
 from argosy.errors import Interrupted, LockHeld, Refused, TakenBack, Unhealthy
-from argosy.events import Event
-from argosy.operations.cluster_lock import held
-from argosy.operations.journal import of_updates, read_history
-from argosy.operations.service import changing, opening
-from argosy.operations.service.updating import running
-from argosy.operations.service.updating.deciding import Wish
-from argosy.operations.service.work import Work
+from argosy.services import changing
+from argosy.services import work as working
+from argosy.services.updates import run as running
+from argosy.services.updates.begin import UpdateRequest
+from argosy.services.updates.events import StepBegan
+from argosy.services.updates.journal import of_updates
+from argosy.services.updates.record import UpdateStep
+from argosy.services.work import ServicesCluster
 from argosy.tasks import service_updates
-from argosy.update_events import StepBegan
-from argosy.update_record import State, Step
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab, requires_haproxy]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(7), requires_swarm_lab, requires_haproxy]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ class Killed(BaseException):
     """Nobody who handles errors catches it."""
 
 
-def raising(step: Step, error: BaseException) -> Callable[[Event], None]:
+def raising(step: UpdateStep, error: BaseException) -> Callable[[Event], None]:
     """Return what raises `error` when `step` begins, once."""
     left = [error]
 
@@ -120,7 +124,7 @@ class TestToAGoodVersion:
         asking = threading.Thread(target=lambda: answers.append(first.asked("air-02", "/cgi-bin/slow")))
 
         def tell(event: Event) -> None:
-            if isinstance(event, StepBegan) and event.step is Step.CLOSING:
+            if isinstance(event, StepBegan) and event.step is UpdateStep.CLOSING:
                 asking.start()
 
         first.update(tell, web=version(2))
@@ -185,17 +189,17 @@ class TestToABrokenVersion:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("step", [Step.STARTING, Step.SHARING, Step.EMPTYING])
-    def test_the_old_serve_on(self, first: UpdateLab, step: Step) -> None:
+    @pytest.mark.parametrize("step", [UpdateStep.STARTING, UpdateStep.SHARING, UpdateStep.EMPTYING])
+    def test_the_old_serve_on(self, first: UpdateLab, step: UpdateStep) -> None:
         with first.load() as load, pytest.raises(Interrupted, match="generation 1 serves as before"):
             first.update(raising(step, KeyboardInterrupt()), web=version(2), canary="50%")
         assert load.failures == []
         check_whole(first, "1")
 
     def test_when_the_old_go_already_the_same_again_goes_on(self, first: UpdateLab) -> None:
-        with pytest.raises(Interrupted, match="interrupted while removing; the same command goes on"):
-            first.update(raising(Step.REMOVING, KeyboardInterrupt()), web=version(2))
-        with pytest.raises(Refused, match=r"inv service.update web goes on with it"):
+        with pytest.raises(Interrupted, match="interrupted while removing; the same command resumes"):
+            first.update(raising(UpdateStep.REMOVING, KeyboardInterrupt()), web=version(2))
+        with pytest.raises(Refused, match=r"inv service.update web resumes it"):
             changing.make(first.work, changing.scale("web", 2))
         assert first.record().generation == 2
         first.update(web=version(2))
@@ -203,7 +207,7 @@ class TestInterrupted:
 
     def test_a_rollback_takes_back_what_was_left(self, first: UpdateLab) -> None:
         with pytest.raises(Killed):
-            first.update(raising(Step.EMPTYING, Killed()), web=version(2))
+            first.update(raising(UpdateStep.EMPTYING, Killed()), web=version(2))
         with pytest.raises(Refused, match=r"has not ended \(running\), and is another one \(env\)"):
             first.update(web=version(3))
         done = first.rollback()
@@ -219,19 +223,19 @@ class TestOtherOrders:
         lab.until_served("1")
         lab.update(web=version(2, **fixed))
         check_whole(lab, "2")
-        assert {it.rpartition(":")[2] for key, it in lab.routes().items() if key.startswith("hosts/")} == {"9090"}
+        assert {route.rpartition(":")[2] for key, route in lab.routes().items() if key.startswith("hosts/")} == {"9090"}
         began = [event.step for event in lab.told if isinstance(event, StepBegan)]
-        assert began.index(Step.REMOVING) < began.index(Step.STARTING)
+        assert began.index(UpdateStep.REMOVING) < began.index(UpdateStep.STARTING)
         broken = version(3, **fixed, command=["sh", "-c", "exit 1"])
         with pytest.raises(TakenBack):
             lab.update(web=broken)
         check_whole(lab, "2")
 
     def test_one_on_every_machine_but_those_out_of_service(self, lab: UpdateLab) -> None:
-        everywhere = {key: it for key, it in WEB.items() if key != "replicas"} | {"global": True}
+        everywhere = {key: value for key, value in WEB.items() if key != "replicas"} | {"global": True}
         lab.submit(web=everywhere)
         lab.until_served("1")
-        node = next(it for it in lab.work.swarm.nodes() if it.hostname == "air-03")
+        node = next(node for node in lab.work.swarm.nodes() if node.hostname == "air-03")
         lab.work.swarm.update_node(node, availability="drain")
         lab.put_state("air-03", "draining")
         until(lambda: lab.generations() == {1: 2}, 30)
@@ -244,13 +248,13 @@ class TestOtherOrders:
         check_whole(lab, "2")
 
     def test_round_a_machine_that_takes_nothing_new(self, first: UpdateLab) -> None:
-        node = next(it for it in first.work.swarm.nodes() if it.hostname == "air-02")
+        node = next(node for node in first.work.swarm.nodes() if node.hostname == "air-02")
         first.work.swarm.update_node(node, availability="pause")
         with first.load() as load:
             first.update(web=version(2))
         assert load.failures == []
         check_whole(first, "2")
-        assert {it.machine for it in first.work.look().of("web").generations[2].up} == {"air-01", "air-03"}
+        assert {instance.machine for instance in first.work.look().of("web").generations[2].up} == {"air-01", "air-03"}
 
     def test_what_is_stopped_stays_so(self, first: UpdateLab) -> None:
         changing.make(first.work, changing.stop(["web"]))
@@ -260,49 +264,53 @@ class TestOtherOrders:
         check_whole(first, "2")
 
     def test_without_discovery(self, lab: UpdateLab) -> None:
-        plain = {key: it for key, it in WEB.items() if key not in ("discovery", "check")}
+        plain = {key: value for key, value in WEB.items() if key not in ("discovery", "check")}
         lab.submit(web=plain)
         lab.update(web={**plain, "env": {"VERSION": "2"}})
         assert lab.generations() == {2: 3}
         assert lab.routes() == {}
 
 
+def second(work: ServicesCluster, **options: Any) -> UpdateRequest:
+    """Return what asks for the second version."""
+    target = running.target(work, "web", parsed({"web": version(2)}))
+    return UpdateRequest("web", target, named=True, **options)
+
+
 class TestTheTasks:
     @pytest.fixture(autouse=True)
     def reached(self, monkeypatch: pytest.MonkeyPatch, lab: UpdateLab) -> None:
         @contextmanager
-        def opened(*_: object) -> Iterator[Work]:
+        def opened(*_: object) -> Iterator[ServicesCluster]:
             yield lab.work
 
-        monkeypatch.setattr(opening, "opened", opened)
+        monkeypatch.setattr(working, "opened", opened)
 
-    def run(self, lab: UpdateLab, wish: Callable[[Work], Wish], **flags: bool) -> None:
+    def run(self, lab: UpdateLab, request: Callable[[ServicesCluster], UpdateRequest], **flags: bool) -> None:
         given = {"yes": True, "dry_run": False, "json": False} | flags
-        service_updates._update(lab.settings, wish, **given)
+        service_updates._update(lab.settings, request, **given)
 
     def test_a_dry_run_prints_the_very_plan(self, first: UpdateLab, capsys: pytest.CaptureFixture[str]) -> None:
-        flags = running.Flags("web", parsed({"web": version(2)}), canary="10%", soak_seconds=5, named=True)
         before = first.work.store.get_prefix("/").entries
-        self.run(first, lambda work: running.wish_of(work, flags), dry_run=True)
+        self.run(first, lambda work: second(work, canary="10%", soak_seconds=5), dry_run=True)
         shown = capsys.readouterr().out.splitlines()
         assert shown[0].endswith("start generation 2 (env) beside generation 1: 3 instances, which get no requests yet")
         assert [line.rpartition("generation ")[2] for line in shown][-1] == "1"
-        changed = {it.key for it in first.work.store.get_prefix("/").entries} ^ {it.key for it in before}
+        changed = {entry.key for entry in first.work.store.get_prefix("/").entries} ^ {entry.key for entry in before}
         assert {key for key in changed if not key.startswith("/routers/")} == set()
         assert first.generations() == {1: 3}
 
     def test_events_are_json_a_line_each(self, first: UpdateLab, capsys: pytest.CaptureFixture[str]) -> None:
-        flags = running.Flags("web", parsed({"web": version(2)}), named=True)
-        self.run(first, lambda work: running.wish_of(work, flags), json=True)
+        self.run(first, second, json=True)
         told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [it["step"] for it in told if it["event"] == "step-done"] == [
+        assert [event["step"] for event in told if event["event"] == "step-done"] == [
             "starting",
             "opening",
             "closing",
             "emptying",
             "removing",
         ]
-        self.run(first, lambda _: Wish("web", rollback=True))
+        self.run(first, lambda _: UpdateRequest("web", rollback=True))
         check_whole(first, "1")
 
 

@@ -6,9 +6,11 @@ Routers are told by what their machine's agent has seen; the connections that th
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -18,23 +20,25 @@ from swarm_lab import requires_swarm_lab
 from waiting import until
 
 from argosy import etcd
-from argosy.config import Settings
+from argosy.cluster.opening import OpenCluster
+from argosy.config.loading import Settings
+from argosy.draining import balancers
+from argosy.draining import machine as draining_module
+from argosy.draining.machine import Draining, states
+from argosy.engine.swarm import Swarm
 from argosy.errors import EngineError, Unhealthy
-from argosy.host import Hosts
-from argosy.operations import balancers
-from argosy.operations import draining as draining_module
-from argosy.operations.clock import SystemClock
-from argosy.operations.cluster_lock import held
-from argosy.operations.draining import Draining, states
-from argosy.operations.service import changing
-from argosy.operations.swarm import draining as moving_module
-from argosy.operations.swarm.draining import Moving
-from argosy.scheduled_state import Running
-from argosy.swarm import Swarm
-from argosy.swarm_drain import moving
+from argosy.services import changing
+from argosy.services.applying import Executor
+from argosy.services.evacuation import evacuate as evacuation_module
+from argosy.services.evacuation.evacuate import Evacuation
+from argosy.services.evacuation.plan import moving
+from argosy.services.report import ServicesReport
+from argosy.services.routers import Routers
+from argosy.services.state import Running
+from argosy.ssh.host import Hosts
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(6), requires_swarm_lab]
 
 
 @dataclass
@@ -47,11 +51,14 @@ class Place:
     def report(self, subject: str, message: str) -> None:
         self.said.append(f"{subject}: {message}")
 
+    @cached_property
+    def cluster(self) -> OpenCluster:
+        return OpenCluster(self.settings, self.report, hosts=self.hosts, store=self.lab.work.store)
+
     @contextmanager
     def draining(self) -> Iterator[Draining]:
-        store = self.lab.work.store
-        with held(store, "test", ttl_seconds=30) as lock:
-            yield Draining(self.settings, self.hosts, store, lock, self.report, SystemClock())
+        with self.cluster.locked("test"):
+            yield Draining(self.cluster)
 
     def take_out(self, name: str) -> bool:
         with self.draining() as draining:
@@ -62,20 +69,29 @@ class Place:
             draining.put_back(self.hosts[name])
 
     def settle(self) -> list[str]:
-        store = self.lab.work.store
-        with held(store, "test", ttl_seconds=30) as lock:
-            moving = Moving(self.settings, self.hosts, store, lock, self.report, SystemClock())
-            moving.settle(states(store))
-            return moving.unsettled(states(store))
+        store = self.cluster.store
+        with self.cluster.locked("test"):
+            evacuation = Evacuation(self.cluster)
+            evacuation.settle(states(store))
+            return evacuation.unsettled(states(store))
 
     def running(self, name: str = "web") -> Running:
         return self.lab.running(name)
 
     def on(self, machine: str, name: str = "web") -> int:
-        return sum(it.machine == machine for it in self.running(name).up)
+        return sum(instance.machine == machine for instance in self.running(name).up)
 
     def availability(self) -> dict[str, str]:
-        return {it.hostname: it.availability for it in self.lab.work.swarm.nodes()}
+        return {node.hostname: node.availability for node in self.lab.work.swarm.nodes()}
+
+    def told(self) -> dict[str, str]:
+        """Return what `service.list` says of each service, once all of them are registered."""
+        until(lambda: "registered" not in "".join(self._told().values()), 20)
+        return self._told()
+
+    def _told(self) -> dict[str, str]:
+        found = ServicesReport(self.lab.work.look())
+        return {name: found.state(name) for name in found.names}
 
     def calm(self, replicas: int = 3, name: str = "web") -> bool:
         """Return whether a service is as if nothing had ever moved."""
@@ -84,7 +100,7 @@ class Place:
             running.service.replicas == replicas
             and not any(label.startswith("argosy.moving") for label in running.service.labels)
             and len(running.up) == replicas
-            and {it.id for it in running.up} == self.lab.hosts(name)
+            and {instance.id for instance in running.up} == self.lab.hosts(name)
             and not self.lab.work.look().of(name).withdrawn
         )
 
@@ -103,7 +119,7 @@ def at(shared: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     shared.swarms.lead(monkeypatch)
     # No router is behind these machines' agents: nobody has connections.
     monkeypatch.setattr(draining_module.Draining, "_wait_for_connections", lambda *_: None)
-    monkeypatch.setattr(moving_module.Moving, "_routers", None)
+    monkeypatch.setattr(Routers, "wait_until_idle", lambda *_: {})
     monkeypatch.setattr(balancers, "wait_until_out", lambda *_: None)
     ssh = {"user": "root", "key": str(shared.swarms.folder / "ssh" / "key")}
     settings = shared.swarms.settings(ssh=ssh, discovery={"ttl_seconds": 2})
@@ -122,20 +138,19 @@ def at(shared: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 def test_instances_serve_elsewhere_before_their_own_machine_is_taken_out(at: Place) -> None:
     at.lab.submit(web={**WEB, "replicas": 3}, everywhere={**WEB, "replicas": None, "global": True})
     assert at.on("air-02") == 1
-    own = next(it for it in at.running().up if it.machine == "air-02")
+    own = next(instance for instance in at.running().up if instance.machine == "air-02")
     serving: list[int] = []
 
     with at.draining() as draining:
-        moving = draining._moving
-        moving.move_off(at.hosts["air-02"])
+        draining._evacuation.evacuate(at.hosts["air-02"])
         # Nothing has ended: the new one serves beside the old ones, and the old gets nothing any more.
         found = at.running()
-        assert {it.machine for it in found.up if it.id != own.id} == {"air-01", "air-03"}
-        assert sum(it.registered for it in found.up) == 4
-        assert [it.weight for it in found.up if it.id == own.id] == [0]
+        assert {instance.machine for instance in found.up if instance.id != own.id} == {"air-01", "air-03"}
+        assert sum(instance.registered for instance in found.up) == 4
+        assert [instance.weight for instance in found.up if instance.id == own.id] == [0]
         assert at.availability()["air-02"] == "pause"
         assert found.service.labels["argosy.moving.air-02"] == "1"
-        serving.append(len([it for it in found.up if it.weight]))
+        serving.append(len([instance for instance in found.up if instance.weight]))
     assert serving == [3]
 
     assert at.take_out("air-02")
@@ -146,29 +161,31 @@ def test_instances_serve_elsewhere_before_their_own_machine_is_taken_out(at: Pla
     assert at.calm()
     assert not at.lab.swarms.nodes["air-02"].docker("ps", "-q")
     assert at.take_out("air-02")  # again: nothing moves
+    assert at.told() == {"web": "running", "everywhere": "running"}, "nothing has failed"
 
     at.put_back("air-02")
     assert at.availability()["air-02"] == "active"
     until(lambda: at.on("air-02", "everywhere") == 1, 20)
     assert at.calm()
+    assert at.told() == {"web": "running", "everywhere": "running"}
 
 
 def test_several_machines_at_once_add_up(at: Place) -> None:
     at.lab.submit(web={**WEB, "replicas": 3})
     with at.draining() as draining:
         for name in ("air-01", "air-02"):
-            draining._moving.move_off(at.hosts[name])
+            draining._evacuation.evacuate(at.hosts[name])
         service = at.running().service
         assert service.replicas == 3 + sum(moving(service).values())
         assert set(moving(service)) == {"air-01", "air-02"}
         for name in ("air-01", "air-02"):
-            draining._moving.clear(at.hosts[name])
+            draining._evacuation.finish(at.hosts[name])
     assert at.calm()
     assert at.on("air-03") == 3
 
 
 def test_where_there_is_no_other_place_that_is_said_and_it_goes_on(at: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving_module, "HOMELESS_SECONDS", 1.0)
+    monkeypatch.setattr(evacuation_module, "HOMELESS_SECONDS", 1.0)
     at.lab.submit(web={**WEB, "replicas": 1, "constraints": ["machine=air-01"]})
     assert at.take_out("air-01")
     assert any("Swarm finds no place for web elsewhere (no suitable node" in line for line in at.said)
@@ -193,7 +210,7 @@ def test_new_instances_that_do_not_serve_leave_the_machine_in_service(at: Place,
     assert at.availability()[own.machine] == "active"
     assert at.running().service.replicas == 1
     until(lambda: at.calm(1), 20)
-    assert [it.id for it in at.running().up] == [own.id]
+    assert [instance.id for instance in at.running().up] == [own.id]
 
 
 def test_killed_at_any_moment_the_same_again_or_giving_up_ends_well(at: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +241,7 @@ def test_killed_at_any_moment_the_same_again_or_giving_up_ends_well(at: Place, m
     for end in ("again", "abort", "settle"):
         allowed = 0
         while True:
-            machine = next(it.machine for it in at.running().up)
+            machine = next(instance.machine for instance in at.running().up)
             calls = 0
             for name in changing_calls:
                 monkeypatch.setattr(Swarm, name, counted(name))
@@ -263,7 +280,7 @@ def test_scaling_meanwhile_is_what_counts(at: Place) -> None:
     """A drain is killed, somebody scales, the drain goes on: the service has what it was scaled to."""
     at.lab.submit(web={**WEB, "replicas": 3})
     with at.draining() as draining:
-        draining._moving.move_off(at.hosts["air-01"])
+        draining._evacuation.evacuate(at.hosts["air-01"])
     at.lab.make(changing.scale("web", 2))
     assert at.take_out("air-01")
     assert at.calm(2)
@@ -279,3 +296,88 @@ def test_what_can_not_be_reached_stops_a_drain_before_anything_ends(at: Place, m
     monkeypatch.undo()
     assert states(at.lab.work.store)["air-01"] == "active"
     assert len(at.running().up) == 3
+
+
+DATABASE = {**WEB, "replicas": 1, "volumes": [{"source": "argosy-lab-data", "target": "/data"}]}
+
+
+def home_of(at: Place) -> str:
+    (home,) = at.lab.work.look().of("db").homes
+    return home
+
+
+def serving(at: Place) -> bool:
+    """Return whether the one instance of the database is registered, and no router was told to let go of it."""
+    found = at.lab.work.look().of("db")
+    return [bool(instance.weight) for instance in found.instances if instance.task.runs] == [True]
+
+
+def test_a_database_serves_while_its_machine_is_upgraded_around_it(at: Place) -> None:
+    at.lab.submit(web={**WEB, "replicas": 3}, db=DATABASE)
+    home, (own,) = home_of(at), at.running("db").up
+    assert own.machine == home
+    seen: list[bool] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            seen.append(serving(at))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        assert at.take_out(home)
+        assert states(at.lab.work.store)[home] == "draining"
+        assert at.lab.hosts("db") == {own.id}
+        assert not any(id.startswith(f"{home}:") for id in at.lab.hosts("web"))
+        assert at.availability()[home] == "pause"
+        assert at.take_out(home)  # as who resumes a rollout that has failed there
+        at.put_back(home)
+        until(lambda: any(id.startswith(f"{home}:") for id in at.lab.hosts("web")), 20)
+        with at.draining() as draining:
+            draining.give_back(at.hosts[home])
+    finally:
+        ended.set()
+        watcher.join()
+    assert at.calm()
+    assert [instance.id for instance in at.running("db").up] == [own.id]
+    assert len(seen) > 5
+    assert all(seen)
+
+
+def test_what_runs_since_before_homes_were_recorded_stays_without_a_restart(at: Place) -> None:
+    at.lab.submit(db=DATABASE)
+    (own,) = at.running("db").up
+    with at.lab.work.locked("test"):
+        Executor(at.lab.work, "db").keep_home(())
+    assert at.lab.work.look().of("db").homes == ()
+    assert at.settle() == []
+    assert home_of(at) == own.machine
+    assert [instance.id for instance in at.running("db").up] == [own.id]
+
+
+def test_a_volume_that_is_given_up_begins_anew_elsewhere(at: Place) -> None:
+    at.lab.submit(db=DATABASE)
+    home = home_of(at)
+    with at.lab.work.locked("test"):
+        Executor(at.lab.work, "db").lose_home(home)
+    with at.draining() as draining:
+        draining.send_off(at.hosts[home])
+    (moved,) = at.running("db").up
+    assert moved.machine != home
+    assert at.settle() == []
+    assert home_of(at) == moved.machine
+
+
+def test_what_grows_is_placed_anywhere_and_scaled_to_nothing_keeps_its_homes(at: Place) -> None:
+    at.lab.submit(db={**DATABASE, "max_per_machine": 1})
+    first = home_of(at)
+    at.lab.make(changing.scale("db", 2))
+    homes = at.lab.work.look().of("db").homes
+    assert len(homes) == 2
+    assert first in homes
+    at.lab.make(changing.scale("db", 0))
+    assert at.lab.work.look().of("db").homes == homes
+    at.lab.make(changing.scale("db", 1))
+    assert set(at.lab.work.look().of("db").homes) < set(homes)
+    assert at.settle() == []

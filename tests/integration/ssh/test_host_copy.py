@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from ssh_server import SshServer, requires_sshd, ssh_server
 
-from argosy import host_files, known_hosts
 from argosy.errors import CommandFailed, ConfigError
-from argosy.host import Host
-from argosy.ssh import copy
+from argosy.ssh import copy, known_hosts
+from argosy.ssh import files as host_files
 from argosy.ssh.channel import Sink
+from argosy.ssh.host import Host
 
 pytestmark = [pytest.mark.integration, requires_sshd]
 

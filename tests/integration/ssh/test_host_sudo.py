@@ -10,9 +10,9 @@ import pytest
 import tenacity
 from ssh_server import SshServer, in_namespace_of_its_own, open_way, requires_namespaces, requires_sshd, ssh_server
 
-from argosy import host_files
 from argosy.errors import CommandFailed, DeadlineExceeded, Refused
-from argosy.host import Host
+from argosy.ssh import files as host_files
+from argosy.ssh.host import Host
 
 pytestmark = [pytest.mark.integration, requires_sshd, requires_namespaces]
 

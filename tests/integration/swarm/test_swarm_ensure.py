@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from etcd_cluster import EtcdCluster
@@ -14,23 +14,24 @@ from swarm_lab import IMAGE, PORT, SwarmLab, requires_swarm_lab, swarm_lab
 from waiting import until
 
 from argosy import etcd
-from argosy.config import Settings
+from argosy.cluster import lock as cluster_lock
+from argosy.config.loading import Settings
+from argosy.engine.swarm import Swarm
 from argosy.errors import EngineError, QuorumAtRisk
 from argosy.etcd import Etcd
-from argosy.host import Hosts
-from argosy.membership import Plan
+from argosy.etcd.quorum import Plan
+from argosy.membership import swarm_task
+from argosy.membership.actions import Planned, do
+from argosy.membership.joining import JoiningMachine
+from argosy.membership.leaving import leaving_swarm
+from argosy.membership.observing import Membership
 from argosy.model import Machine, Member
-from argosy.operations import cluster_lock
-from argosy.operations.membership import swarming
-from argosy.operations.membership.actions import do
-from argosy.operations.membership.joining import Joiner
-from argosy.operations.membership.observing import Work, observe
-from argosy.operations.swarm import applying, commands, ensuring, observing
-from argosy.swarm import Swarm
-from argosy.swarm_plan import Deed
+from argosy.ssh.host import Hosts
+from argosy.swarm import applying, ensuring, observing
+from argosy.swarm.plan import Action
 
 pytest_plugins = ["etcd_fixtures"]
-pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(5), requires_swarm_lab]
 
 
 @dataclass
@@ -48,41 +49,42 @@ class Place:
         self.said.append(f"{subject}: {message}")
 
     def members(self) -> list[Member]:
-        machines = {it.name: it.address for it in self.lab.machines()}
+        machines = {machine.name: machine.address for machine in self.lab.machines()}
         urls = {name: (f"https://{machines[name]}:2380",) for name in self.voting}
         return [Member(name, name, url, url, healthy=True) for name, url in urls.items()]
 
     def ensure(self, force: bool = False) -> list[str]:
-        done = ensuring.ensure(self.settings, self.hosts, self.store, self.report, force=force)
-        return [f"{it.machine}: {it}" for it in done.steps]
+        return [f"{step.machine}: {step}" for step in ensuring.ensure(self.cluster(), force=force).steps]
 
-    def deeds(self, force: bool = False) -> list[tuple[str, Deed]]:
-        done = ensuring.ensure(self.settings, self.hosts, self.store, self.report, force=force)
-        return [(it.machine, it.deed) for it in done.steps]
+    def actions(self, force: bool = False) -> list[tuple[str, Action]]:
+        return [(step.machine, step.action) for step in ensuring.ensure(self.cluster(), force=force).steps]
 
     def depart(self, name: str, **options: bool) -> None:
-        with cluster_lock.held(self.store, "test", ttl_seconds=30) as lock:
-            ensuring.depart(self.settings, self.hosts, self.store, lock, self.report, name, **options)
+        cluster = self.cluster()
+        with cluster.locked("test"):
+            ensuring.depart(cluster, name, **options)
 
     def machine(self, name: str) -> Machine:
         return self.hosts[name].machine
 
-    def work(self, force: bool = False) -> Work:
+    def cluster(self, force: bool = False) -> Membership:
         """Return what the tasks of members work with."""
-        machines = tuple(self.lab.machines())
-        return Work(
-            self.settings, self.store, machines, self.hosts, observe(self.store, machines), self.report, force=force
-        )
+        cluster = Membership(self.settings, self.report, hosts=self.hosts, store=self.store)
+        cluster.known, cluster.force = tuple(self.lab.machines()), force
+        cluster.look()
+        return cluster
 
     @property
     def swarm(self) -> Swarm:
         """Some manager that works."""
         return next(
-            it.swarm for it in self.lab.nodes.values() if it.process and it.answers() and it.swarm.info().cluster_id
+            node.swarm
+            for node in self.lab.nodes.values()
+            if node.process and node.answers() and node.swarm.info().cluster_id
         )
 
     def roles(self) -> dict[str, str]:
-        return {it.hostname: it.role for it in self.swarm.nodes() if it.state == "ready"}
+        return {node.hostname: node.role for node in self.swarm.nodes() if node.state == "ready"}
 
     def nodes(self) -> int:
         return len(self.swarm.nodes())
@@ -99,7 +101,8 @@ def place(
         ssh = {"user": "root", "key": str(lab.folder / "ssh" / "key"), "connect_attempts": 1}
         settings = lab.settings(ssh=ssh, swarm={"heartbeat_seconds": 1})
         all_machines = [
-            Machine(it.name, it.address, metadata=machines.get(it.name.replace("-", "_"), {})) for it in lab.machines()
+            Machine(machine.name, machine.address, metadata=machines.get(machine.name.replace("-", "_"), {}))
+            for machine in lab.machines()
         ]
         with Hosts(settings, all_machines) as hosts:
             made = Place(lab, settings, hosts, store)
@@ -112,7 +115,7 @@ def test_a_swarm_is_made_kept_and_mended(cluster: EtcdCluster, monkeypatch: pyte
     with place(4, 3, cluster, monkeypatch, air_04={"tier": "green"}) as at:
         assert len([line for line in at.ensure() if "join the Swarm" in line]) == 3
         assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-03": "manager", "air-04": "worker"}
-        labels = {it.hostname: dict(it.labels) for it in at.swarm.nodes()}
+        labels = {node.hostname: dict(node.labels) for node in at.swarm.nodes()}
         assert labels["air-04"] == {"argosy.machine": "air-04", "tier": "green"}
         assert labels["air-01"] == {"argosy.machine": "air-01"}
         assert at.swarm.cluster_spec()["Dispatcher"]["HeartbeatPeriod"] == 1_000_000_000
@@ -123,24 +126,24 @@ def test_a_swarm_is_made_kept_and_mended(cluster: EtcdCluster, monkeypatch: pyte
 
         # Another one votes instead.
         at.voting = ["air-01", "air-02", "air-04"]
-        assert at.deeds() == [("air-04", Deed.PROMOTE), ("air-03", Deed.DEMOTE)]
+        assert at.actions() == [("air-04", Action.PROMOTE), ("air-03", Action.DEMOTE)]
         assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-03": "worker", "air-04": "manager"}
 
         # A machine that lost its disk joins anew, and nothing of its earlier life stays.
         at.lab.power_off("air-02")
         shutil.rmtree(at.lab.nodes["air-02"].folder / "data" / "swarm")
         at.lab.start("air-02")
-        until(lambda: any(it.state == "down" for it in at.swarm.nodes()), 30, every=0.1)
-        assert ("air-02", Deed.JOIN) in at.deeds()
+        until(lambda: any(node.state == "down" for node in at.swarm.nodes()), 30, every=0.1)
+        assert ("air-02", Action.JOIN) in at.actions()
         assert (at.roles()["air-02"], at.nodes()) == ("manager", 4)
 
         # One that left by itself, and one whose node somebody has removed.
         at.lab.nodes["air-03"].swarm.leave()
-        until(lambda: any(it.state == "down" for it in at.swarm.nodes()), 30, every=0.1)
-        assert at.deeds()[0] == ("air-03", Deed.FORGET)
-        gone = next(it for it in at.swarm.nodes() if it.hostname == "air-03")
+        until(lambda: any(node.state == "down" for node in at.swarm.nodes()), 30, every=0.1)
+        assert at.actions()[0] == ("air-03", Action.FORGET)
+        gone = next(node for node in at.swarm.nodes() if node.hostname == "air-03")
         at.swarm.remove_node(gone.id, force=True)
-        assert at.deeds()[:2] == [("air-03", Deed.LEAVE), ("air-03", Deed.JOIN)]
+        assert at.actions()[:2] == [("air-03", Action.LEAVE), ("air-03", Action.JOIN)]
         assert (len(at.roles()), at.nodes()) == (4, 4)
         assert at.ensure() == []
 
@@ -152,7 +155,7 @@ def test_a_swarm_that_was_begun_apart_is_left_and_a_quorum_that_is_lost_is_told_
         apart = at.lab.nodes["air-03"]
         apart.swarm.init(apart.address, PORT)
         at.lab.form_of("air-01", "air-02")
-        assert ("air-03", Deed.LEAVE) in at.deeds()
+        assert ("air-03", Action.LEAVE) in at.actions()
         assert at.roles() == dict.fromkeys(at.lab.nodes, "manager")
         service = at.swarm.create_service(
             {
@@ -172,9 +175,9 @@ def test_a_swarm_that_was_begun_apart_is_left_and_a_quorum_that_is_lost_is_told_
             at.depart("air-01")
         at.depart("air-02")
         assert at.said[-1].startswith("swarm: the Swarm has no quorum: what it knows of the machine stays there")
-        assert ("air-01", Deed.FORCE_NEW) in at.deeds(force=True)
+        assert ("air-01", Action.FORCE_NEW) in at.actions(force=True)
         assert any("risked by force" in line for line in at.said)
-        until(lambda: sum(it.runs for it in at.swarm.tasks(service)) == 1, 40, every=0.2)
+        until(lambda: sum(task.runs for task in at.swarm.tasks(service)) == 1, 40, every=0.2)
 
         # The lost ones come back, with what they knew.
         at.lab.start("air-02", "air-03")
@@ -198,7 +201,7 @@ def test_machines_leave_alive_and_dead_and_never_with_the_quorum(
         with pytest.raises(QuorumAtRisk, match="without air-01 2 of 2 would be left, which needs 2, so none may"):
             at.depart("air-01")
         assert at.nodes() == 3
-        leader = next(it.hostname for it in at.swarm.nodes() if it.leader)
+        leader = next(node.hostname for node in at.swarm.nodes() if node.leader)
         at.depart(leader, force=True)
         assert not at.lab.nodes[leader].swarm.info().inside
         assert at.nodes() == 2
@@ -214,10 +217,10 @@ def test_a_machine_joins_and_leaves_in_the_steps_of_the_membership_tasks(
         at.ensure()  # air-04 is in the inventory, and so a worker
 
         def steps(name: str, alive: bool = True, force: bool = False) -> list[str]:
-            work = at.work(force)
-            with cluster_lock.held(at.store, "test", ttl_seconds=30) as work.lock:
-                actions = list(swarming.departing(work, name, alive=alive))
-                do(actions, work.lock, at.report)
+            opened = at.cluster(force)
+            with opened.locked("test"):
+                actions = tuple(leaving_swarm(opened, name, alive=alive))
+                do(opened, Planned(actions), name, "a test")
             return [action.step.action for action in actions]
 
         (one,) = steps("air-04")
@@ -229,12 +232,13 @@ def test_a_machine_joins_and_leaves_in_the_steps_of_the_membership_tasks(
 
         # air-04 comes for air-03: it joins with its vote, then the other may go.
         at.voting.append("air-04")
-        work = at.work()
-        with cluster_lock.held(at.store, "test", ttl_seconds=30) as work.lock:
-            joiner = Joiner(replace(work, new=at.machine("air-04")), at.machine("air-04"), Plan(), install=True)
-            actions = list(swarming.entering(work, joiner))
-            assert [it.step.action for it in actions] == ["see that it is in the Swarm, as a manager"]
-            do(actions, work.lock, at.report)
+        opened = at.cluster()
+        opened.new = at.machine("air-04")
+        with opened.locked("test"):
+            joiner = JoiningMachine(opened, at.machine("air-04"), Plan(), install=True)
+            actions = tuple(joiner.swarm_actions())
+            assert [action.step.action for action in actions] == ["see that it is in the Swarm, as a manager"]
+            do(opened, Planned(actions), "air-04", "a test")
         assert at.roles()["air-04"] == "manager"
         (one,) = steps("air-03")
         assert one.startswith("let it manage the Swarm no longer; leave the Swarm")
@@ -248,9 +252,10 @@ def test_a_machine_joins_and_leaves_in_the_steps_of_the_membership_tasks(
         assert at.nodes() == 2
 
         off = at.lab.settings(swarm={"enabled": False})
-        work = replace(at.work(), settings=off)
-        assert list(swarming.departing(work, "air-04", alive=True)) == []
-        assert list(swarming.entering(work, joiner)) == []
+        opened = at.cluster()
+        joiner.settings = opened.settings = off
+        assert list(leaving_swarm(opened, "air-04", alive=True)) == []
+        assert list(joiner.swarm_actions()) == []
 
 
 def test_the_task_shows_ensures_and_plans(cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,31 +265,31 @@ def test_the_task_shows_ensures_and_plans(cluster: EtcdCluster, monkeypatch: pyt
             at.store.put(f"/machines/{machine.name}", json.dumps(record))
 
         @contextlib.contextmanager
-        def opened(_settings: Settings) -> Iterator[tuple[Hosts, Etcd]]:
-            yield at.hosts, at.store
+        def opened(*_: object) -> Iterator[Membership]:
+            yield at.cluster()
 
-        monkeypatch.setattr(commands, "_opened", opened)
-        assert commands.show(at.settings).problems()[0] == (
+        monkeypatch.setattr(swarm_task, "opened", opened)
+        assert swarm_task.show(at.settings).problems()[0] == (
             "air-01: swarm: to do: begin the Swarm, as its first manager"
         )
-        planned = commands.plan(at.settings)
+        planned = swarm_task.plan(at.settings)
         assert "air-02: join the Swarm as a worker" in map(str, planned.steps)
-        assert commands.show(at.settings).nodes[0].role == ""
-        done = commands.ensure(at.settings, at.report)
+        assert swarm_task.show(at.settings).nodes[0].role == ""
+        done = swarm_task.ensure(at.settings, at.report)
         assert done.steps == planned.steps
-        assert commands.plan(at.settings).steps == ()
-        assert commands.show(at.settings).problems() == []
+        assert swarm_task.plan(at.settings).steps == []
+        assert swarm_task.show(at.settings).problems() == []
 
         # What a drain left that was killed.
-        node = next(it for it in at.swarm.nodes() if it.hostname == "air-02")
+        node = next(node for node in at.swarm.nodes() if node.hostname == "air-02")
         at.swarm.update_node(node, availability="pause")
-        assert commands.show(at.settings).problems() == [
+        assert swarm_task.show(at.settings).problems() == [
             "air-02: swarm: it is in service, and its node takes no instances (pause): inv cluster.swarm --ensure"
         ]
-        assert [str(it) for it in commands.ensure(at.settings, at.report).steps] == [
+        assert [str(step) for step in swarm_task.ensure(at.settings, at.report).steps] == [
             "swarm: let air-02, which is in service, take instances again"
         ]
-        assert commands.show(at.settings).problems() == []
+        assert swarm_task.show(at.settings).problems() == []
         at.store.delete("/machines/", prefix=True)
 
 
@@ -321,4 +326,4 @@ def test_killed_at_any_step_the_same_again_goes_on(cluster: EtcdCluster, monkeyp
                 break
         assert killed > 5
         assert at.roles() == {"air-01": "manager", "air-02": "manager", "air-03": "worker"}
-        assert {it.labels["argosy.machine"] for it in at.swarm.nodes()} == set(at.lab.nodes)
+        assert {node.labels["argosy.machine"] for node in at.swarm.nodes()} == set(at.lab.nodes)

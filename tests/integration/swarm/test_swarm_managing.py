@@ -8,12 +8,12 @@ import pytest
 from swarm_lab import SwarmLab, requires_swarm_lab, swarm_lab
 from waiting import until
 
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import HostUnreachable, Refused
-from argosy.host import Hosts
-from argosy.operations.swarm.managing import managing
+from argosy.ssh.host import Hosts
+from argosy.swarm.managing import managing
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, requires_swarm_lab]
+pytestmark = [pytest.mark.integration, pytest.mark.slow(2), requires_swarm_lab]
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def test_while_a_quorum_is_there_somebody_answers_and_without_one_it_says_what_t
         lab.form(managers=3)
         with managing(settings, hosts) as swarm:
             assert len(swarm.nodes()) == 3
-            leader = next(it.hostname for it in swarm.nodes() if it.leader)
+            leader = next(node.hostname for node in swarm.nodes() if node.leader)
             assert swarm.where == leader == "air-01"
             lab.power_off("air-01")
-            assert {it.hostname for it in swarm.nodes()} == {"air-01", "air-02", "air-03"}
+            assert {node.hostname for node in swarm.nodes()} == {"air-01", "air-02", "air-03"}
             assert swarm.where != "air-01"
-            node = next(it for it in swarm.nodes() if it.hostname == "air-03")
+            node = next(node for node in swarm.nodes() if node.hostname == "air-03")
             assert swarm.update_node(node, labels={"a": "b"}).labels == {"a": "b"}
         survivor = next(name for name in ("air-02", "air-03") if name != swarm.where)
         lab.power_off(swarm.where)

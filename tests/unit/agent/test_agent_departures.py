@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from argosy.agent.departures import behind, parse_seconds
-from argosy.agent.leavers import read_left, write_left
+from argosy.agent.registrar.deregistered import read_left, write_left
+from argosy.agent.registrar.deregistration import behind, parse_seconds
 from argosy.etcd import Entry
 
 

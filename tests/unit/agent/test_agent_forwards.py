@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.agent.forwards import Forward, Forwards, choose_port
+from argosy.agent.registrar.forwards import Forward, Forwards, choose_port
 from argosy.model import Endpoint
 
 A, B, C = (Endpoint(f"172.17.0.{number}", 80) for number in (2, 3, 4))
@@ -50,6 +50,19 @@ def test_after_a_stop_the_router_must_say_it_anew(make: Callable[..., Forwards])
     assert forwards.ensure("a", A) == 20000
     assert forwards.applied_port("a", A) == 0
     forwards.note_applied({20000: A})
+    assert forwards.applied_port("a", A) == 20000
+
+
+def test_a_round_that_tells_late_says_nothing_of_what_the_next_takes_away(make: Callable[..., Forwards]) -> None:
+    forwards = make()
+    forwards.ensure("a", A)
+    first = forwards.mapping()
+    forwards.keep(set())
+    forwards.note_applied(first)
+    assert forwards.mapping() == {}, "the router begins to load a configuration without it"
+    forwards.ensure("a", A)
+    assert forwards.applied_port("a", A) == 0, "nobody listens there until the router has it again"
+    forwards.note_applied(forwards.mapping())
     assert forwards.applied_port("a", A) == 20000
 
 

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from argosy.agent.certificates import (
-    fingerprint,
-    parse_crt_list,
-    parse_fingerprint,
-    plan_certificate_changes,
-)
-from argosy.agent.haproxy import Master, Worker, parse_master, parse_worker
-from argosy.agent.ports import bound_ports
-from argosy.routing import RouterOptions, plan_routing
+from argosy.agent.router.certificates import fingerprint, parse_crt_list, parse_fingerprint, plan_certificate_changes
+from argosy.agent.router.haproxy import LINE_BYTES, Master, Worker, command_lines, parse_master, parse_worker
+from argosy.agent.router.ports import bound_ports
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import RouterOptions
 from argosy.schema import Directory, Scheme, Service
 
 INFO = """Name: HAProxy
@@ -43,6 +39,30 @@ def test_the_master_counts_its_reloads() -> None:
     assert parse_master(PROCESSES) == Master(reloads=4, failed=1)
     with pytest.raises(ValueError, match="names no master"):
         parse_master("")
+
+
+class TestCommandLines:
+    def test_all_commands_of_a_connection_stand_on_one_line(self) -> None:
+        assert command_lines(["add server b/a 10.0.0.1:80", "enable health b/a"]) == [
+            "add server b/a 10.0.0.1:80;enable health b/a\n"
+        ]
+        assert command_lines([]) == []
+
+    def test_a_payload_ends_its_line(self) -> None:
+        assert command_lines(["new ssl cert a", "set ssl cert a <<\nMII\n", "commit ssl cert a"]) == [
+            "new ssl cert a;set ssl cert a <<\nMII\n\n",
+            "commit ssl cert a\n",
+        ]
+
+    def test_a_line_fits_haproxy_s_buffer_and_nothing_is_lost(self) -> None:
+        commands = [f"set server service-{number}/{'x' * 150} weight 7" for number in range(400)]
+        lines = command_lines(commands)
+        assert max(len(line) for line in lines) <= LINE_BYTES + 1
+        assert len(lines) > 1
+        assert [command for line in lines for command in line.rstrip("\n").split(";")] == commands
+
+    def test_one_that_is_too_long_by_itself_stands_alone(self) -> None:
+        assert command_lines(["a", "b" * LINE_BYTES, "c"]) == ["a\n", "b" * LINE_BYTES + "\n", "c\n"]
 
 
 def test_the_ports_of_a_configuration_are_those_of_its_bind_lines() -> None:

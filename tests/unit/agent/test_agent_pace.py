@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.agent.pace import LONGEST_REST, LONGEST_RETRY, Pace
+from argosy.agent.router.backoff import LONGEST_REST, LONGEST_RETRY, Pace
 
 
 def test_the_first_reload_and_one_after_a_rest_need_not_wait() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from container_examples import STARTED, inspected
 
-from argosy.agent.inspection import Event, parse_container
-from argosy.agent.news import Happened, Inspected, Listed
-from argosy.agent.roster import Roster
-from argosy.agent.verdicts import LASTING_FAILURES, Kind, Probe, Verdict
+from argosy.agent.registrar.messages import Happened, Inspected, Listed
+from argosy.agent.registrar.roster import Roster
+from argosy.agent.registrar.verdicts import LASTING_FAILURES, Kind, Probe, Verdict
 from argosy.model import Endpoint
+from argosy.schema.inspection import Event, parse_container
 
 ID = "id-of-web-1"
 LATER = "2026-11-25T15:00:00Z"
@@ -44,7 +44,9 @@ class Machine:
 
     @property
     def serving(self) -> list[str]:
-        return [it.container.name for it in self.roster.members.values() if self.roster.may_serve(it)]
+        members = self.roster.members.values()
+        up = [member for member in members if self.roster.is_up(member) and self.roster.passes(member)]
+        return [member.container.name for member in up]
 
     @property
     def probe(self) -> Probe | None:
@@ -234,7 +236,7 @@ class TestWithoutDocker:
 
 class TestProblems:
     def told(self, machine: Machine) -> list[str]:
-        return [str(it) for it in machine.roster.problems()]
+        return [str(problem) for problem in machine.roster.problems()]
 
     def test_of_labels(self, machine: Machine) -> None:
         machine.inspect(labels={"argosy.scheme": "gopher"})

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.agent.template_functions import ResourceTemplate, check_templates
-from argosy.agent.template_loading import read_files
-from argosy.agent.template_resources import Resource, is_resource, parse_resource, parse_set
+from argosy.agent.templates.functions import ResourceTemplate, check_templates
+from argosy.agent.templates.loading import read_files
+from argosy.agent.templates.resources import Resource, is_resource, parse_resource, parse_set
 from argosy.errors import ConfigError
 from argosy.etcd.values import Entry
 
@@ -22,7 +22,7 @@ LEAST = 'src = "web.conf.j2"\ndest = "web/web.conf"\nkeys = ["/settings"]\n'
 
 
 def parsed(body: str, **changed: str) -> Resource:
-    return parse_resource("conf.d/web.toml", f"[template]\n{body}".encode(), [FILES], SOURCES)
+    return parse_resource("conf.d/web.toml", f"[template]\n{body}".encode(), FILES, SOURCES)
 
 
 def refused(body: str) -> str:
@@ -40,7 +40,7 @@ def entries(**values: str) -> dict[str, Entry]:
 def rendered(source: str, held: dict[str, Entry], keys: str = '["/"]', prefix: str = "", **more: str) -> str:
     body = f'src = "main"\ndest = "x"\nkeys = {keys}\nprefix = "{prefix}"\n'
     sources = {"main": source, **more}
-    resource = parse_resource("conf.d/x.toml", f"[template]\n{body}".encode(), [FILES], sources)
+    resource = parse_resource("conf.d/x.toml", f"[template]\n{body}".encode(), FILES, sources)
     facts = {"system": "air", "machine_name": "air-01"}
     return ResourceTemplate(resource, sources, facts).render(held).decode(errors="surrogateescape")
 
@@ -135,7 +135,7 @@ def test_a_bad_resource_is_told_with_file_line_and_reason(body: str, line: int, 
 )
 def test_what_is_no_resource_at_all_is_told(content: bytes) -> None:
     with pytest.raises(ConfigError, match=r"^conf\.d/web\.toml"):
-        parse_resource("conf.d/web.toml", content, [FILES], SOURCES)
+        parse_resource("conf.d/web.toml", content, FILES, SOURCES)
 
 
 def test_bad_toml_says_in_which_line() -> None:
@@ -145,16 +145,16 @@ def test_bad_toml_says_in_which_line() -> None:
 def test_one_bad_resource_spoils_no_other() -> None:
     good = f"[template]\n{LEAST}".encode()
     files = {"conf.d/bad.toml": b"[", "conf.d/good.toml": good, "templates/web.conf.j2": b"x", "conf.d/README": b""}
-    found = parse_set(files, [FILES], "example/")
-    assert [it.name for it in found.resources] == ["conf.d/good.toml"]
-    assert [it.resource for it in found.problems] == ["conf.d/bad.toml"]
+    found = parse_set(files, FILES, "example/")
+    assert [resource.name for resource in found.resources] == ["conf.d/good.toml"]
+    assert [problem.resource for problem in found.problems] == ["conf.d/bad.toml"]
     assert found.problems[0].reason.startswith("example/conf.d/bad.toml: it is no TOML")
 
 
 def test_two_resources_with_one_dest_are_both_refused() -> None:
     absolute = LEAST.replace('"web/', '"/var/lib/air/files/web/')
     files = {f"conf.d/{name}.toml": f"[template]\n{body}".encode() for name, body in (("a", LEAST), ("b", absolute))}
-    found = parse_set({**files, "templates/web.conf.j2": b""}, [FILES])
+    found = parse_set({**files, "templates/web.conf.j2": b""}, FILES)
     assert found.resources == ()
     assert "conf.d/b.toml makes /var/lib/air/files/web/web.conf, too" in found.problems[0].reason
     assert "conf.d/a.toml makes" in found.problems[1].reason
@@ -172,7 +172,7 @@ def test_a_dest_never_leaves_the_folder(dest: str) -> None:
     quoted = "".join(f"\\U{ord(char):08X}" for char in dest if not 0xD800 <= ord(char) < 0xE000)
     body = f'[template]\nsrc = "a"\nkeys = ["/"]\ndest = "{quoted}"\n'
     try:
-        found = parse_resource("conf.d/a.toml", body.encode(), [FILES], sources)
+        found = parse_resource("conf.d/a.toml", body.encode(), FILES, sources)
     except ConfigError:
         return
     assert FILES in found.dest.parents
@@ -181,7 +181,7 @@ def test_a_dest_never_leaves_the_folder(dest: str) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_a_resource_or_a_problem(content: bytes) -> None:
-    found = parse_set({"conf.d/a.toml": content, "templates/a": content}, [FILES])
+    found = parse_set({"conf.d/a.toml": content, "templates/a": content}, FILES)
     assert len(found.resources) + len(found.problems) == 1
 
 
@@ -190,8 +190,8 @@ def test_any_bytes_are_a_resource_or_a_problem(content: bytes) -> None:
 
 @pytest.mark.parametrize("system", ["air", "shop"])
 def test_the_example_s_file_is_json_with_every_backend_and_goes_to_any_system(system: str) -> None:
-    files = read_files(Path(__file__).resolve().parents[2] / "example/templates")
-    found = parse_set(files, [PurePosixPath("/var/lib", system, "files")])
+    files = read_files(Path(__file__).resolve().parents[3] / "example/templates")
+    found = parse_set(files, PurePosixPath("/var/lib", system, "files"))
     check_templates(found.sources)
     assert found.problems == ()
     ((resource),) = found.resources
@@ -306,7 +306,7 @@ def test_bytes_that_are_no_text_stay_as_they_are() -> None:
 def test_rendering_twice_gives_the_same_and_forgets_the_first() -> None:
     sources = {"main": "{{ getvs('/a/*') | join(' ') }}"}
     body = b'[template]\nsrc = "main"\ndest = "x"\nkeys = ["/a"]\n'
-    template = ResourceTemplate(parse_resource("conf.d/x.toml", body, [FILES], sources), sources, {})
+    template = ResourceTemplate(parse_resource("conf.d/x.toml", body, FILES, sources), sources, {})
     assert template.render(entries(a__x="1", a__y="2")) == template.render(entries(a__y="2", a__x="1")) == b"1 2"
     assert template.render(entries(a__z="3")) == b"3"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from raised import raises
 
-from argosy.build_plan import build_order, installer_image, select_images
-from argosy.config import ImageSettings
+from argosy.builds.plan import build_order, installer_image, select_images
+from argosy.config.loading import ImageSettings
 from argosy.errors import ConfigError
 
 IMAGES = {
@@ -32,8 +33,18 @@ def test_what_they_need_comes_along_when_it_was_never_built() -> None:
     assert select_images(IMAGES, ["app"], have=["etcd"]) == ["python", "frontend", "app"]
 
 
+def test_what_is_built_on_demand_has_to_be_named_or_needed() -> None:
+    demanded = {name: image.model_copy(update={"on_demand": True}) for name, image in IMAGES.items()}
+    assert select_images({**IMAGES, "etcd": demanded["etcd"], "app": demanded["app"]}, [], have=[]) == [
+        "python",
+        "frontend",
+    ]
+    assert select_images({**IMAGES, "python": demanded["python"]}, [], have=["python"]) == build_order(IMAGES)
+    assert select_images(demanded, ["frontend"], have=[]) == ["python", "frontend"]
+
+
 def test_an_unknown_name_is_an_error_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"only: no image 'fronted' under images: \(did you mean 'frontend'\?\)"):
+    with raises(ConfigError, "'frontend'", path="only"):
         select_images(IMAGES, ["fronted"], have=[])
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from argosy.config import Settings, load
+from argosy.builds.release import pinned_services, render_release
+from argosy.config.loading import Settings, load
 from argosy.errors import Refused
+from argosy.images.versions import PinnedService
 from argosy.model import Image
-from argosy.release import render_release
-from argosy.service_unit import exit_status
+from argosy.rendering.service_unit import exit_status
 
-GOLDEN = Path(__file__).parent / "golden" / "release"
+GOLDEN = Path(__file__).parents[1] / "golden" / "release"
 
 
 def image(name: str, version: str = "0.1.3", digit: str = "1") -> Image:
@@ -47,14 +48,14 @@ def everything() -> Settings:
             "env": {"GREETING": 'it costs 5 $ or "100 %"', "EMPTY": "", "PATH_LIKE": "C:\\air"},
             "settings": {"DATABASE_HOST": "database/host"},
             "secrets": ["database-password", "api.key"],
-            "ports": ["8080:80", "192.168.55.1:8443:443/tcp", "53:53/udp"],
+            "ports": ["8080:80", "192.168.55.1:9444:443/tcp", "5353:53/udp"],
             "volumes": [
                 {"source": "data", "target": "/data"},
                 {"source": "/srv/with space", "target": "/srv", "read_only": True},
             ],
             "command": ["serve", "--name", "${NOT_OURS}", ";", "#1"],
             "memory_megabytes": 256,
-            "check": {"http": {"port": 8443, "path": "/health", "status": [200, 204]}, "deadline_seconds": 30},
+            "check": {"http": {"port": 9444, "path": "/health", "status": [200, 204]}, "deadline_seconds": 30},
             "stop": {"signal": "QUIT", "grace_seconds": 30},
             "console": ["python3", "-m", "web.console"],
             "discovery": {"port": 443, "scheme": "tcp", "sni": ["web.example"], "host_port": 9443, "weight": 10},
@@ -81,7 +82,7 @@ def test_the_images_of_scheduled_services_are_pinned_too_and_others_are_not() ->
     )
     release = json.loads(render_release(of, IMAGES)["release.json"])
     assert sorted(release["images"]) == ["web", "worker"]
-    assert [it["name"] for it in release["services"]] == ["web"]
+    assert [service["name"] for service in release["services"]] == ["web"]
     with pytest.raises(Refused, match="no version of image worker, which jobs runs"):
         render_release(of, {"web": image("web")})
 
@@ -132,7 +133,7 @@ def test_another_digest_changes_the_revision() -> None:
 
 def test_an_image_without_a_pushed_version_is_refused() -> None:
     with pytest.raises(Refused, match="image worker, which worker runs"):
-        render_release(everything(), {name: it for name, it in IMAGES.items() if name != "worker"})
+        render_release(everything(), {name: image for name, image in IMAGES.items() if name != "worker"})
 
 
 @pytest.mark.parametrize(
@@ -168,3 +169,13 @@ def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path) -> None:
     command = ["systemd-analyze", "--man=no", "verify", *map(str, units)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_service_of_some_machines_says_so_and_no_other() -> None:
+    web, worker = {"image": "web"}, {"image": "worker", "machines": ["air-02"], "stop": {"grace_seconds": 30}}
+    found = document(settings(web=web, worker=worker))
+    services = {entry["name"]: entry for entry in found["services"]}
+    assert "machines" not in services["web"]
+    assert services["worker"]["machines"] == ["air-02"]
+    revision = services["worker"]["revision"]
+    assert pinned_services(found) == {"worker": PinnedService(("air-02",), revision, 30)}

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from machine_examples import CA, ETCD, RELEASE, config, content, machines, settings
+from raised import raises
 
-from argosy.cloudconfig import machine_config
-from argosy.dialects import MachineConfig
+from argosy.cloudconfig.config import machine_config
+from argosy.cloudconfig.dialects.machine import MachineConfig
+from argosy.cloudconfig.files import Common, env_file
 from argosy.errors import ConfigError
-from argosy.machine_files import Names, env_file, required_secrets
+from argosy.paths import Names
+from argosy.secrets.names import required_secrets
 
 
 def variables(text: str) -> dict[str, str]:
@@ -51,23 +54,14 @@ def test_etcd_listens_on_loopback_and_the_machine_s_address_only_and_asks_everyb
     assert etcd["ETCD_CLIENT_CERT_AUTH"] == etcd["ETCD_PEER_CLIENT_CERT_AUTH"] == "true"
     assert etcd["ETCD_STRICT_RECONFIG_CHECK"] == "true"
     assert etcd["ETCD_INITIAL_CLUSTER"] == ",".join(
-        f"air-{it:02}=https://192.168.55.{100 + it}:2380" for it in (1, 2, 3)
+        f"air-{number:02}=https://192.168.55.{100 + number}:2380" for number in (1, 2, 3)
     )
     assert etcd["ETCD_INITIAL_CLUSTER_STATE"] == "new"
 
 
 def test_a_machine_that_joins_says_so() -> None:
     machine, *_ = machines()
-    joining = machine_config(
-        settings(),
-        machine,
-        [machine],
-        release=RELEASE,
-        etcd=ETCD,
-        registry_ca="",
-        authorized_keys=[],
-        initial_state="existing",
-    )
+    joining = machine_config(settings(), machine, Common([machine], RELEASE, ETCD, initial_state="existing"))
     assert variables(content(joining, "/etc/air/etcd.env"))["ETCD_INITIAL_CLUSTER_STATE"] == "existing"
     assert not any("certs.d" in file.path for file in joining.files)
 
@@ -126,12 +120,12 @@ def test_docker_s_settings() -> None:
     "value", ["a b", "a\nB=1", '"a"', "$HOME", "a\\", "`id`", "a#b", "'a'", "a\x00", "ä"], ids=ascii
 )
 def test_an_environment_file_takes_only_what_all_its_readers_read_alike(value: str) -> None:
-    with pytest.raises(ConfigError, match="NAME: "):
+    with raises(ConfigError, path="NAME"):
         env_file({"NAME": value})
 
 
 def test_the_registry_must_have_an_address() -> None:
-    with pytest.raises(ConfigError, match=r"registry\.address: the machines need"):
+    with raises(ConfigError, path="registry.address"):
         config(registry={"address": ""})
 
 

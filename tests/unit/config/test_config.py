@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 from invoke.config import Config
+from raised import raises
 
-from argosy.config import Settings, load
-from argosy.defaults import DEFAULTS
+import argosy.tasking  # noqa: F401 (it stands before Invoke's reading of the environment)
+from argosy.config.builtin import AGENT, DNS, ROUTER
+from argosy.config.containers import CheckSettings
+from argosy.config.defaults import DEFAULTS
+from argosy.config.loading import Settings, load
 from argosy.errors import ConfigError
+from argosy.model import Machine
 
 IMAGES = {"web": {"context": "web"}}
 
@@ -60,6 +65,61 @@ def test_invoke_cluster_in_the_environment_picks_the_cluster(monkeypatch: pytest
     assert load(config).cluster == "b"
 
 
+def in_environment(monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], **variables: str) -> Config:
+    """Return the configuration as Invoke gives it to a task, with these variables set."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = Config(overrides=config)
+    found.load_collection(DEFAULTS)
+    found.load_shell_env()
+    return found
+
+
+def test_the_environment_beats_the_cluster_s_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"ssh": {"port": 1}, "clusters": {"here": {"ssh": {"user": "root", "port": 2}, "system": "sea"}}}
+    found = load(in_environment(monkeypatch, config, INVOKE_SSH_USER="ops", INVOKE_DISCOVERY_ENABLED="0"))
+    assert (found.ssh.user, found.ssh.port, found.system, found.discovery.enabled) == ("ops", 2, "sea", False)
+    found = load(in_environment(monkeypatch, config, INVOKE_CLUSTERS_HERE_SSH_USER="core"))
+    assert (found.ssh.user, found.ssh.port) == ("core", 2)
+
+
+def test_a_bad_value_of_the_environment_is_not_the_section_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"clusters": {"here": {"ssh": {"port": 2}}}}
+    with raises(ConfigError, path="ssh.port"):
+        load(in_environment(monkeypatch, config, INVOKE_SSH_PORT="99999"))
+
+
+def test_variables_that_nobody_sets_may_be_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"HTTP_PROXY": "a", "http_proxy": "b"}
+    config = section(images=IMAGES, services={"web": {"image": "web", "env": env}})
+    assert load(in_environment(monkeypatch, config)).services["web"].env == env
+    with raises(ConfigError, "HTTP_PROXY", "http_proxy", path="INVOKE_CLUSTERS_HERE_SERVICES_WEB_ENV_HTTP_PROXY"):
+        in_environment(monkeypatch, config, INVOKE_CLUSTERS_HERE_SERVICES_WEB_ENV_HTTP_PROXY="c")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("INVOKE_ROLLOUT_WINDOWS", "always"), ("INVOKE_SSH_PORT", "many")])
+def test_what_a_variable_can_t_be_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    with raises(ConfigError, path=variable):
+        in_environment(monkeypatch, section(), **{variable: value})
+
+
+def test_a_name_that_differs_by_case_alone_is_refused_by_name() -> None:
+    for place in ("services", "scheduled"):
+        config = section(images=IMAGES, **{place: {"web": {"image": "web"}, "Web": {"image": "web"}}})
+        with raises(ConfigError, "'Web'", "lower-case", path=f"clusters.here.{place}.Web"):
+            load(config)
+
+
+def test_argosy_s_own_images_are_there_by_themselves_and_yours_win() -> None:
+    own = {"context": "mine"}
+    images = load(section(images={"registry": own})).images
+    assert {"python", "etcd", "haproxy", "dnsmasq", "agent", "registry", "machine"} <= images.keys()
+    assert (images["registry"].context, images["registry"].on_demand) == ("mine", False)
+    assert {name for name, image in images.items() if image.on_demand} == {"machine"}
+    off = load(section(discovery={"enabled": False})).images
+    assert all(image.on_demand for image in off.values())
+
+
 @pytest.mark.parametrize(
     ("config", "path", "hint"),
     [
@@ -99,6 +159,18 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_key(
         (
             section(machines={"a": {"address": "10.0.0.1"}, "b": {"address": "10.0.0.1"}}),
             "machines.b.address",
+        ),
+        (section(machines={"a": {"address": "10.0.0.1", "ssh": {"port": 0}}}), "clusters.here.machines.a.ssh.port"),
+        (section(machines={"a": {"address": "10.0.0.1", "ssh": {"host": "-oProxy"}}}), "clusters.here.machines.a.ssh"),
+        (section(machines={"a": {"address": "10.0.0.1", "ssh": {"prot": 1}}}), "clusters.here.machines.a.ssh.prot"),
+        (
+            section(
+                machines={
+                    "a": {"address": "10.0.0.1", "ssh": {"host": "gate"}},
+                    "b": {"address": "10.0.0.2", "ssh": {"host": "gate", "port": 22}},
+                }
+            ),
+            "machines.b.ssh",
         ),
         (section(registry={"address": "nowhere"}), "clusters.here.registry.address"),
         (section(registry={"password": {"file": "a", "command": ["b"]}}), "clusters.here.registry.password"),
@@ -145,10 +217,43 @@ def test_relative_folders_start_at_the_root(tmp_path: Path) -> None:
     settings = load(section(), root=tmp_path)
     assert settings.state_path == tmp_path / ".argosy" / "here"
     assert settings.secrets_path == tmp_path / "secrets" / "here"
-    assert str(settings.config_path) == "/etc/air"
+
+
+def test_a_line_under_machines_says_how_one_of_them_is_reached() -> None:
+    own = {"host": "gate.example.com", "port": 2201, "user": "ops"}
+    machines = {"air-01": {"address": "10.0.0.1", "ssh": own}, "air-02": {"address": "10.0.0.2", "ssh": {"port": 2202}}}
+    settings = load(section(machines=machines, ssh={"entry_node": "bastion"}))
+
+    def reached(machine: Machine) -> tuple[str, int, str]:
+        target = settings.ssh_of(machine)
+        assert target.entry_node == "core@bastion", "whatever the machine's own user"
+        return target.host, target.port, target.user
+
+    assert reached(Machine("air-01", "10.0.0.1")) == ("gate.example.com", 2201, "ops")
+    assert reached(Machine("10.0.0.1", "10.0.0.1")) == ("gate.example.com", 2201, "ops"), "before its name is known"
+    assert reached(Machine("air-02", "10.0.0.2")) == ("10.0.0.2", 2202, settings.ssh.user)
+    assert reached(Machine("air-03", "10.0.0.3")) == ("10.0.0.3", settings.ssh.port, settings.ssh.user)
 
 
 def test_settings_are_frozen() -> None:
     settings = load(section())
     with pytest.raises(ValueError, match="frozen"):
         settings.system = "other"  # type: ignore[misc]
+
+
+def test_the_checks_of_the_built_in_services_take_as_long_as_the_settings_say() -> None:
+    def checks(**given: float) -> list[CheckSettings]:
+        services = load(section(discovery={"checks": given})).services
+        return [check for name in (ROUTER, AGENT, DNS) if (check := services[name].check)]
+
+    def limits(**given: float) -> list[tuple[float, float]]:
+        return [(check.deadline_seconds, check.timeout_seconds) for check in checks(**given)]
+
+    assert limits() == [(60, 5)] * 3
+    assert limits(timeout_seconds=30) == [(60, 30)] * 3
+    assert limits(deadline_seconds=600, timeout_seconds=45) == [(600, 45)] * 3
+    # The agent's own program waits as long, and no longer.
+    assert checks(timeout_seconds=45)[1].command[-2:] == ["--seconds", "45"]
+    assert "clusters.here.discovery.checks.timeout_seconds" in refused(
+        section(discovery={"checks": {"timeout_seconds": 0}})
+    )

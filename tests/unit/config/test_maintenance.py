@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.maintenance import is_open, next_opening, parse_window
+from argosy.config.windows import is_open, next_opening, parse_window
 
 NIGHTS = "Mon-Fri 22:00-06:00 Europe/Berlin"
 
@@ -85,7 +85,7 @@ def test_the_next_opening_is_told() -> None:
 DAY = st.sampled_from(["", "Mon ", "Tue-Thu ", "Sat,Mon ", "Sun "])
 TIME = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
 ZONE = st.sampled_from(["", " Europe/Berlin", " America/New_York", " Asia/Kolkata", " Pacific/Kiritimati"])
-NOW = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda it: it.replace(tzinfo=UTC))
+NOW = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda datetime: datetime.replace(tzinfo=UTC))
 
 
 @given(DAY, TIME, TIME, ZONE, NOW)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from argosy.config import ScheduledSettings, Settings, load
+from argosy.config.loading import ScheduledSettings, Settings, load
 from argosy.errors import ConfigError
 
 IMAGES = {"web": {"context": "web"}, "base": {"context": "base", "push": False}}
@@ -54,13 +54,13 @@ def test_what_is_no_reference_is_refused(reference: str) -> None:
 
 
 def test_fixed_ports_are_read_as_the_machine_s_and_the_container_s() -> None:
-    found = defined(ports=["8081:81", "53:53/udp"], update={"order": "stop-first"})
-    assert found.fixed_ports == [(8081, 81, "tcp"), (53, 53, "udp")]
+    found = defined(ports=["8081:81", "5353:53/udp"], update={"order": "stop-first"})
+    assert found.fixed_ports == [(8081, 81, "tcp"), (5353, 53, "udp")]
 
 
 def test_constraints_are_read() -> None:
     found = defined(constraints=["tier=green", "rack!=r2", "machine=air-01"]).placed_by
-    assert [(it.key, it.equal, it.value) for it in found] == [
+    assert [(constraint.key, constraint.equal, constraint.value) for constraint in found] == [
         ("tier", True, "green"),
         ("rack", False, "r2"),
         ("machine", True, "air-01"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from argosy.discovery_changes import (
+from argosy.discovery.changes import (
     KeyChange,
     Registration,
     Target,
@@ -21,8 +21,9 @@ from argosy.discovery_changes import (
 )
 from argosy.errors import ConfigError, Refused
 from argosy.etcd.values import Entry
-from argosy.routing import RouterOptions, plan_routing
-from argosy.schema import KeyValue, Problem, parse_directory
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import RouterOptions
+from argosy.schema import Problem, parse_directory
 
 KEYS = {
     "/services/db/host_port": "5432",
@@ -46,7 +47,7 @@ def entries(keys: Mapping[str, str] = KEYS, lease: int = 0) -> list[Entry]:
     return [Entry(key, value, number, number, lease=lease) for number, (key, value) in enumerate(keys.items(), 1)]
 
 
-def conflicts(listed: Sequence[KeyValue]) -> tuple[Problem, ...]:
+def conflicts(listed: Sequence[Entry]) -> tuple[Problem, ...]:
     return plan_routing(parse_directory(listed), RouterOptions()).problems
 
 

@@ -8,17 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from argosy.discovery_report import (
-    applied_revisions,
-    discovery_report,
-    instance_health,
-    newest_revision,
-    registered_by,
-)
+from argosy.discovery.report import applied_revisions, discovery_report, instance_health, newest_revision, registered_by
 from argosy.etcd.values import Entry
 from argosy.model import Endpoint
-from argosy.router_config import server_name
-from argosy.routing_changes import ActualServer
+from argosy.routing.changes import ActualServer
+from argosy.routing.haproxy import server_name
 from argosy.schema import Problem
 
 KEYS = {
@@ -76,7 +70,10 @@ def test_the_json_is_the_documented_one() -> None:
     }
     web = shown["services"][1]
     assert (web["check"], web["scheme"]) == ("http /health 200,204", "http")
-    assert [(it["registered_by"], it["weight"], it["draining"], it["leased"]) for it in web["instances"]] == [
+    assert [
+        (instance["registered_by"], instance["weight"], instance["draining"], instance["leased"])
+        for instance in web["instances"]
+    ] == [
         ("air-01", 50, False, True),
         ("air-02", 100, True, True),
     ]
@@ -84,7 +81,7 @@ def test_the_json_is_the_documented_one() -> None:
 
 def test_every_live_machine_has_a_line_for_its_router_and_so_has_who_else_tells_of_one() -> None:
     routers = discovery_report(entries()).to_json()["routers"]
-    assert {name: (it["revision"], it["behind"]) for name, it in routers.items()} == {
+    assert {name: (router["revision"], router["behind"]) for name, router in routers.items()} == {
         "air-01": (99, False),
         "air-02": (None, True),
         "balancer": (3, True),
@@ -100,7 +97,7 @@ def test_the_tables_say_the_same() -> None:
     ]
     assert routers == [
         ["air-01", 99, "up to date"],
-        ["air-02", None, "tells nothing: its agent is not there"],
+        ["air-02", None, "reports nothing: its agent is not there"],
         ["balancer", 3, "behind: 15 is wanted"],
     ]
 
@@ -143,8 +140,8 @@ def test_what_leads_to_a_service(keys: dict[str, str], reached: str) -> None:
 def test_only_the_chosen_services_and_their_problems_are_shown() -> None:
     found = [Problem("db", "/services/db/host_port", "taken"), Problem("web", "/services/web/sni", "taken")]
     report = discovery_report(entries(KEYS | {"/services/db/weight/x": "heavy"}), ["db"], found)
-    assert [it.name for it in report.services] == ["db"]
-    assert {it.service for it in report.problems} == {"db"}
+    assert [service.name for service in report.services] == ["db"]
+    assert {problem.service for problem in report.problems} == {"db"}
     assert "/services/db/host_port: taken" in map(str, report.problems)
 
 

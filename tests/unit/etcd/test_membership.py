@@ -1,7 +1,7 @@
 """Every plan over every cluster of up to seven members, against an oracle that knows etcd's rules and looks for ways.
 
 The oracle does no arithmetic of ours: it asks of each state whether a majority is there, and finds by trying all orders
-of all moves whether a wish can be reached without a step that breaks the promise. Kinds of members:
+of all moves whether a change can be reached without a step that breaks the promise. Kinds of members:
 
     H healthy voter   D dead voter   U voter that never started   h d u the same as learners
 """
@@ -16,17 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import QuorumAtRisk, Refused
-from argosy.membership import (
+from argosy.etcd.quorum import (
+    Action,
     Add,
+    Change,
     Cluster,
     Count,
-    Deed,
     MemberState,
     Plan,
     Remove,
     Replace,
     Upgrade,
-    Wish,
     cluster_of,
     may_be_away,
     plan_membership,
@@ -81,7 +81,7 @@ def keeps_promise(before: State, after: State) -> bool:
 
 
 def way(state: State, new: str, old: str, baseline: State | None = None) -> bool:
-    """Return whether any order of moves reaches the wish and keeps the promise all along."""
+    """Return whether any order of moves reaches the change and keeps the promise all along."""
     before = state if baseline is None else baseline
     waiting, seen = [state], set()
     while waiting:
@@ -128,26 +128,26 @@ def targets(state: State) -> list[str]:
     return list({kind: name for name, kind in state.items()}.values())
 
 
-def planned(at: Cluster, wish: Wish, **options: bool) -> Plan | Refused:
+def planned(at: Cluster, change: Change, **options: bool) -> Plan | Refused:
     try:
-        return plan_membership(at, wish, MAX, **options)
+        return plan_membership(at, change, MAX, **options)
     except Refused as refusal:
         return refusal
 
 
 def check_plan(state: State, plan: Plan, new: str = "", old: str = "", baseline: State | None = None) -> State:
-    """Walk the plan: etcd would do each step, each keeps the promise, and the wish is reached. Returns the end."""
+    """Walk the plan: etcd would do each step, each keeps the promise, and the change is reached. Returns the end."""
     before = state if baseline is None else baseline
-    words = {Deed.ADD_LEARNER: "add", Deed.PROMOTE: "promote", Deed.REMOVE: "remove"}
+    words = {Action.ADD_LEARNER: "add", Action.PROMOTE: "promote", Action.REMOVE: "remove"}
     for step in plan.steps:
-        if step.deed is Deed.MOVE_LEADER:
+        if step.action is Action.MOVE_LEADER:
             assert state[step.others[0]] == "H"
             assert step.others[0] != step.machine
             continue
         possible = dict(moves(state, new, old))
-        move = f"{words[step.deed]} {step.machine}"
+        move = f"{words[step.action]} {step.machine}"
         assert move in possible, f"etcd refuses to {move} in {state}"
-        if step.deed is not Deed.ADD_LEARNER:
+        if step.action is not Action.ADD_LEARNER:
             assert step.member in ("", f"id-{step.machine}")
         state = possible[move]
         assert keeps_promise(before, state), f"{move} breaks the promise: {state}"
@@ -163,7 +163,7 @@ def check_plan(state: State, plan: Plan, new: str = "", old: str = "", baseline:
 def test_adding_is_planned_exactly_when_there_is_a_way(present: str) -> None:
     for rest in states():
         state = {**rest, NEW: present} if present else rest
-        if len([it for it in state.values() if it in "hdu"]) > 1 or len(state) > MAX:
+        if len([name for name in state.values() if name in "hdu"]) > 1 or len(state) > MAX:
             continue
         plan = planned(cluster(state), Add(NEW))
         if present in ("H", "D", "U") and present:
@@ -172,7 +172,7 @@ def test_adding_is_planned_exactly_when_there_is_a_way(present: str) -> None:
             assert "already a member" in plan.note
         elif not present and len(rest) == MAX and takes_changes(rest):
             assert isinstance(plan, Plan)
-            assert [step.deed for step in plan.steps] == [Deed.JOIN_AS_CLIENT]
+            assert [step.action for step in plan.steps] == [Action.JOIN_AS_CLIENT]
         elif way(state, NEW, ""):
             assert isinstance(plan, Plan), f"{state}: {plan}"
             end = check_plan(state, plan, new=NEW)
@@ -202,13 +202,13 @@ def test_beyond_the_most_members_it_is_a_client_once() -> None:
 
 def test_a_client_becomes_a_member_when_there_is_room() -> None:
     plan = plan_membership(cluster({"a": "H", "b": "H"}, CLIENT), Add(CLIENT), 5)
-    assert [step.deed for step in plan.steps] == [Deed.ADD_LEARNER, Deed.PROMOTE]
+    assert [step.action for step in plan.steps] == [Action.ADD_LEARNER, Action.PROMOTE]
 
 
 def test_a_learner_that_never_came_is_gone_on_with() -> None:
     plan = plan_membership(cluster({"a": "H", NEW: "u"}), Add(NEW), 5)
-    assert [step.deed for step in plan.steps] == [Deed.PROMOTE]
-    assert plan.note == "new is already a learner: this goes on"
+    assert [step.action for step in plan.steps] == [Action.PROMOTE]
+    assert plan.note == "new is already a learner: this continues"
 
 
 def test_the_reasons_for_not_adding_say_what_to_do() -> None:
@@ -256,12 +256,12 @@ def check_forced(state: State, old: str, plan: Plan) -> None:
     """Forced steps are etcd's own where etcd does them, else a new cluster of all the healthy, else a saved copy."""
     rest = {name for name, kind in state.items() if kind == "H" and name != old}
     (*_, last) = plan.steps
-    if last.deed is Deed.REMOVE:
+    if last.action is Action.REMOVE:
         assert f"remove {old}" in dict(moves(state, "", old))
-    elif last.deed is Deed.REFORM:
+    elif last.action is Action.REFORM:
         assert set(last.others) == rest != set()
     else:
-        assert last.deed is Deed.SAVE
+        assert last.action is Action.SAVE
         assert not rest
         assert state[old] == "H"
 
@@ -290,11 +290,11 @@ def test_what_is_forced_is_named() -> None:
     assert "so none may" in plan.risk
     plan = plan_membership(cluster({"a": "H", "b": "H", "c": "D"}), Remove("b"), 5, force=True)
     assert [str(step) for step in plan.steps] == ["make a new etcd cluster of a with the present data"]
-    assert plan.risk.endswith("etcd goes on with what a has; a member that is down now has to be added anew")
+    assert plan.risk.endswith("etcd continues with what a has; a member that is down now has to be added anew")
     plan = plan_membership(cluster({"a": "H", "b": "D"}), Remove("a"), 5, force=True)
-    assert [step.deed for step in plan.steps] == [Deed.SAVE]
+    assert [step.action for step in plan.steps] == [Action.SAVE]
     assert plan.risk.endswith("etcd's data is only in the file that is saved here, until inv cluster.restore")
-    with pytest.raises(Refused, match=r"no member is there whose data etcd could go on with: inv cluster\.restore"):
+    with pytest.raises(Refused, match=r"no member is there whose data etcd could continue with: inv cluster\.restore"):
         plan_membership(cluster({"a": "D", "b": "D"}), Remove("a"), 5, force=True)
 
 
@@ -326,7 +326,7 @@ def test_a_client_needs_no_change_of_etcd_but_a_quorum_to_be_forgotten() -> None
 def test_replacing_is_planned_exactly_when_there_is_a_way(present: str) -> None:
     for rest in states():
         state = {**rest, NEW: present} if present else rest
-        if len([it for it in state.values() if it in "hdu"]) > 1 or len(state) > MAX:
+        if len([name for name in state.values() if name in "hdu"]) > 1 or len(state) > MAX:
             continue
         for old in targets(rest):
             baseline = {name: kind for name, kind in state.items() if name != NEW} if present == "H" else state
@@ -341,9 +341,14 @@ def test_replacing_is_planned_exactly_when_there_is_a_way(present: str) -> None:
 
 def test_a_member_that_is_there_goes_after_and_one_that_is_dead_goes_before() -> None:
     alive = plan_membership(cluster({"a": "H", "b": "H", "c": "H"}, leader="c"), Replace("c", NEW), 3)
-    assert [step.deed for step in alive.steps] == [Deed.ADD_LEARNER, Deed.PROMOTE, Deed.MOVE_LEADER, Deed.REMOVE]
+    assert [step.action for step in alive.steps] == [
+        Action.ADD_LEARNER,
+        Action.PROMOTE,
+        Action.MOVE_LEADER,
+        Action.REMOVE,
+    ]
     dead = plan_membership(cluster({"a": "H", "b": "H", "c": "D"}), Replace("c", NEW), 3)
-    assert [step.deed for step in dead.steps] == [Deed.REMOVE, Deed.ADD_LEARNER, Deed.PROMOTE]
+    assert [step.action for step in dead.steps] == [Action.REMOVE, Action.ADD_LEARNER, Action.PROMOTE]
 
 
 def test_a_replacement_can_be_taken_up_at_every_step() -> None:
@@ -351,8 +356,8 @@ def test_a_replacement_can_be_taken_up_at_every_step() -> None:
     for begun in (False, True, True):
         plan = plan_membership(cluster(at), Replace("b", NEW, begun), 5)
         at = dict(moves(at, NEW, "b"))[
-            {Deed.ADD_LEARNER: f"add {NEW}", Deed.PROMOTE: f"promote {NEW}", Deed.REMOVE: "remove b"}[
-                plan.steps[0].deed
+            {Action.ADD_LEARNER: f"add {NEW}", Action.PROMOTE: f"promote {NEW}", Action.REMOVE: "remove b"}[
+                plan.steps[0].action
             ]
         ]
     assert at == {"a": "H", NEW: "H"}
@@ -373,7 +378,12 @@ def test_a_member_that_was_there_before_is_no_replacement() -> None:
 
 def test_the_only_machine_can_be_replaced() -> None:
     plan = plan_membership(cluster({"a": "H"}, leader="a"), Replace("a", NEW), 5)
-    assert [step.deed for step in plan.steps] == [Deed.ADD_LEARNER, Deed.PROMOTE, Deed.MOVE_LEADER, Deed.REMOVE]
+    assert [step.action for step in plan.steps] == [
+        Action.ADD_LEARNER,
+        Action.PROMOTE,
+        Action.MOVE_LEADER,
+        Action.REMOVE,
+    ]
 
 
 def test_a_lost_quorum_is_replaced_only_by_force() -> None:
@@ -381,7 +391,7 @@ def test_a_lost_quorum_is_replaced_only_by_force() -> None:
     with pytest.raises(QuorumAtRisk, match="no quorum"):
         plan_membership(lost, Replace("b", NEW), 5)
     plan = plan_membership(lost, Replace("b", NEW), 5, force=True)
-    assert [step.deed for step in plan.steps] == [Deed.REFORM, Deed.ADD_LEARNER, Deed.PROMOTE]
+    assert [step.action for step in plan.steps] == [Action.REFORM, Action.ADD_LEARNER, Action.PROMOTE]
 
 
 def test_nobody_replaces_itself() -> None:
@@ -438,7 +448,7 @@ def test_names_and_their_order_don_t_matter(kinds: list[str], number: int) -> No
     plan, other = planned(cluster(state), Remove(old)), planned(cluster(usual), Remove(alike))
     assert type(plan) is type(other)
     if isinstance(plan, Plan) and isinstance(other, Plan):
-        assert [step.deed for step in plan.steps] == [step.deed for step in other.steps]
+        assert [step.action for step in plan.steps] == [step.action for step in other.steps]
 
 
 def test_a_count_knows_its_quorum() -> None:
@@ -468,7 +478,7 @@ def test_members_belong_to_machines_by_their_address() -> None:
 
 def test_a_member_without_a_machine_is_named_after_itself_or_its_address() -> None:
     found = cluster_of(MACHINES, [member(8, name="old"), member(9, name="")])
-    assert [it.name for it in found.members] == ["old", "10.0.0.9"]
+    assert [member.name for member in found.members] == ["old", "10.0.0.9"]
 
 
 def test_without_a_quorum_being_there_counts_as_healthy() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example" / "webservice"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "example" / "webservice"))
 
 from webservice import own_path  # type: ignore[import-not-found]
 

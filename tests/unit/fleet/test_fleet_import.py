@@ -13,11 +13,9 @@ import pytest
 import yaml
 from unit_examples import KNOWN, examples, imported, notes, outcome, refusals, service
 
-from argosy.fleet.grouping import GivenUnit
+from argosy.config.scheduled import ScheduledSettings
 from argosy.fleet.importing import import_units
-from argosy.fleet.outcomes import Became
 from argosy.fleet.report import COLUMNS, render_services, rows, to_json
-from argosy.scheduled_settings import ScheduledSettings
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = "[Service]\nRestart=always\nExecStart=/usr/bin/docker run --name {} {} example/{}:1\n"
@@ -43,7 +41,7 @@ def test_what_became_of_each_example_stands_in_the_golden_file() -> None:
 def test_the_definitions_are_valid_and_read_again_they_are_the_same() -> None:
     result = import_units(examples(), KNOWN)
     read = yaml.safe_load(render_services(result))["scheduled"]
-    assert read == {name: dict(it) for name, it in result.services.items()}
+    assert read == {name: dict(service) for name, service in result.services.items()}
     assert len(read) == 11
     for name, definition in read.items():
         assert ScheduledSettings.model_validate(definition).image.startswith(definition["image"]), name
@@ -52,10 +50,10 @@ def test_the_definitions_are_valid_and_read_again_they_are_the_same() -> None:
 def test_json_holds_every_file_with_its_remarks() -> None:
     result = import_units(examples(), KNOWN)
     found = to_json(result)
-    assert [it["unit"] for it in found["units"]] == [it.path for it in examples()]
-    assert {it["became"] for it in found["units"]} == {"service", "part of", "refused"}
-    vpn = next(it for it in found["units"] if it["unit"] == "vpn.service")
-    assert {it["line"] for it in vpn["refusals"]} == {5, 6, 7}
+    assert [unit["unit"] for unit in found["units"]] == list(examples())
+    assert {unit["became"] for unit in found["units"]} == {"service", "part of", "refused"}
+    vpn = next(unit for unit in found["units"] if unit["unit"] == "vpn.service")
+    assert {refusal["line"] for refusal in vpn["refusals"]} == {5, 6, 7}
     assert found["services"]["database"]["constraints"] == ["machine=air-03"]
 
 
@@ -67,7 +65,7 @@ def test_instances_of_a_template_are_one_service() -> None:
     text = RUN.format("web-%i", "", "web")
     result = imported({"web@1.service": text, "web@2.service": text, "web@.service": text})
     assert result.services == {"web": {"image": "example/web:1", "replicas": 2}}
-    assert [(it.became, it.service) for it in result.outcomes] == [(Became.SERVICE, "web")] * 3
+    assert [(outcome.became, outcome.service) for outcome in result.outcomes] == [("service", "web")] * 3
 
 
 def test_an_instance_that_differs_is_refused_with_its_line() -> None:
@@ -118,7 +116,7 @@ def test_a_sidekick_becomes_discovery(key: str, registered: dict[str, object]) -
     )
     assert refusals(result) == []
     assert result.services["web"]["discovery"] == registered
-    assert outcome(result, "anything.service").became is Became.PART
+    assert outcome(result, "anything.service").became == "part of"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +160,7 @@ def test_a_service_has_one_name() -> None:
     result = imported(
         {"web.service": RUN.format("web", "-p 80:80", "web"), "x.service": REGISTER.format("web.service", script)}
     )
-    assert refusals(result) == [(4, "a service has one name in discovery, here web: admin is another's")]
+    assert refusals(result) == [(4, "a service has one name, here web: admin is another's")]
     assert result.services["web"]["discovery"] == {"port": 80}
 
 
@@ -187,6 +185,32 @@ def test_keys_that_nobody_reads_are_noted() -> None:
     ]
 
 
+@pytest.mark.parametrize("value", ["117", "12:30:59", "shop/web:117", "r.example:5000/shop/web:117", "1.2.3", "up"])
+def test_a_number_at_a_key_of_ones_own_is_not_an_endpoint(value: str) -> None:
+    start = RUN.format("web", "-p 8080:80", "web")
+    result = imported({"web.service": f"{start}ExecStartPost=/usr/bin/etcdctl set /deploys/web/build {value}\n"})
+    assert result.services["web"]["ports"] == ["8080:80"]
+    assert (4, "/deploys/web/build is not written any more") in notes(result)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("/app/web/port", "8080"),
+        ("/app/web", "10.0.0.1:8080"),
+        ("/app/web", "http://web:8080/"),
+        ("/app/web", "%H:8080"),
+        ("/app/web", "[fe80::1]:8080"),
+        ("/services/web/%m", "8080"),
+    ],
+)
+def test_what_is_surely_an_endpoint_is_found_at_any_key(key: str, value: str) -> None:
+    start = RUN.format("web", "-p 8080:80 -p 9090:90", "web")
+    result = imported({"web.service": f"{start}ExecStartPost=/usr/bin/etcdctl set {key} {value}\n"})
+    assert refusals(result) == []
+    assert result.services["web"]["discovery"] == {"port": 80}
+
+
 def test_two_units_of_one_name_are_not_merged() -> None:
     result = imported({"web.service": RUN.format("a", "", "a"), "web@.service": RUN.format("b", "", "b")})
     assert list(result.services) == ["web"]
@@ -195,9 +219,7 @@ def test_two_units_of_one_name_are_not_merged() -> None:
 
 def test_the_same_unit_twice_is_refused() -> None:
     text = RUN.format("a", "", "a")
-    result = import_units(
-        [GivenUnit("x/a.service", "a.service", text), GivenUnit("y/a.service", "a.service", text)], KNOWN
-    )
+    result = imported({"x/a.service": text, "y/a.service": text})
     assert refusals(result) == [(0, "x/a.service is the unit a.service already")]
 
 
@@ -261,6 +283,9 @@ def test_what_can_not_be_said_is_refused_with_its_line(text: str, line: int) -> 
         "ExecStartPre=-/usr/bin/docker create --name web example/web:1\nExecStart=/usr/bin/docker start -a web",
         "ExecStartPre=/usr/bin/docker run -d --name web example/web:1\nExecStart=/usr/bin/docker logs -f web",
         "Type=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/docker run -d --name web example/web:1",
+        "ExecStart=/usr/bin/sudo -E -u core /usr/bin/docker run --name web example/web:1",
+        "ExecStart=/usr/bin/nice -n 5 docker run --name web example/web:1",
+        "ExecStart=/usr/bin/env -u HOME A=1 docker run --name web example/web:1",
         'Environment=V=1\nExecStart=/bin/bash -c "set -e; I=example/web; docker run --name web $$I:$V >/dev/null 2>&1"',
     ],
 )
@@ -292,6 +317,13 @@ def test_how_it_is_started_anew_and_stopped(lines: str, expected: dict[str, obje
     assert result.services["web"] == {"image": "example/web:1"} | expected
 
 
+def test_what_a_file_sets_on_the_machine_wins_and_that_is_noted() -> None:
+    lines = "Environment=TAG=1 LEVEL=debug\nEnvironmentFile=-/etc/web.env\nRestart=always"
+    result = service("/usr/bin/docker run example/web:${TAG}", lines)
+    assert result.services["web"] == {"image": "example/web:1"}
+    assert notes(result) == [(4, "the machine's /etc/web.env wins over Environment=: TAG, LEVEL")]
+
+
 def test_a_reload_is_dropped() -> None:
     result = service("/usr/bin/docker run x:1", "Restart=always\nExecReload=/opt/bin/reload now")
     assert (4, "ExecReload: '/opt/bin/reload now' dropped: an update starts new instances instead") in notes(result)
@@ -305,7 +337,7 @@ def test_a_name_that_has_to_change_says_so() -> None:
         }
     )
     assert list(result.services) == ["my-web"]
-    said = "the service is named my-web, by which it is reached: my_web has what no name has"
+    said = "the service is named my-web, by which it is reached: my_web has characters no name has"
     assert (0, said) in notes(result)
 
 
@@ -371,11 +403,11 @@ def test_what_stands_in_the_configuration_already_is_noted() -> None:
     result = service("/usr/bin/docker run x:1", name="legacy.service")
     assert (0, "legacy is a scheduled service already: compare the two") in notes(result)
     assert "legacy" in result.services
-    assert not [reason for _, reason in notes(import_units([], replace(KNOWN, scheduled=())))]
+    assert not [reason for _, reason in notes(import_units({}, replace(KNOWN, scheduled=())))]
 
 
 @pytest.mark.parametrize("line", ["Environment=A=1", "Foo=1", "ExecStart=/usr/bin/docker run x:1", "a \\"])
-def test_a_file_of_many_lines_takes_no_time(line: str) -> None:
+def test_a_file_of_many_lines_is_read(line: str) -> None:
     result = imported({"web.service": "[Service]\n" + f"{line}\n" * 20000})
     assert len(result.outcomes) == 1
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_examples import imported, notes, refusals
 
-from argosy.fleet.glob import matching
-from argosy.fleet.outcomes import Imported
+from argosy.fleet.importing import Imported
+from argosy.fleet.placement import matching
 
 RUN = "[Service]\nRestart=always\nExecStart=/usr/bin/docker run x:1\n"
 
@@ -57,7 +57,7 @@ def test_options_become_keys(options: str, expected: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ("MachineMetadata=tier=green\nMachineMetadata=tier=blue", "tier may be green or blue"),
+        ("MachineMetadata=tier=green\nMachineMetadata=tier=blue", "tier=green or tier=blue"),
         ('MachineMetadata="a=b c"', "is not KEY=VALUE"),
         ("MachineMetadata=app=%i", "differs between the instances"),
         ("MachineID=nobody", "no machine is known by the ID 'nobody'"),
@@ -65,7 +65,7 @@ def test_options_become_keys(options: str, expected: dict[str, object]) -> None:
         ("X-ConditionMachineBootID=abc", "no machine is known by the ID 'abc'"),
         ("MachineOf=other.service", "Swarm places other.service by itself"),
         ("X-ConditionMachineOf=other.service", "Swarm places other.service by itself"),
-        ("Conflicts=[", "is not closed"),
+        ("Conflicts=[", "'[' is not a pattern"),
         ("MachineMetaData=a=b", "fleet has no option MachineMetaData (did you mean 'MachineMetadata'?)"),
     ],
 )
@@ -81,6 +81,9 @@ def test_conflicts_with_other_units_become_conflicts() -> None:
     assert definition("Replaces=db.service", db=RUN) == {"conflicts": ["db"]}
     assert definition("Conflicts=*", db=RUN) == {"max_per_machine": 1, "conflicts": ["db"]}
     assert definition("Conflicts=web.service", "web.service") == {}
+    both = {"conflicts": ["db", "queue"]}
+    assert definition("Conflicts=db.service  queue.service", db=RUN, queue=RUN) == both
+    assert definition('Conflicts="db.service" "queue.service"', db=RUN, queue=RUN) == both
 
 
 def test_a_conflict_with_a_refused_unit_is_noted() -> None:
@@ -105,11 +108,15 @@ def test_a_value_over_several_lines_names_its_own() -> None:
         ("*[-]", []),
         ("b\\-", ["b-"]),
         ("a/*", ["a/b"]),
+        ("[b-a]*", []),
+        ("[^b-a]", ["a"]),
+        ("[\\]\\-a]", ["a"]),
+        ("*b", ["ab"]),
     ],
 )
 def test_patterns_fit_as_gos_do(pattern: str, fitting: list[str]) -> None:
     if pattern == "*[-]":
-        with pytest.raises(ValueError, match="begins with -"):
+        with pytest.raises(ValueError, match="is not a pattern"):
             matching(pattern, [])
         return
     assert matching(pattern, ["a", "ab", "b-", "a/b"]) == fitting

@@ -9,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit_examples import KNOWN, UNITS
 
-from argosy.fleet.docker_command import FLAGS, VALUED
-from argosy.fleet.grouping import GivenUnit
-from argosy.fleet.importing import import_units
-from argosy.fleet.options import SPELLINGS
-from argosy.fleet.outcomes import Became, Imported
+from argosy.config.scheduled import ScheduledSettings
+from argosy.fleet.importing import Imported, import_units
+from argosy.fleet.options import SYNTAX
+from argosy.fleet.placement import SPELLINGS
 from argosy.fleet.report import render_services, rows, to_json
-from argosy.scheduled_settings import ScheduledSettings
-from argosy.systemd import quote_word
+from argosy.rendering.systemd import quote_word
 
+RUN = SYNTAX["docker run"]
 LINES = sorted({line.strip() for path in UNITS.iterdir() for line in path.read_text().splitlines()})
 JUNK = [
     "\\",
@@ -44,19 +43,19 @@ JUNK = [
 WORDS = st.one_of(st.sampled_from(JUNK), st.text(max_size=8), st.from_regex(r"[a-z0-9:/.@{},=-]{1,12}", fullmatch=True))
 TEXT = st.lists(WORDS, max_size=6).map(" ".join)
 OPTIONS = st.one_of(
-    st.tuples(st.sampled_from(sorted(FLAGS | VALUED)), TEXT).map(lambda it: f"--{it[0]}={it[1]}"),
-    st.tuples(st.sampled_from(sorted(VALUED)), WORDS).map(lambda it: f"--{it[0]} {it[1]}"),
+    st.tuples(st.sampled_from(sorted([*RUN.flags, *RUN.valued])), TEXT).map(lambda pair: f"--{pair[0]}={pair[1]}"),
+    st.tuples(st.sampled_from(sorted(RUN.valued)), WORDS).map(lambda pair: f"--{pair[0]} {pair[1]}"),
     st.tuples(st.sampled_from("acdehilmPpqtuvw"), WORDS).map("-".join),
     WORDS,
 )
 RUNS = st.tuples(st.lists(OPTIONS, max_size=6), TEXT).map(
-    lambda it: f"/usr/bin/docker run {' '.join(it[0])} x:1 {it[1]}"
+    lambda pair: f"/usr/bin/docker run {' '.join(pair[0])} x:1 {pair[1]}"
 )
 SCRIPTS = st.lists(st.one_of(RUNS, WORDS, st.sampled_from(LINES)), max_size=5).map("; ".join)
 COMMANDS = st.one_of(
     RUNS,
-    SCRIPTS.map(lambda it: f"/bin/sh -c '{it}'"),
-    st.tuples(TEXT, TEXT).map(lambda it: f"/usr/bin/etcdctl set /services/{it[0]} {it[1]}"),
+    SCRIPTS.map(lambda script: f"/bin/sh -c '{script}'"),
+    st.tuples(TEXT, TEXT).map(lambda pair: f"/usr/bin/etcdctl set /services/{pair[0]} {pair[1]}"),
     TEXT,
 )
 KEYS = st.sampled_from(
@@ -81,16 +80,16 @@ NAMES = st.sampled_from(
 
 
 def check(units: list[tuple[str, str]]) -> Imported:
-    given_units = [GivenUnit(f"{number}/{name}", name, text) for number, (name, text) in enumerate(units)]
+    given_units = {f"{number}/{name}": text for number, (name, text) in enumerate(units)}
     result = import_units(given_units, KNOWN)
-    assert [it.path for it in result.outcomes] == [it.path for it in given_units]
+    assert [outcome.path for outcome in result.outcomes] == list(given_units)
     for outcome in result.outcomes:
-        assert (outcome.became is Became.REFUSED) == bool(outcome.refusals)
-        assert outcome.service in result.services or outcome.became is Became.REFUSED
+        assert (outcome.became == "refused") == bool(outcome.refusals)
+        assert outcome.service in result.services or outcome.became == "refused"
     text = render_services(result)
     text.encode()
     read: dict[str, Any] = yaml.safe_load(text)["scheduled"]
-    assert read == {name: dict(it) for name, it in result.services.items()}
+    assert read == {name: dict(service) for name, service in result.services.items()}
     for name, definition in read.items():
         assert (
             ScheduledSettings.model_validate(definition).model_dump()

@@ -11,8 +11,8 @@ import yaml
 from invoke.program import Program
 from unit_examples import UNITS
 
-from argosy.config import load
-from argosy.operations.service import definitions
+from argosy.config.loading import load
+from argosy.services import definitions
 from argosy.tasks import root_collection
 
 WEB = "[Service]\nRestart=always\nExecStart=/usr/bin/docker run --name web-%i -p 8080:80 example/web:1\n"

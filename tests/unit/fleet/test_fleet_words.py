@@ -6,36 +6,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.fleet.actions import actions_of
-from argosy.fleet.command_line import Command, commands_of
-from argosy.fleet.environment import Environment, environment_of
-from argosy.fleet.remarks import Findings
-from argosy.fleet.shell_line import parse_script
-from argosy.fleet.symbols import shown, symbols
-from argosy.fleet.unit_file import parse_unit
-from argosy.fleet.unit_name import UnitName
-from argosy.fleet.words import BadWord, Escapes, split_words
-from argosy.systemd import command_line
+from argosy.fleet.commands import Command, commands_of, environment_of, simple_commands
+from argosy.fleet.shell import Environment, parse_script
+from argosy.fleet.unit_file import UnitFile, parse_unit
+from argosy.fleet.words import BadLine, Escapes, shown, split_words, symbols
+from argosy.rendering.systemd import command_line
 
-NAME = UnitName("web", None, "service")
-# What argosy.systemd writes: no control characters.
+# What argosy.rendering.systemd writes: no control characters.
 CONTROL = "".join(map(chr, [*range(32), 127]))
 WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=CONTROL)))
 
 
-def words(text: str, escapes: Escapes = Escapes.LENIENT) -> list[str]:
-    return [word for word, _ in split_words(text, escapes)]
+def words(text: str, escapes: Escapes = "lenient") -> list[str]:
+    return [word.text for word, _ in split_words(text, escapes, lambda _: 1)]
 
 
-def commands(text: str) -> tuple[list[Command], Findings]:
-    findings = Findings("web.service")
-    unit = parse_unit(f"[Service]\n{text}\n", NAME)
-    return commands_of(unit, "ExecStart", environment_of(unit, findings), findings), findings
+def commands(text: str) -> tuple[list[Command], UnitFile]:
+    unit = parse_unit(f"[Service]\n{text}\n", "web.service")
+    return commands_of(unit, "ExecStart", environment_of(unit)), unit
 
 
 def argv(text: str) -> list[list[str]]:
-    found, findings = commands(text)
-    assert findings.refusals == []
+    found, unit = commands(text)
+    assert unit.refusals == set()
     return [[shown(word.text) for word in command.words] for command in found]
 
 
@@ -58,14 +51,14 @@ def test_quoting(text: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["'a", 'b "c', r"\xff"])
 def test_what_is_no_word_is_refused(text: str) -> None:
-    with pytest.raises(BadWord):
+    with pytest.raises(BadLine):
         words(text)
 
 
 def test_assignments_take_no_escape_that_is_none_and_values_take_a_backslash_for_the_next_character() -> None:
-    with pytest.raises(BadWord, match="is no escape"):
-        words(r"a\q", Escapes.STRICT)
-    assert words(r"a\qb 'open", Escapes.NONE) == ["aqb", "open"]
+    with pytest.raises(BadLine, match="is not an escape"):
+        words(r"a\q", "strict")
+    assert words(r"a\qb 'open", "none") == ["aqb", "open"]
 
 
 @given(WORDS)
@@ -75,10 +68,7 @@ def test_what_argosy_quotes_is_read_as_the_same_words(given_words: list[str]) ->
 
 
 def test_prefixes_are_taken_off_once_each() -> None:
-    (first, second), _ = commands("ExecStart=-@/bin/a b c\nExecStart=!!/bin/d")
-    assert (first.prefixes, first.may_fail, [word.text for word in first.words]) == ("-@", True, ["/bin/a", "c"])
-    assert (second.prefixes, second.may_fail) == ("!!", False)
-    assert commands("ExecStart=--x")[0][0].words[0].text == "-x"
+    assert argv("ExecStart=-@/bin/a b c\nExecStart=!!/bin/d\nExecStart=--x") == [["/bin/a", "c"], ["/bin/d"], ["-x"]]
 
 
 def test_a_semicolon_begins_another_command_unless_it_is_escaped() -> None:
@@ -114,29 +104,28 @@ def test_words_know_their_lines() -> None:
     [("ExecStart=/bin/a \\\n  'b", 3), ("ExecStart=a/b", 2), ("ExecStart=/bin/", 2), ("ExecStart=/bin/a %z", 2)],
 )
 def test_a_command_that_systemd_would_not_take_is_refused_with_its_line(text: str, line: int) -> None:
-    found, findings = commands(text)
+    found, unit = commands(text)
     assert found == []
-    assert [it.line for it in findings.refusals] == [line]
+    assert [refusal.line for refusal in unit.refusals] == [line]
 
 
 def test_assignments_that_are_none_are_noted() -> None:
-    findings = Findings("web.service")
-    unit = parse_unit("[Service]\nEnvironment=A=1 B 1C=2 %z=1 D=4 'x\n", NAME)
-    assert environment_of(unit, findings).values == {"A": "1", "D": "4"}
-    assert [it.line for it in findings.notes] == [2, 2, 2, 2]
+    unit = parse_unit("[Service]\nEnvironment=A=1 B 1C=2 %z=1 D=4 'x\n", "web.service")
+    assert environment_of(unit).values == {"A": "1", "D": "4"}
+    assert [note.line for note in unit.notes] == [2, 2, 2, 2]
 
 
 @given(st.text(), st.text())
 def test_any_text_is_a_command_line_or_refused(exec_start: str, environment: str) -> None:
-    found, findings = commands(f"Environment={environment}\nExecStart={exec_start}")
+    found, unit = commands(f"Environment={environment}\nExecStart={exec_start}")
     assert all(command.words for command in found)
-    assert all(remark.reason for remark in findings.refusals)
+    assert all(remark.reason for remark in unit.refusals)
 
 
 def simple(script: str, environment: Environment | None = None) -> list[list[str]]:
     parsed = parse_script(script, environment or Environment({"A": "a b", "B": "b"}))
     assert parsed.broken == ""
-    return [[shown(word) for word in command.words] for command in parsed.commands]
+    return [[shown(word) for word in command] for command in parsed.commands]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +140,11 @@ def simple(script: str, environment: Environment | None = None) -> list[list[str
         ("for i in 1 2; do a; done", [["a"], ["done"]][:1]),
         ("a $(b 'c)' $(d)) `e f`g", [["a", "$(b 'c)' $(d))", "`e f`g"]]),
         ("a $ $1 $?", [["a", "$", "$1", "$?"]]),
+        ("a '&&' \\; 'while' \";\"", [["a", "&&", ";", "while", ";"]]),
+        ("'while' a; b#c d #e 'f\ng", [["while", "a"], ["b#c", "d"], ["g"]]),
+        ('C=$A; a "$C"; b $C', [[], ["a", "a b"], ["b", "a", "b"]]),
+        ("a 45 >/dev/null; b 2>c", [["a", "45"], ["b"]]),
+        ('a "$(b -f "{{c d}}" (e))" f', [["a", '$(b -f "{{c d}}" (e))', "f"]]),
     ],
 )
 def test_scripts_are_taken_apart(script: str, expected: list[list[str]]) -> None:
@@ -182,10 +176,23 @@ def test_a_sourced_file_brings_variables_that_only_the_machine_knows() -> None:
     assert simple(". /etc/environment; a $IP", Environment()) == [[".", "/etc/environment"], ["a", "${IP}"]]
 
 
+def test_what_a_command_writes_is_one_word_though_it_holds_blanks() -> None:
+    script = "IP=$(hostname -I | cut -d' ' -f1) && a http://$IP:8080 ${IP}"
+    (empty, found) = parse_script(script, Environment()).commands
+    assert empty == []
+    assert [symbols(word) for word in found] == [[], *[["$(hostname -I | cut -d' ' -f1)"]] * 2]
+
+
+def test_what_systemd_puts_into_a_script_is_not_expanded_again() -> None:
+    found, _ = commands("EnvironmentFile=/e\nExecStart=/bin/sh -c \"a ${IP}:1 '$IP' $IP x%Hy\"")
+    (inner,) = simple_commands(found[0], Environment(more=True))
+    assert [word.text for word in inner.words] == ["a", "\0${IP}\0:1", "$IP", "\0${IP}\0", "x\0%H\0y"]
+
+
 @given(st.text())
 def test_any_text_is_a_script(script: str) -> None:
     parsed = parse_script(script, Environment({"A": "x y"}))
-    assert all(command.words or command.assignments for command in parsed.commands)
+    assert all(isinstance(word, str) for command in parsed.commands for word in command)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +200,9 @@ def test_any_text_is_a_script(script: str) -> None:
     [
         ("/usr/bin/env A=1 docker run x", [["docker", "run", "x"]]),
         ("/usr/bin/sudo /usr/bin/docker ps", [["/usr/bin/docker", "ps"]]),
+        ("/usr/bin/sudo -E -u core -- docker ps -a", [["docker", "ps", "-a"]]),
+        ("/usr/bin/sudo -nu core nice -n 5 docker ps", [["docker", "ps"]]),
+        ("/usr/bin/sudo", []),
         ("/bin/sh -c 'a b; exec docker run \"c d\"'", [["a", "b"], ["docker", "run", "c d"]]),
         ("/bin/bash -e -xc 'a'", [["a"]]),
         ("/bin/sh /opt/run.sh -c x", [["/bin/sh", "/opt/run.sh", "-c", "x"]]),
@@ -201,4 +211,4 @@ def test_any_text_is_a_script(script: str) -> None:
 )
 def test_wrappers_are_taken_off(line: str, expected: list[list[str]]) -> None:
     (command,), _ = commands(f"ExecStart={line}")
-    assert [[word.text for word in it.words] for it in actions_of(command, Environment())] == expected
+    assert [[word.text for word in it.words] for it in simple_commands(command, Environment())] == expected

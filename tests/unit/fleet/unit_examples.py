@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argosy.fleet.endpoints import RouterPorts
-from argosy.fleet.grouping import GivenUnit
-from argosy.fleet.importing import Known, import_units
-from argosy.fleet.outcomes import Imported, Outcome
+from argosy.fleet.importing import Imported, Outcome, import_units
+from argosy.fleet.reading import Known
 
 UNITS = Path(__file__).parent / "units"
 KNOWN = Known(
     "air",
-    RouterPorts(80, frozenset({80, 443, 2379})),
+    80,
+    {80, 443, 2379},
     services=("backend",),
     scheduled=("legacy",),
     machines={"air-01": {"tier": "green"}, "air-03": {"machine_id": "148a18ff6e954cd892dac9de9bb90d5a"}},
 )
 
 
-def examples() -> list[GivenUnit]:
-    return [GivenUnit(path.name, path.name, path.read_text()) for path in sorted(UNITS.iterdir())]
+def examples() -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(UNITS.iterdir())}
 
 
 def imported(units: dict[str, str], known: Known = KNOWN) -> Imported:
-    """Import units by their names and texts; the path of each is its name."""
-    return import_units([GivenUnit(name, name, text) for name, text in units.items()], known)
+    """Import units by their paths and texts."""
+    return import_units(units, known)
 
 
 def service(exec_start: str, rest: str = "Restart=always", name: str = "web.service") -> Imported:
@@ -34,12 +33,12 @@ def service(exec_start: str, rest: str = "Restart=always", name: str = "web.serv
 
 
 def outcome(result: Imported, path: str) -> Outcome:
-    return next(it for it in result.outcomes if it.path == path)
+    return next(outcome for outcome in result.outcomes if outcome.path == path)
 
 
 def refusals(result: Imported) -> list[tuple[int, str]]:
-    return [(it.line, it.reason) for entry in result.outcomes for it in entry.refusals]
+    return [(refusal.line, refusal.reason) for entry in result.outcomes for refusal in entry.refusals]
 
 
 def notes(result: Imported) -> list[tuple[int, str]]:
-    return [(it.line, it.reason) for entry in result.outcomes for it in entry.notes]
+    return [(note.line, note.reason) for entry in result.outcomes for note in entry.notes]

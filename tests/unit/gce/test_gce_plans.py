@@ -1,4 +1,4 @@
-"""What a project shall hold, decided without asking anybody."""
+"""What a project must hold, decided without asking anybody."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 import yaml
+from machine_examples import config
 
-from argosy import machine_files, machine_units
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.errors import ConfigError, Refused
-from argosy.gce import balancer_plan, host_keys, server_config
-from argosy.gce.actions import Action, Project, Verb, acting, agrees
-from argosy.gce.names import is_ours, labels, mark
-from argosy.gce.server_bodies import Server, instance_body
-from argosy.gce.server_plan import plan_address, plan_removal, plan_server
-from argosy.operations.gce.creating import wanted as wanted_servers
-from argosy.operations.gce.planning import plan_project
+from argosy.gce import record
+from argosy.gce.creating import wanted as wanted_servers
+from argosy.gce.plan import balancer_plan, host_keys, server_config
+from argosy.gce.plan.actions import Action, Project, Verb, agrees
+from argosy.gce.plan.names import is_ours, labels, mark
+from argosy.gce.plan.server_bodies import Server, instance_body
+from argosy.gce.plan.server_plan import plan_address, plan_removal, plan_server
+from argosy.gce.planning import plan_project
+from argosy.model import Machine
+from argosy.providers import provider_of
 
 BASE = "https://www.googleapis.com/compute/v1/projects/p"
 KEY = "ssh-ed25519 AAAA operator"
@@ -44,7 +47,7 @@ def as_the_api_shows(settings: Settings, wanted: Server) -> dict[str, Any]:
 
 
 def words(actions: list[Action]) -> list[str]:
-    return [f"{it.verb} {it.kind} {it.name} {it.method}".strip() for it in actions]
+    return [f"{action.verb} {action.kind} {action.name} {action.method}".strip() for action in actions]
 
 
 def test_an_address_is_made_then_labelled_then_kept() -> None:
@@ -146,19 +149,19 @@ def test_data_stays_unless_its_end_is_asked_for() -> None:
     settings = make()
     disk = {"name": "users-data", "labels": labels(settings, "db"), "sizeGb": "20"}
     project = Project({"disks": {"users-data": disk}})
-    assert [it.verb for it in plan_removal(settings, "users", project, with_disks=False)] == [Verb.KEEP]
-    assert [it.verb for it in plan_removal(settings, "users", project, with_disks=True)] == [Verb.DESTROY]
+    assert [action.verb for action in plan_removal(settings, "users", project, with_disks=False)] == [Verb.KEEP]
+    assert [action.verb for action in plan_removal(settings, "users", project, with_disks=True)] == [Verb.DESTROY]
 
 
 def test_the_balancer_is_made_in_an_order_that_its_references_allow() -> None:
     settings = make()
     instance = as_the_api_shows(settings, server(settings, "core", "core1"))
     actions = balancer_plan.plan_balancer(settings, Project({"instances": {"core1": instance}}))
-    kinds = [it.kind for it in actions if it.verb is Verb.CREATE]
+    kinds = [action.kind for action in actions if action.verb is Verb.CREATE]
     assert kinds == list(balancer_plan.KINDS)
-    check = next(it for it in actions if it.kind == "healthChecks")
+    check = next(action for action in actions if action.kind == "healthChecks")
     assert check.body["httpHealthCheck"] == {"port": 80, "requestPath": "/_argosy/health"}
-    assert [it.why for it in actions if it.method == "addInstances"] == ["add core1"]
+    assert [action.why for action in actions if action.method == "addInstances"] == ["add core1"]
 
 
 def test_with_tls_the_balancer_has_a_second_frontend() -> None:
@@ -174,8 +177,8 @@ def test_backends_follow_the_machines_and_those_that_leave_go_first() -> None:
     there["users"] = as_the_api_shows(settings, server(settings, "db"))
     project = Project({"instances": there}, {"air-cloud": ["core2", "core3"]})
     found = balancer_plan.plan_members(settings, project)
-    assert [it.why for it in found] == ["add core1", "remove core3"]
-    assert [it.why for it in balancer_plan.plan_members(settings, project, ["core2"])] == [
+    assert [action.why for action in found] == ["add core1", "remove core3"]
+    assert [member.why for member in balancer_plan.plan_members(settings, project, ["core2"])] == [
         "add core1",
         "remove core2, core3",
     ]
@@ -209,7 +212,7 @@ def test_the_plan_of_the_project_creates_destroys_keeps_and_finds_leftovers() ->
     assert "destroy instances core9 delete" in found
     assert "destroy addresses gone-address delete" in found
     assert "keep disks old-data" in found
-    assert acting(plan_project(make(), Project({}))) == []
+    assert plan_project(make(), Project({})) == []
 
 
 def test_agreement_is_judged_as_the_api_writes_things() -> None:
@@ -240,7 +243,7 @@ def test_a_server_s_cloud_config_is_yaml_and_waits_for_its_secrets(type_name: st
     text = server_config.user_data(settings, wanted, [KEY])
     document = yaml.safe_load(text)
     assert text.startswith("#cloud-config\n")
-    files = {it["path"]: it["content"] for it in document["write_files"]}
+    files = {file["path"]: file["content"] for file in document["write_files"]}
     unit = files.get(f"/etc/systemd/system/air-{type_name}.service", "")
     waits = bool(server_config.secret_names(wanted))
     assert (f"/etc/systemd/system/air-{type_name}.path" in files) == waits
@@ -291,12 +294,16 @@ def test_a_type_of_one_s_own_needs_no_code() -> None:
 
 def test_only_machines_in_the_cloud_tell_their_host_keys_to_the_api() -> None:
     for provider, told in (("gce", True), ("static", False)):
-        settings = load({"clusters": {"cloud": {"provider": provider}}, "registry": {"address": "10.0.0.5:5000"}})
-        names = machine_files.Names(settings.system, "flatcar")
-        units = {unit.name for unit in machine_units.units(settings, names, member=True)}
-        programs = {file.path for file in machine_files.programs(settings, names)}
-        assert ("air-host-keys.service" in units) == told
-        assert ("/opt/air/bin/publish-host-keys" in programs) == told
+        made = config("flatcar", clusters={"cloud": {"provider": provider}})
+        assert ("air-host-keys.service" in {unit.name for unit in made.units}) == told
+        assert ("/opt/air/bin/publish-host-keys" in {file.path for file in made.files}) == told
+
+
+def test_a_machine_that_has_left_its_cluster_may_be_destroyed(tmp_path: Path) -> None:
+    settings = load({"clusters": {"cloud": {"provider": "gce"}}}, root=tmp_path)
+    for _ in range(2):
+        provider_of(settings).reclaim(settings, Machine("core1", "10.0.0.1"))
+    assert record.load(settings).leaving == ["core1"]
 
 
 @pytest.mark.parametrize("name", ["Users", "users-data", "9lives", "a" * 60, ""])

@@ -8,9 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from raised import raises
 
-from argosy.build_context import BuildContext, included_paths, write_context
 from argosy.errors import ConfigError
+from argosy.images.context import BuildContext, included_paths, write_context
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_links_stay_links_and_sockets_are_left_out(sources: Path, monkeypatch: p
 
 
 def test_a_missing_folder_or_dockerfile_is_an_error_with_its_path(sources: Path) -> None:
-    with pytest.raises(ConfigError, match=r"images.web.context: no folder /nowhere"):
+    with raises(ConfigError, "/nowhere", path="images.web.context"):
         write_context(context_of(Path("/nowhere")))
-    with pytest.raises(ConfigError, match=r"images.web.dockerfile: no file .*/sources/Other"):
+    with raises(ConfigError, "/sources/Other", path="images.web.dockerfile"):
         write_context(context_of(sources, dockerfile="Other"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.content import content_digest
+from argosy.images.content import content_digest, memo_key
 
 CONFIG = {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Labels": {"a": "1"}, "Image": "sha256:1"}
 
@@ -119,3 +119,14 @@ def test_is_read_as_it_comes() -> None:
     content_digest(chunks(asked.append), CONFIG)
     most = len(asked)
     assert most == 31
+
+
+def test_what_is_remembered_of_an_image_goes_by_all_that_its_content_follows_from() -> None:
+    known = memo_key(["sha256:1", "sha256:2"], CONFIG)
+    assert memo_key(["sha256:1", "sha256:2"], CONFIG | {"Labels": {}, "Image": "sha256:2"}) == known
+    others = [
+        memo_key(["sha256:2", "sha256:1"], CONFIG),
+        memo_key(["sha256:1"], CONFIG),
+        memo_key(["sha256:1", "sha256:2"], CONFIG | {"User": "web"}),
+    ]
+    assert len({known, *others}) == 4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.content_memo import FILE_NAME, ContentMemo
+from argosy.images.memo import FILE_NAME, ContentMemo
 
 
 def never() -> str:

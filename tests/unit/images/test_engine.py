@@ -8,11 +8,13 @@ from typing import ClassVar
 
 import pytest
 
-from argosy.build_log import BuildLog, failure_line
-from argosy.config import VolumeSettings
-from argosy.engine import SYSTEM_LABEL, ContainerSpec, port_bindings
-from argosy.engine_images import label_instruction, parse_pins, render_pins
+from argosy.config.loading import VolumeSettings
+from argosy.engine.containers import ContainerSpec, port_bindings
+from argosy.engine.names import SYSTEM_LABEL
 from argosy.errors import EngineError
+from argosy.images.log import BuildLog, failure_line
+from argosy.images.store import label_instruction, parse_pinned, parse_pins, render_pinned, render_pins
+from argosy.images.versions import PinnedService
 from argosy.model import Image
 
 SPEC = ContainerSpec("registry", "air/registry:0.1.0", {SYSTEM_LABEL: "air"}, ports=["127.0.0.1:5000:5000"])
@@ -97,7 +99,7 @@ class TestBuildLog:
     def test_a_base_image_that_can_t_be_had_says_so(self) -> None:
         log = BuildLog(lambda _step: None)
         log.add("Step 1/4 : FROM nowhere:1\n")
-        line = failure_line("web", log, {"error": "pull access\n denied", "errorDetail": {"message": "..."}})
+        line = failure_line("web", log, {"errorDetail": {"message": "pull access\n denied"}})
         assert line == (
             "web: step 1/4 failed (FROM nowhere:1): pull access denied; is the base image here, or can it be pulled?"
         )
@@ -123,3 +125,10 @@ class TestPins:
     @pytest.mark.parametrize("text", ["", "{}", "[]", "not json", '{"web": {}}', '{"web": 1}'])
     def test_a_label_that_is_not_ours_pins_nothing(self, text: str) -> None:
         assert parse_pins(text, "air") == ()
+
+
+def test_the_services_of_some_machines_stand_in_the_labels_of_a_release() -> None:
+    pinned = {"db": PinnedService(("air-01", "air-02"), "1a2b", 30.0)}
+    assert parse_pinned(render_pinned(pinned)) == pinned
+    for text in ("", "[]", '{"db": {}}', '{"db": 1}'):
+        assert parse_pinned(text) == {}

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from installer_examples import machine, write_json, write_release
 
-from argosy_installer import install, pulling, record, release, settings, status, systemd
-from argosy_installer.docker import credentials, demultiplexed
-from argosy_installer.errors import EXIT_FAILED, EXIT_TRY_AGAIN, Failed, Failure, TryAgain
-from argosy_installer.files import single_instance
+from argosy_installer import record, release, settings, status, systemd, units
+from argosy_installer.docker import credentials
+from argosy_installer.errors import Failed
+from argosy_installer.machine import read_json
 from argosy_installer.observing import Observed
 from argosy_installer.pulling import FREE_BYTES_NEEDED, LONGEST_DELAY_SECONDS, Layers, delay_seconds
-from argosy_installer.release import Service, load
+from argosy_installer.release import Service, load, load_own
 from argosy_installer.starting import is_current, must_restart
 from argosy_installer.systemd import UnitState
 
@@ -24,7 +24,7 @@ RUNNING = UnitState("active", "running", enabled=True)
 
 
 def service(tmp_path: Path) -> Service:
-    return load(write_release(tmp_path / "release", {"web": {"image": "web"}})).services[0]
+    return load(write_release(tmp_path / "release", {"web": {"image": "web"}}), "air-01").services[0]
 
 
 def container(revision: str, running: bool = True) -> dict[str, Any]:
@@ -36,6 +36,29 @@ def container(revision: str, running: bool = True) -> dict[str, Any]:
 
 
 # The release
+
+
+def test_a_release_of_the_machine_s_own_cluster_is_taken(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    write_release(here.release, {"web": {"image": "web"}})
+    assert load_own(here).cluster == "test"
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"cluster": "staging"}, "of the cluster staging of air, and this machine of the cluster test of air"),
+        ({"system": "sea"}, "of the cluster test of sea, and this machine of the cluster test of air"),
+        ({"cluster": ""}, "of the cluster nobody of air"),
+    ],
+)
+def test_a_release_of_another_cluster_or_system_is_refused(tmp_path: Path, other: dict[str, str], said: str) -> None:
+    here = machine(tmp_path)
+    write_release(here.release, {"web": {"image": "web"}})
+    document = read_json(here.release / "release.json")
+    write_json(here.release / "release.json", {**document, **other})
+    with pytest.raises(Failed, match=said):
+        load_own(here)
 
 
 def test_the_installer_reads_what_the_library_renders(tmp_path: Path) -> None:
@@ -50,7 +73,7 @@ def test_the_installer_reads_what_the_library_renders(tmp_path: Path) -> None:
         "worker": {"image": "worker", "check": {"command": ["test", "-e", "/ready"]}},
         "plain": {"image": "worker"},
     }
-    release = load(write_release(tmp_path, services))
+    release = load(write_release(tmp_path, services), "air-01")
     assert [each.name for each in release.services] == ["worker", "web", "plain"]
     web = release.services[1]
     assert (web.unit, web.requires, web.console) == ("air-web.service", ("worker",), ("python3", "-i"))
@@ -111,12 +134,6 @@ def test_the_states_of_units_are_read_from_systemctl_show() -> None:
 
 
 # Docker
-
-
-def test_the_frames_of_an_attach_stream_are_joined() -> None:
-    frames = b"\x01\0\0\0\0\0\0\x03out" + b"\x02\0\0\0\0\0\0\x05error"
-    assert demultiplexed(frames) == b"outerror"
-    assert demultiplexed(b"") == b""
 
 
 def test_the_password_is_found_and_never_shown() -> None:
@@ -199,7 +216,7 @@ def test_the_words_of_shells_and_consoles_are_those_of_the_release(tmp_path: Pat
     here.state.mkdir(parents=True)
     (here.state / "services").mkdir()
     (here.state / "services/gone.console").write_text("x\n")
-    record.write_service_words(here, load(write_release(tmp_path / "release", services)))
+    record.write_service_words(here, load(write_release(tmp_path / "release", services), "air-01"))
     found = {path.name: path.read_text() for path in (here.state / "services").iterdir()}
     assert found == {"web.shell": "/bin/sh\n", "web.console": "python3\n-c\na b\n", "worker.shell": "/bin/sh\n"}
 
@@ -235,24 +252,36 @@ def test_the_state_is_what_the_installer_of_this_release_recorded(
     assert status.state(here, []) == said
 
 
+def test_the_release_is_written_down_as_it_is_read(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    write_release(here.release, {"web": {"image": "web", "check": {"http": {"port": 80}}}, "api": {"image": "web"}})
+    here.state.mkdir(parents=True)
+    found = release.load(here.release, "air-01")
+    record.write_release(here, found)
+    written = read_json(here.state / "release.json")
+    assert written["version"] == here.version
+    assert release.parse(written["release"], written["units"], {}, "air-01") == found
+
+
 def test_units_that_are_not_as_the_release_has_them_are_told(tmp_path: Path) -> None:
     here = machine(tmp_path)
     write_release(here.release, {"web": {"image": "web"}, "api": {"image": "web"}})
-    found = release.load(here.release)
+    found = release.load(here.release, "air-01")
     here.units.mkdir(parents=True)
     for name, text in found.units.items():
         (here.units / name).write_text(text)
-    assert status.drifted(here, found) == []
+    assert status.drifted(units.present_units(here.units, "air"), found) == []
     (here.units / "air-web.service").write_text(found.units["air-web.service"] + "# by hand\n")
     (here.units / "air-old.service").write_text(found.marker + "\n")
     (here.units / "air-api.service").unlink()
-    assert status.drifted(here, found) == ["air-api.service", "air-old.service", "air-web.service"]
+    present = units.present_units(here.units, "air")
+    assert status.drifted(present, found) == ["air-api.service", "air-old.service", "air-web.service"]
 
 
 def test_what_the_units_are_is_written_down_as_sha256sum_checks_it(tmp_path: Path) -> None:
     here = machine(tmp_path)
     write_release(here.release, {"web": {"image": "web"}, "api": {"image": "web"}})
-    found = release.load(here.release)
+    found = release.load(here.release, "air-01")
     for folder in (here.units, here.state):
         folder.mkdir(parents=True)
     for name, text in found.units.items():
@@ -268,90 +297,15 @@ def test_what_the_units_are_is_written_down_as_sha256sum_checks_it(tmp_path: Pat
     assert checked.stdout == "air-api.service: OK\nair-web.service: OK\n"
 
 
-# Pulling alone
-
-
-@pytest.mark.parametrize(
-    ("outcome", "code", "said"),
-    [
-        (None, 0, ""),
-        (Failed.because("no room"), EXIT_FAILED, "failed: no room\n"),
-        (TryAgain("no answer"), EXIT_TRY_AGAIN, "to be tried again: no answer\n"),
-    ],
-)
-def test_the_command_pull_pulls_and_does_nothing_else(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    outcome: Exception | None,
-    code: int,
-    said: str,
-) -> None:
-    here = machine(tmp_path)
-    write_release(here.release, {"web": {"image": "web"}})
-    pulled: list[str] = []
-
-    def pull(_docker: object, _machine: object, wanted: release.Release, _say: object) -> None:
-        pulled.extend(wanted.images)
-        if outcome is not None:
-            raise outcome
-
-    monkeypatch.setattr(pulling, "pull", pull)
-    monkeypatch.setattr(pulling, "from_environment", lambda _environment: here)
-    assert pulling.run({}) == code
-    assert capsys.readouterr().out == said
-    assert pulled == ["web"]
-    assert not here.state.exists()
-
-
-# The result
-
-
-def test_a_failed_install_ends_with_its_result_as_the_last_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = machine(tmp_path)
-    here.state.mkdir(parents=True)
-
-    def failing(*_: object) -> None:
-        raise Failed(Failure("web", "answers 500", ("last line",)))
-
-    monkeypatch.setattr(install, "install", failing)
-    write_release(here.release, {"web": {"image": "web"}})
-    monkeypatch.setattr(install, "from_environment", lambda _environment: here)
-    assert install.run({}) == EXIT_FAILED
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:-1] == ["failed: web: answers 500", "    last line"]
-    result = json.loads(lines[-1].removeprefix("argosy-result "))
-    assert result == json.loads(here.install_record.read_text())
-    assert result["state"] == "failed"
-    assert result["failed"] == [{"service": "web", "reason": "answers 500", "log": ["last line"]}]
-
-
-def test_a_second_installer_leaves_the_first_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = machine(tmp_path)
-    monkeypatch.setattr(install, "from_environment", lambda _environment: here)
-    with single_instance(here.state / "installer.lock"):
-        assert install.run({}) == EXIT_TRY_AGAIN
-    assert "another installer" in capsys.readouterr().out
-    assert not here.install_record.exists()
-
-
-def test_a_full_disk_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = machine(tmp_path)
-    here.state.mkdir(parents=True)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device", "/var/lib/air/install.json")
-
-    monkeypatch.setattr(install, "from_environment", lambda _environment: here)
-    monkeypatch.setattr(record, "write_result", full)
-    assert install.run({}) == EXIT_FAILED
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("failed: no space left on the disk for /var/lib/air/install.json")
-    assert lines[-1].startswith("argosy-result ")
-    assert len(lines) == 2
+def test_a_machine_has_only_its_own_services_and_requires_no_other(tmp_path: Path) -> None:
+    services: dict[str, Any] = {
+        "web": {"image": "web", "requires": ["db"]},
+        "db": {"image": "web", "machines": ["air-01"]},
+    }
+    folder = write_release(tmp_path / "release", services)
+    first, second = load(folder, "air-01"), load(folder, "air-02")
+    assert [(service.name, service.requires) for service in first.services] == [("db", ()), ("web", ("db",))]
+    assert [(service.name, service.requires) for service in second.services] == [("web", ())]
+    assert set(first.units) == {"air-db.service", "air-web.service"}
+    assert set(second.units) == {"air-web.service"}
+    assert (first.elsewhere, second.elsewhere) == ((), ("db",))

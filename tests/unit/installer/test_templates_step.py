@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from installer_examples import machine, write_release
 
-from argosy.agent import template_loading
-from argosy.config import load as load_settings
+from argosy import atomic
+from argosy.agent.templates import loading
+from argosy.builds.release import render_release
+from argosy.builds.templates import read_templates
+from argosy.config.loading import load as load_settings
 from argosy.errors import ConfigError
 from argosy.model import Image
-from argosy.operations.build.templates import read_templates
-from argosy.release import render_release
 from argosy_installer import templates
 from argosy_installer.machine import Machine
 from argosy_installer.release import Release, load
@@ -31,7 +32,7 @@ def here(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    return load(write_release(tmp_path / "release", {"web": {"image": "web"}}))
+    return load(write_release(tmp_path / "release", {"web": {"image": "web"}}), "air-01")
 
 
 def install(here: Machine, release: Release, wanted: Mapping[str, bytes]) -> list[str]:
@@ -103,7 +104,7 @@ def test_killed_at_any_point_the_old_files_are_whole_and_the_next_run_ends_right
 
     with monkeypatch.context() as patched:
         if call == "write":
-            patched.setattr(templates, "_write", killed)
+            patched.setattr(atomic, "write", killed)
         elif call == "fsync":
             patched.setattr(os, "fsync", killed)
         else:
@@ -152,8 +153,8 @@ def test_the_agent_reads_what_the_library_rendered_and_the_installer_put(tmp_pat
     for path, content in render_release(settings, images, read).items():
         (tmp_path / "release" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "release" / path).write_bytes(content)
-    templates.install(here, load(tmp_path / "release"), lambda _line: None)
-    loaded = template_loading.load(here.state / "templates", [settings.files_path], {"system": "air"})
+    templates.install(here, load(tmp_path / "release", "air-01"), lambda _line: None)
+    loaded = loading.load(here.state / "templates", settings.files_path, {"system": "air"})
     assert loaded.problems == ()
     ((resource, template),) = loaded.resources
     assert str(resource.dest) == "/var/lib/air/files/web/web.conf"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from installer_examples import machine
+
 from argosy_installer import files
 from argosy_installer.units import Changes, plan, present_units
 
@@ -35,15 +37,21 @@ def test_present_units_are_the_system_s_own_files(tmp_path: Path) -> None:
     (tmp_path / "airport.service").write_text(OURS)
     (tmp_path / "air-web.socket").write_text(OURS)
     (tmp_path / "air-masked.service").symlink_to("/dev/null")
-    (tmp_path / ".air-web.service.argosy-new").write_text("half of")
+    (tmp_path / ".air-web.service.1234.tmp").write_text("half of")
     assert present_units(tmp_path, "air") == {"air-web.service": OURS}
 
 
-def test_a_file_is_replaced_in_one_step_even_after_a_killed_writer(tmp_path: Path) -> None:
-    path = tmp_path / "air-web.service"
-    (tmp_path / ".air-web.service.argosy-new").write_text("half of")
-    assert files.write_if_changed(path, OURS)
-    assert path.read_text() == OURS
-    assert path.stat().st_mode & 0o777 == 0o644
-    assert not files.write_if_changed(path, OURS)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["air-web.service"]
+def test_what_a_killed_installer_left_half_written_goes(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    (here.state / "services").mkdir(parents=True)
+    here.units.mkdir(parents=True)
+    kept = [here.units / ".ours-web.service.1234.tmp", here.state / ".agent.json.1234.tmp"]
+    gone = [
+        here.units / ".air-web.service.1234.tmp",
+        here.state / ".install.json.1234.tmp",
+        here.state / "services" / ".web.shell.1234.tmp",
+    ]
+    for path in (*kept, *gone):
+        path.write_text("half of")
+    files.remove_leftovers(here)
+    assert [path for path in (*kept, *gone) if path.exists()] == kept

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from raised import raises
 
-from argosy.addressing import choose_bip, dynamic_range, host_address, machines_wanted
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.errors import ConfigError, Refused
-from argosy.local_settings import localized
+from argosy.local.addressing import choose_bip, dynamic_range, host_address, machines_wanted
+from argosy.local.settings import localized
 
 
 def settings(**section: Any) -> Settings:
@@ -48,7 +49,7 @@ def test_the_engine_gives_no_address_that_a_machine_may_get(subnet: str) -> None
     chosen = settings(local={"subnet": subnet, "max_machines": 99})
     dynamic = ipaddress.IPv4Network(dynamic_range(chosen))
     assert dynamic.subnet_of(ipaddress.IPv4Network(subnet))
-    assert not any(ipaddress.IPv4Address(it.address) in dynamic for it in machines_wanted(chosen, 99))
+    assert not any(ipaddress.IPv4Address(machine.address) in dynamic for machine in machines_wanted(chosen, 99))
     assert ipaddress.IPv4Address(host_address(chosen)) not in dynamic
 
 
@@ -94,8 +95,17 @@ def test_a_registry_of_ones_own_is_kept() -> None:
     assert localized(settings(registry={"address": "10.0.0.5:5001"})).registry.address == "10.0.0.5:5001"
 
 
+def test_what_runs_on_this_host_is_built_with_all_others() -> None:
+    dependency = {"database": {"image": "db"}}
+    images = {"db": {"context": "db", "on_demand": True}, "other": {"context": "other", "on_demand": True}}
+    local = settings(images=images, local={"dependencies": dependency})
+    assert {name for name, image in localized(local).images.items() if image.on_demand} == {"other"}
+    virtual = settings(local={"provider": "libvirt"})
+    assert {name for name, image in localized(virtual).images.items() if image.on_demand} == {"machine"}
+
+
 @pytest.mark.parametrize("template", ["{{ hostaddress }}", "{{ host_address", "{{ host_address.x.y }}"])
 def test_a_setting_that_names_anything_else_is_an_error_with_its_path(template: str) -> None:
-    with pytest.raises(ConfigError, match=r"^settings\.database/host: ") as caught:
+    with raises(ConfigError, path="settings.database/host") as caught:
         localized(settings(settings={"database/host": template}))
     assert "\n" not in str(caught.value)

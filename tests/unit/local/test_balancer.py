@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-from argosy.balancer import initial_files, parse_servers
-from argosy.model import Endpoint, Machine
+from argosy.config.loading import load
+from argosy.local.balancer_config import initial_files, parse_servers
+from argosy.model import Machine
 
 MACHINES = [Machine(f"air-0{number}", f"192.168.55.10{number}") for number in (1, 2, 3)]
 
 
 def rendered(machines: list[Machine]) -> dict[str, str]:
-    return initial_files(
-        machines,
-        listen=[Endpoint("127.0.0.1", 8080), Endpoint("192.168.55.1", 8080)],
-        machine_port=81,
-        check_seconds=2,
-        drain_seconds=300,
-    )
+    return initial_files(load({"clusters": {"here": {}}}), ["127.0.0.1:8080", "192.168.55.1:8080"], machines)
 
 
 def test_the_order_of_the_machines_does_not_matter() -> None:
@@ -37,7 +32,7 @@ def test_the_servers_of_show_stat() -> None:
         "machines,air-02:192.168.55.102:81,DOWN 1/2,L4CON,\n"
         "machines,BACKEND,UP,,\n\n"
     )
-    assert [(it.name, it.status, it.check, it.up) for it in parse_servers(stat)] == [
+    assert [(server.name, server.status, server.check, server.up) for server in parse_servers(stat)] == [
         ("air-01", "UP", "L7OK", True),
         ("air-02", "DOWN", "L4CON", False),
     ]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import Refused
-from argosy.providers.container import EngineFacts, machine_flags, own_flags, parse_host_keys, refuse_unfit
+from argosy.local.makers.container import EngineFacts, machine_flags, own_flags, parse_host_keys, refuse_unfit
 
 
 def test_cgroup_v1_needs_the_hosts_namespace_and_single_capabilities() -> None:
-    flags = machine_flags(EngineFacts(cgroup_version=1))
+    flags = machine_flags(1)
     assert "--cgroupns=host" in flags
     assert "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw" in flags
     assert "--cap-add=SYS_ADMIN" in flags
@@ -17,23 +17,23 @@ def test_cgroup_v1_needs_the_hosts_namespace_and_single_capabilities() -> None:
 
 
 def test_cgroup_v2_is_privileged_with_a_namespace_of_its_own() -> None:
-    flags = machine_flags(EngineFacts(cgroup_version=2))
+    flags = machine_flags(2)
     assert {"--privileged", "--cgroupns=private"} <= set(flags)
     assert not any(flag.startswith(("--cap-add", "--volume")) for flag in flags)
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_systemd_gets_what_it_needs_on_both(version: int) -> None:
-    flags = machine_flags(EngineFacts(cgroup_version=version))
+    flags = machine_flags(version)
     assert {"--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp", "--stop-signal=SIGRTMIN+3"} <= set(flags)
 
 
 @pytest.mark.parametrize(
     ("facts", "word"),
     [
-        (EngineFacts(2, rootless=True), "rootless"),
-        (EngineFacts(2, desktop=True), "Docker Desktop"),
-        (EngineFacts(2, remote=True), "DOCKER_HOST"),
+        (EngineFacts(rootless=True), "rootless"),
+        (EngineFacts(desktop=True), "Docker Desktop"),
+        (EngineFacts(remote=True), "DOCKER_HOST"),
     ],
 )
 def test_an_engine_whose_machines_could_not_run_or_be_reached_is_refused(facts: EngineFacts, word: str) -> None:
@@ -43,8 +43,7 @@ def test_an_engine_whose_machines_could_not_run_or_be_reached_is_refused(facts: 
 
 
 def test_an_ordinary_engine_is_not_refused() -> None:
-    refuse_unfit(EngineFacts(1))
-    refuse_unfit(EngineFacts(2))
+    refuse_unfit(EngineFacts())
 
 
 def test_a_machine_sits_on_one_network_with_its_own_disk() -> None:

@@ -3,12 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from raised import raises
 
-from argosy.addressing import machines_wanted
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.errors import ConfigError, Refused
-from argosy.operations.local.facts import HostFacts, parse_routes
-from argosy.operations.local.preflight import (
+from argosy.local.addressing import machines_wanted
+from argosy.local.facts import HostFacts, parse_routes
+from argosy.local.makers.base import ABSENT, RUNNING, STOPPED
+from argosy.local.makers.container import EngineFacts
+from argosy.local.preflight import (
     GIGABYTE,
     refuse_full_disk,
     refuse_lost_machines,
@@ -16,9 +19,7 @@ from argosy.operations.local.preflight import (
     refuse_other_provider,
     refuse_unfit_host,
 )
-from argosy.operations.local.retry import Tried
-from argosy.providers.base import ABSENT, RUNNING, STOPPED
-from argosy.providers.container import EngineFacts
+from argosy.machine.install_progress import State
 
 OWN = "argosy-here-machines"
 
@@ -29,7 +30,8 @@ def settings(**section: Any) -> Settings:
 
 def facts(**changes: Any) -> HostFacts:
     known: dict[str, Any] = {
-        "engine": EngineFacts(1),
+        "engine": EngineFacts(),
+        "network": OWN,
         "networks": {"bridge": ["172.17.0.0/16"]},
         "routes": ["10.0.0.0/8"],
         "taken": [],
@@ -38,7 +40,7 @@ def facts(**changes: Any) -> HostFacts:
 
 
 def test_a_cluster_of_machines_that_are_there_already_is_not_for_local_tasks() -> None:
-    with pytest.raises(ConfigError, match=r"^clusters\.here\.provider: ") as caught:
+    with raises(ConfigError, path="clusters.here.provider") as caught:
         refuse_other_provider(load({"clusters": {"here": {}}}))
     assert caught.value.code == 10
 
@@ -54,8 +56,8 @@ def test_an_ordinary_host_is_fit() -> None:
         ({"networks": {"kind": ["192.168.55.0/28"]}}, "overlaps 192.168.55.0/28 .the engine's network kind"),
         ({"networks": {OWN: ["192.168.99.0/24"]}}, "was made as 192.168.99.0/24"),
         ({"taken": ["registry.address: port 5000 of 127.0.0.1 is taken: stop it"]}, "port 5000"),
-        ({"engine": EngineFacts(1, free_bytes=GIGABYTE)}, "only 1.0 GB are free .* 5.0 GB are needed"),
-        ({"engine": EngineFacts(2, rootless=True)}, "rootless"),
+        ({"engine": EngineFacts(free_bytes=GIGABYTE)}, "only 1.0 GB are free .* 5.0 GB are needed"),
+        ({"engine": EngineFacts(rootless=True)}, "rootless"),
     ],
 )
 def test_an_unfit_host_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -86,7 +88,7 @@ def test_little_space_is_enough_when_all_machines_are_made() -> None:
 def test_another_count_than_the_existing_clusters_is_refused_with_the_next_step() -> None:
     three, one = machines_wanted(settings(), 3), machines_wanted(settings(), 1)
     states = {"air-01": RUNNING, "air-02": STOPPED, "air-03": ABSENT}
-    with pytest.raises(Refused, match=r"`inv local\.start 3` goes on"):
+    with pytest.raises(Refused, match=r"`inv local\.start 3` continues"):
         refuse_other_count(one, three, states)
     refuse_other_count(three, three, states)
 
@@ -109,8 +111,8 @@ def test_routes_are_read_without_the_default_one() -> None:
 
 def test_a_machine_that_is_gone_from_a_cluster_at_work_is_not_made_anew() -> None:
     gone = machines_wanted(settings(), 3)[2:]
-    serving = Tried(active=True, over=False, release="0.1.0")
-    waiting = Tried(active=False, over=False, release="0.1.0")
+    serving = State("inactive", "active", marker=True, release="0.1.0", record={"state": "active"})
+    waiting = State("inactive", "inactive", marker=False, release="0.1.0")
     with pytest.raises(Refused, match="air-03: gone, while"):
         refuse_lost_machines(gone, {"air-01": waiting, "air-02": serving})
     refuse_lost_machines(gone, {"air-01": waiting})

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.errors import Interrupted, LockHeld, Refused
+from argosy.local import lock, record, ssh_config
+from argosy.local.procedure import Phase, run_phases
+from argosy.local.record import Record
 from argosy.model import Image, Machine, Step
-from argosy.operations.local import lock, record, ssh_config
-from argosy.operations.local.procedure import Phase, run_phases
-from argosy.operations.local.record import Record
 
 Log = list[str]
 
@@ -49,7 +49,7 @@ def test_phases_run_in_order_and_say_what_they_changed() -> None:
     phases = [Recorded("one"), Recorded("two", runs=False), Recorded("three", changed=False)]
     timings = run_phases(phases, log, silent, "local.start 3")
     assert log == ["run one", "run three"]
-    assert [(it.title, it.changed) for it in timings] == [("one", True), ("two", False), ("three", False)]
+    assert [(timing.title, timing.changed) for timing in timings] == [("one", True), ("two", False), ("three", False)]
 
 
 def test_nothing_runs_after_a_phase_that_fails() -> None:
@@ -61,7 +61,7 @@ def test_nothing_runs_after_a_phase_that_fails() -> None:
 
 def test_ctrl_c_says_how_to_go_on() -> None:
     log: Log = []
-    with pytest.raises(Interrupted, match=r"two: interrupted; `inv local\.start 3` goes on") as caught:
+    with pytest.raises(Interrupted, match=r"two: interrupted; `inv local\.start 3` resumes") as caught:
         run_phases([Recorded("one"), Recorded("two", error=KeyboardInterrupt())], log, silent, "local.start 3")
     assert caught.value.code == 130
     assert log == ["run one", "run two"]
@@ -82,8 +82,8 @@ def test_a_second_run_is_told_who_is_at_work(tmp_path: Path) -> None:
 KILLED_HOLDER = """
 import os, signal, sys
 from pathlib import Path
-from argosy.config import load
-from argosy.operations.local import lock
+from argosy.config.loading import load
+from argosy.local import lock
 
 with lock.held(load({"clusters": {"here": {}}}, root=Path(sys.argv[1])), "local.start"):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,35 +1,32 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from argosy.local.choice import names_of_failed, wanted_release
+from argosy.machine.install_progress import State
 from argosy.model import Image
-from argosy.operations.local.retry import Tried, names_of_failed, parse, wanted_release
 
 OLD = Image("installer", "air/installer", "0.1.0", "sha256:old")
 NEW = Image("installer", "air/installer", "0.1.1", "sha256:new")
-ACTIVE = Tried(active=True, over=False, release="0.1.0")
-FAILED = Tried(active=False, over=True, release="0.1.0")
+ACTIVE = State("inactive", "active", marker=True, release="0.1.0", record={"state": "active"})
+FAILED = State("failed", "active", marker=True, release="0.1.0", record={"state": "failed"})
 
 
 @pytest.mark.parametrize(
-    ("output", "expected"),
+    ("state", "ended", "active"),
     [
-        (
-            'units inactive active\nmarker\nrelease 0.1.0\nrecord {"state": "active"}\n',
-            Tried(active=True, over=False, release="0.1.0"),
-        ),
-        (
-            'units failed active\nmarker\nrelease 0.1.0\nrelease 0.1.1\nrecord {"state": "failed"}\n',
-            Tried(active=False, over=True, release="0.1.1"),
-        ),
-        ("units activating active\nmarker\nrelease 0.1.0\n", Tried(active=False, over=False, release="0.1.0")),
-        ("units inactive inactive\nrelease 0.1.0\n", Tried(active=False, over=False, release="0.1.0")),
-        ("units failed active\nmarker\nrelease 0.1.0\nrecord {cut", Tried(active=False, over=True, release="0.1.0")),
+        (ACTIVE, False, True),
+        (replace(FAILED, release="0.1.1"), True, False),
+        (replace(ACTIVE, installer="activating", record={}), False, False),
+        (replace(FAILED, installer="inactive", secrets="inactive", marker=False, record={}), False, False),
+        (replace(FAILED, record={}), True, False),
     ],
     ids=["installed", "failed after an upgrade", "at work", "waits for secrets", "record cut"],
 )
-def test_how_far_a_machine_got(output: str, expected: Tried) -> None:
-    assert parse(output) == expected
+def test_how_far_a_machine_got(state: State, ended: bool, active: bool) -> None:
+    assert (state.has_ended, state.is_active) == (ended, active)
 
 
 def test_only_what_is_over_is_tried_again() -> None:

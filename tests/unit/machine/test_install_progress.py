@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from argosy.install_progress import (
+from argosy.machine.install_progress import (
     RESULT_PREFIX,
     Entry,
     State,
@@ -17,6 +17,7 @@ from argosy.install_progress import (
     parse_entry,
     parse_state,
 )
+from argosy.machine.report import MachineReport
 
 ACTIVE: dict[str, Any] = {"state": "active", "release": "0.1.3", "seconds": 1.5, "failed": []}
 
@@ -108,19 +109,20 @@ def test_failures_are_told_with_their_service_and_log() -> None:
     assert failures({}) == []
 
 
+WEB = {"name": "web", "unit": "active", "check": "passing"}
+
+
 @pytest.mark.parametrize(
     ("status", "reasons"),
     [
         ({"state": "waiting", "missing_secrets": ["a", "b"]}, ["it lacks the secrets a, b"]),
         ({"state": "waiting"}, ["it waits for its secrets: inv cluster.upload-secrets"]),
-        (
-            {"services": [{"name": "web", "unit": "active", "check": "failing", "reason": "answers 500"}]},
-            ["web: answers 500"],
-        ),
-        ({"services": [{"name": "web", "unit": "failed", "check": "none"}]}, ["web: unit is failed"]),
-        ({"services": [{"name": "web", "unit": "active", "check": "passing"}]}, []),
+        ({"services": [WEB | {"check": "failing", "reason": "answers 500"}]}, ["web: answers 500"]),
+        ({"services": [WEB | {"unit": "failed", "check": "none"}]}, ["web: unit is failed"]),
+        ({"services": [WEB]}, []),
         ({"state": "active"}, []),
     ],
 )
 def test_what_is_not_up_is_told_with_its_reason(status: dict[str, Any], reasons: list[str]) -> None:
-    assert not_up(status) == reasons
+    report = MachineReport.model_validate({"state": "installing", **status})
+    assert not_up(report) == reasons

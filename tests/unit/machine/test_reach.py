@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from argosy.config import Settings, load
+import pytest
+from raised import raises
+
+from argosy.config.loading import Settings, load
 from argosy.errors import CommandFailed, ConfigError, HostsFailed, HostUnreachable
 from argosy.fanout import Outcome
-from argosy.host import Result
-from argosy.operations import reach
+from argosy.machine import reach
+from argosy.model import Machine
+from argosy.ssh.commands import Result
+from argosy.ssh.host import Host
 
 
 def result(code: int = 0, stdout: str = "", stderr: str = "") -> Outcome[Result]:
@@ -15,8 +20,9 @@ def result(code: int = 0, stdout: str = "", stderr: str = "") -> Outcome[Result]
 
 @pytest.fixture
 def settings() -> Settings:
-    services = {"web": {"image": "web"}, "worker": {"image": "web"}}
-    return load({"clusters": {"here": {"images": {"web": {"context": "web"}}, "services": services}}})
+    services = {"web": {"image": "web"}, "worker": {"image": "web", "machines": ["air-02", "air-03"]}}
+    section = {"images": {"web": {"context": "web"}}, "services": services, "scheduled": {"job": {"image": "web"}}}
+    return load({"clusters": {"here": section}})
 
 
 def test_all_units_of_the_system_when_no_service_is_named(settings: Settings) -> None:
@@ -27,9 +33,21 @@ def test_services_and_our_own_units_are_named_by_their_short_names(settings: Set
     assert reach.units(settings, ["web", "etcd"]) == ["air-web.service", "air-etcd.service"]
 
 
+def test_a_service_of_some_machines_is_entered_there(settings: Settings) -> None:
+    assert reach.machines_with(settings, "worker") == ["air-02", "air-03"]
+    assert reach.machines_with(settings, "web") == reach.machines_with(settings, "unknown") == []
+
+
 def test_an_unknown_service_names_the_nearest_and_all(settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"wrker: .*'worker'.*web, worker, secrets, etcd, installer"):
         reach.units(settings, ["wrker"])
+
+
+def test_a_scheduled_service_is_elsewhere(settings: Settings) -> None:
+    with raises(ConfigError, "scheduled", "inv service.journal job", path="job"):
+        reach.units(settings, ["web", "job"])
+    with raises(ConfigError, "inv service.shell job", path="job"):
+        reach.enter(Host(Machine("air-01", "10.0.0.1"), settings.ssh, Path("none"), None), settings, "shell", "job")
 
 
 def test_the_journal_is_asked_by_unit() -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from argosy import atomic, pki
-from argosy.certificates import AUTHORITY_DAYS, LEAF_DAYS
+from argosy import atomic
 from argosy.errors import ConfigError
 from argosy.model import Machine
+from argosy.pki import authority
+from argosy.pki.certificates import AUTHORITY_DAYS, LEAF_DAYS
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 AIR = Machine("air-01", "10.0.0.1")
@@ -44,14 +46,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def make_all(folder: Path, now: datetime = NOW) -> None:
-    pki.ensure_machine_certificates(folder, AIR, now=now)
-    pki.ensure_operator_certificate(folder, now=now)
-    pki.ensure_registry_certificate(folder, ["10.0.0.5", "registry.example"], now=now)
+    authority.ensure_machine_certificates(folder, AIR, now=now)
+    authority.ensure_operator_certificate(folder, now=now)
+    authority.ensure_registry_certificate(folder, ["10.0.0.5", "registry.example"], now=now)
 
 
 class TestContent:
     def test_a_machine_has_its_three_pairs(self, tmp_path: Path) -> None:
-        pairs = pki.ensure_machine_certificates(tmp_path, AIR, now=NOW)
+        pairs = authority.ensure_machine_certificates(tmp_path, AIR, now=NOW)
         both = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
         for name in ("etcd-server", "etcd-peer"):
             assert names(pairs[name].certificate) == ["air-01", "10.0.0.1", "localhost", "127.0.0.1"]
@@ -59,20 +61,20 @@ class TestContent:
         assert usages(pairs["etcd-client"].certificate) == {ExtendedKeyUsageOID.CLIENT_AUTH}
 
     def test_the_registry_answers_as_localhost_too(self, tmp_path: Path) -> None:
-        pair = pki.ensure_registry_certificate(tmp_path, ["10.0.0.5", "registry.example", "10.0.0.5"], now=NOW)
+        pair = authority.ensure_registry_certificate(tmp_path, ["10.0.0.5", "registry.example", "10.0.0.5"], now=NOW)
         assert sorted(names(pair.certificate)) == ["10.0.0.5", "127.0.0.1", "localhost", "registry.example"]
         assert pair.certificate == tmp_path / "registry" / "tls.crt"
 
     def test_the_ca_signs_for_ten_years_and_leaves_live_three(self, tmp_path: Path) -> None:
-        pair = pki.ensure_operator_certificate(tmp_path, now=NOW)
-        ca = certificate(pki.authority_path(tmp_path))
+        pair = authority.ensure_operator_certificate(tmp_path, now=NOW)
+        ca = certificate(authority.authority_path(tmp_path))
         assert ca.not_valid_after_utc == NOW + timedelta(days=AUTHORITY_DAYS)
         assert certificate(pair.certificate).not_valid_after_utc == NOW + timedelta(days=LEAF_DAYS)
         certificate(pair.certificate).verify_directly_issued_by(ca)
 
     def test_names_of_the_longest_allowed_length_fit(self, tmp_path: Path) -> None:
         folder = tmp_path / ("c" * 63)
-        assert pki.ensure_machine_certificates(folder, Machine("m" * 63, "10.0.0.1"), now=NOW)
+        assert authority.ensure_machine_certificates(folder, Machine("m" * 63, "10.0.0.1"), now=NOW)
 
     def test_nothing_is_open_to_others(self, tmp_path: Path) -> None:
         make_all(tmp_path)
@@ -82,7 +84,7 @@ class TestContent:
             )
 
     def test_the_key_is_not_in_the_repr(self, tmp_path: Path) -> None:
-        assert "PrivateKey" not in repr(pki.ensure_ca(tmp_path, now=NOW))
+        assert "PrivateKey" not in repr(authority.ensure_ca(tmp_path, now=NOW))
 
 
 class TestSecondRun:
@@ -93,47 +95,40 @@ class TestSecondRun:
         assert content(tmp_path) == before
 
     def test_it_renews_with_the_same_key_when_fewer_than_thirty_days_remain(self, tmp_path: Path) -> None:
-        first = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        first = authority.ensure_operator_certificate(tmp_path, now=NOW)
         key, old = first.key.read_bytes(), first.certificate.read_bytes()
-        second = pki.ensure_operator_certificate(tmp_path, now=NOW + timedelta(days=LEAF_DAYS - 29))
+        second = authority.ensure_operator_certificate(tmp_path, now=NOW + timedelta(days=LEAF_DAYS - 29))
         assert (first.renewed, second.renewed) == (True, True)
         assert second.key.read_bytes() == key
         assert second.certificate.read_bytes() != old
 
     def test_it_renews_when_the_address_changes(self, tmp_path: Path) -> None:
-        pki.ensure_machine_certificates(tmp_path, AIR, now=NOW)
-        pairs = pki.ensure_machine_certificates(tmp_path, Machine("air-01", "10.0.0.9"), now=NOW)
+        authority.ensure_machine_certificates(tmp_path, AIR, now=NOW)
+        pairs = authority.ensure_machine_certificates(tmp_path, Machine("air-01", "10.0.0.9"), now=NOW)
         assert "10.0.0.9" in names(pairs["etcd-server"].certificate)
         assert not pairs["etcd-client"].renewed
 
     def test_it_renews_when_the_ca_is_another(self, tmp_path: Path) -> None:
-        pki.ensure_operator_certificate(tmp_path, now=NOW)
+        authority.ensure_operator_certificate(tmp_path, now=NOW)
         for name in ("ca.crt", "ca.key"):
             (tmp_path / "pki" / name).unlink()
-        pair = pki.ensure_operator_certificate(tmp_path, now=NOW)
-        certificate(pair.certificate).verify_directly_issued_by(certificate(pki.authority_path(tmp_path)))
+        pair = authority.ensure_operator_certificate(tmp_path, now=NOW)
+        certificate(pair.certificate).verify_directly_issued_by(certificate(authority.authority_path(tmp_path)))
 
     def test_a_renewed_ca_keeps_its_leaves(self, tmp_path: Path) -> None:
         late = NOW + timedelta(days=AUTHORITY_DAYS - LEAF_DAYS)
-        pki.ensure_ca(tmp_path, now=NOW)
-        old = certificate(pki.authority_path(tmp_path))
-        pair = pki.ensure_operator_certificate(tmp_path, now=late)
-        new = certificate(pki.authority_path(tmp_path))
+        authority.ensure_ca(tmp_path, now=NOW)
+        old = certificate(authority.authority_path(tmp_path))
+        pair = authority.ensure_operator_certificate(tmp_path, now=late)
+        new = certificate(authority.authority_path(tmp_path))
         assert new.not_valid_after_utc > old.not_valid_after_utc
         certificate(pair.certificate).verify_directly_issued_by(old)
         certificate(pair.certificate).verify_directly_issued_by(new)
 
     def test_a_broken_certificate_is_made_anew(self, tmp_path: Path) -> None:
-        pair = pki.ensure_operator_certificate(tmp_path, now=NOW)
+        pair = authority.ensure_operator_certificate(tmp_path, now=NOW)
         pair.certificate.write_text("half of it")
-        assert pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
-
-    def test_a_forgotten_machine_leaves_nothing(self, tmp_path: Path) -> None:
-        pki.forget_machine(tmp_path, "air-01")
-        pki.ensure_machine_certificates(tmp_path, AIR, now=NOW)
-        pki.forget_machine(tmp_path, "air-01")
-        pki.forget_machine(tmp_path, "air-01")
-        assert list((tmp_path / "pki" / "machines").iterdir()) == []
+        assert authority.ensure_operator_certificate(tmp_path, now=NOW).renewed
 
 
 def make_all_and_die_at_rename(folder: Path, number: int) -> None:
@@ -166,7 +161,8 @@ class TestCrash:
         keys = sorted(tmp_path.rglob("*.key"))
         assert len(keys) == 6
         for key in keys:
-            assert pki.pair_matches(key.with_suffix(".crt"), key)
+            private = load_pem_private_key(key.read_bytes(), password=None)
+            assert certificate(key.with_suffix(".crt")).public_key() == private.public_key()
         assert list(tmp_path.rglob("*.tmp")) == []
 
     def test_what_a_killed_run_left_is_removed(self, tmp_path: Path) -> None:
@@ -180,7 +176,10 @@ class TestCrash:
     def test_many_runs_at_once_make_one_ca(self, tmp_path: Path) -> None:
         found: list[bytes] = []
         threads = [
-            threading.Thread(target=lambda: found.append(pki.ensure_ca(tmp_path, now=NOW).pem)) for _ in range(8)
+            threading.Thread(
+                target=lambda: found.append(authority.pem(authority.ensure_ca(tmp_path, now=NOW).certificate))
+            )
+            for _ in range(8)
         ]
         for thread in threads:
             thread.start()
@@ -193,12 +192,12 @@ class TestCrash:
 class TestRefusals:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        pki.ensure_ca(tmp_path, now=NOW)
+        authority.ensure_ca(tmp_path, now=NOW)
         return tmp_path
 
     def refusal(self, folder: Path) -> str:
         with pytest.raises(ConfigError) as caught:
-            pki.ensure_operator_certificate(folder, now=NOW)
+            authority.ensure_operator_certificate(folder, now=NOW)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -208,11 +207,11 @@ class TestRefusals:
 
     def test_a_lost_key(self, folder: Path) -> None:
         (folder / "pki" / "ca.key").unlink()
-        assert "the CA's key is lost; restore it from a backup" in self.refusal(folder)
+        assert "this host has no CA key; it is where the cluster was set up" in self.refusal(folder)
 
     def test_a_key_of_another_ca(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         other = tmp_path_factory.mktemp("other")
-        pki.ensure_ca(other, now=NOW)
+        authority.ensure_ca(other, now=NOW)
         atomic.write(folder / "pki" / "ca.key", (other / "pki" / "ca.key").read_bytes(), 0o600)
         assert f"it is not the key of {folder}/pki/ca.crt" in self.refusal(folder)
 
@@ -234,45 +233,45 @@ class TestTwoAuthorities:
     """Another CA beside the present one."""
 
     def test_both_are_trusted_and_the_old_one_signs_until_it_is_switched(self, tmp_path: Path) -> None:
-        first = pki.ensure_operator_certificate(tmp_path, now=NOW)
-        (old,) = pki.authorities(tmp_path)
-        pki.add_authority(tmp_path, now=NOW)
-        pki.add_authority(tmp_path, now=NOW)
-        before, after = pki.authorities(tmp_path)
+        first = authority.ensure_operator_certificate(tmp_path, now=NOW)
+        (old,) = authority.authorities(tmp_path)
+        authority.add_authority(tmp_path, now=NOW)
+        authority.add_authority(tmp_path, now=NOW)
+        before, after = authority.authorities(tmp_path)
         assert before == old
-        assert not pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
-        pki.switch_authority(tmp_path)
-        pki.switch_authority(tmp_path)
-        assert pki.authorities(tmp_path) == [after, before]
-        assert pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
+        assert not authority.ensure_operator_certificate(tmp_path, now=NOW).renewed
+        authority.switch_authority(tmp_path)
+        authority.switch_authority(tmp_path)
+        assert authority.authorities(tmp_path) == [after, before]
+        assert authority.ensure_operator_certificate(tmp_path, now=NOW).renewed
         certificate(first.certificate).verify_directly_issued_by(after)
-        pki.drop_authorities(tmp_path, now=NOW)
-        pki.drop_authorities(tmp_path, now=NOW)
-        assert pki.authorities(tmp_path) == [after]
-        assert not pki.ensure_operator_certificate(tmp_path, now=NOW).renewed
+        authority.drop_authorities(tmp_path, now=NOW)
+        authority.drop_authorities(tmp_path, now=NOW)
+        assert authority.authorities(tmp_path) == [after]
+        assert not authority.ensure_operator_certificate(tmp_path, now=NOW).renewed
 
     def test_a_renewal_of_the_one_that_signs_leaves_the_other(self, tmp_path: Path) -> None:
-        pki.ensure_ca(tmp_path, now=NOW)
+        authority.ensure_ca(tmp_path, now=NOW)
         late = NOW + timedelta(days=AUTHORITY_DAYS - LEAF_DAYS)
         with_both = late - timedelta(days=800)
-        pki.add_authority(tmp_path, now=with_both)
-        old, other = pki.authorities(tmp_path)
-        pki.ensure_ca(tmp_path, now=late)
-        renewed, same = pki.authorities(tmp_path)
+        authority.add_authority(tmp_path, now=with_both)
+        old, other = authority.authorities(tmp_path)
+        authority.ensure_ca(tmp_path, now=late)
+        renewed, same = authority.authorities(tmp_path)
         assert same == other
         assert renewed != old
         assert renewed.public_key() == old.public_key()
 
     def test_a_key_whose_certificate_is_not_trusted_is_not_switched_to(self, tmp_path: Path) -> None:
-        pki.ensure_ca(tmp_path, now=NOW)
-        pki.add_authority(tmp_path, now=NOW)
-        pki.drop_authorities(tmp_path, now=NOW)
+        authority.ensure_ca(tmp_path, now=NOW)
+        authority.add_authority(tmp_path, now=NOW)
+        authority.drop_authorities(tmp_path, now=NOW)
         with pytest.raises(ConfigError, match=r"its certificate is not in"):
-            pki.switch_authority(tmp_path)
+            authority.switch_authority(tmp_path)
 
     def test_certificates_of_before_a_moment_are_renewed_once(self, tmp_path: Path) -> None:
         make_all(tmp_path, NOW)
         later = NOW + timedelta(days=1)
-        assert len(pki.renew_certificates(tmp_path, later)) == 5
+        assert len(authority.renew_certificates(tmp_path, later)) == 5
         make_all(tmp_path, later)
-        assert pki.renew_certificates(tmp_path, later) == []
+        assert authority.renew_certificates(tmp_path, later) == []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.registry import Registry
-from argosy.registry_auth import Challenge, RegistryAuth, parse_challenge
+from argosy.registry.auth import Challenge, RegistryAuth, parse_challenge
+from argosy.registry.client import Registry
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import bcrypt
 import pytest
+from invoke.config import Config
+from invoke.context import Context
+from raised import raises
 
-from argosy.config import Settings, load
+from argosy.builds.images import all_built
+from argosy.builds.versioning import Built
+from argosy.config.loading import Settings, load
+from argosy.engine.checkout import keep
 from argosy.errors import BuildFailed, ConfigError, EngineError, Refused, RegistryError
 from argosy.fanout import Outcome, Outcomes
+from argosy.images.versions import Stored, Version
 from argosy.model import Image
-from argosy.operations.build.images import all_built
-from argosy.operations.build.versioning import Built
-from argosy.operations.registry import access
-from argosy.operations.registry.container import bind_addresses, ensure_htpasswd
-from argosy.operations.registry.contents import rows_of
-from argosy.operations.registry.in_use import parse_releases
-from argosy.operations.registry.trust import trust_registry
-from argosy.versions import Stored, Version
+from argosy.registry import access, container
+from argosy.registry.container import bind_addresses, ensure_htpasswd
+from argosy.registry.contents import rows_of
+from argosy.registry.trust import distrust_registry, trust_registry
+from argosy.services.in_use import parse_releases
+from argosy.tasks import registry as tasks
 
 
 def settings(folder: Path, **registry: object) -> Settings:
@@ -31,8 +37,17 @@ def nobody(subject: str, message: str) -> None:
 
 
 class TestAddresses:
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_one_that_is_not_this_host_s_is_refused_before_an_image_is_built(
+        self, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+    ) -> None:
+        monkeypatch.setattr(container, "is_built", lambda _settings: pytest.fail("the engine was asked"))
+        given = {"registry": {"address": "203.0.113.1:5000"}, "clusters": {"test": {}}}
+        with raises(ConfigError, "203.0.113.1", path="registry.address"):
+            tasks.start(Context(Config(overrides=given)), dry_run=dry_run)
+
     def test_without_an_address_it_says_what_to_set(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"registry.address: no registry is set: give HOST:PORT"):
+        with raises(ConfigError, "HOST:PORT", path="registry.address"):
             access.current_images(settings(tmp_path))
 
     def test_it_listens_on_loopback_and_on_its_address(self, tmp_path: Path) -> None:
@@ -45,9 +60,9 @@ class TestAddresses:
         assert bind_addresses(told) == ["127.0.0.3"]
 
     def test_another_host_s_address_is_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"registry.address: 203.0.113.1 is not an address of this host"):
+        with raises(ConfigError, "203.0.113.1", path="registry.address"):
             bind_addresses(settings(tmp_path, address="203.0.113.1:5000"))
-        with pytest.raises(ConfigError, match=r"registry.bind: 203.0.113.1 is not an address of this host"):
+        with raises(ConfigError, "203.0.113.1", path="registry.bind"):
             bind_addresses(settings(tmp_path, address="localhost:5000", bind=["203.0.113.1"]))
 
 
@@ -77,7 +92,7 @@ class TestPassword:
         assert ensure_htpasswd(self.with_password(tmp_path, "two")).read_bytes() != first
 
     def test_one_that_bcrypt_would_cut_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"registry.password: our registry takes passwords of at most 72 bytes"):
+        with raises(ConfigError, "72 bytes", path="registry.password"):
             ensure_htpasswd(self.with_password(tmp_path, "x" * 73))
 
     def with_password(self, tmp_path: Path, password: str) -> Settings:
@@ -111,6 +126,67 @@ class TestTrust:
     def test_does_nothing_without_a_ca(self, tmp_path: Path) -> None:
         assert not trust_registry(settings(tmp_path, address="127.0.0.1:5000"), nobody, tmp_path / "certs.d")
 
+    def checkout(self, folder: Path, *certificates: str) -> Settings:
+        folder.mkdir()
+        here = settings(folder, address="127.0.0.1:5000")
+        (here.secrets_path / "pki").mkdir(parents=True)
+        pem = "".join(f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n" for text in certificates)
+        (here.secrets_path / "pki" / "ca.crt").write_text(pem)
+        keep(here)
+        return here
+
+    def test_another_checkout_s_is_neither_replaced_nor_removed(self, tmp_path: Path) -> None:
+        first, second = self.checkout(tmp_path / "a", "one"), self.checkout(tmp_path / "b", "two")
+        folder = tmp_path / "certs.d"
+        assert trust_registry(first, nobody, folder)
+        with raises(Refused, str(tmp_path / "a")) as caught:
+            trust_registry(second, nobody, folder)
+        assert caught.value.code == 11
+        assert not distrust_registry(second, nobody, folder)
+        assert distrust_registry(first, nobody, folder)
+        assert list(folder.iterdir()) == []
+        assert trust_registry(second, nobody, folder)
+
+    def test_what_can_t_be_taken_back_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        here, folder = self.checkout(tmp_path / "a", "one"), tmp_path / "certs.d"
+        trust_registry(here, nobody, folder)
+
+        def refused(_path: Path, **_options: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        said: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", refused)
+            assert not distrust_registry(here, lambda _subject, message: said.append(message), folder)
+        place = folder / "127.0.0.1:5000"
+        assert said == [f"{place}/ca.crt: Permission denied; to trust it no more: sudo rm -r {place}"]
+        assert distrust_registry(here, nobody, folder)
+
+    def test_the_same_ca_of_another_checkout_is_used_and_left(self, tmp_path: Path) -> None:
+        first, second = self.checkout(tmp_path / "a", "same"), self.checkout(tmp_path / "b", "same")
+        folder = tmp_path / "certs.d"
+        assert trust_registry(first, nobody, folder)
+        assert not trust_registry(second, nobody, folder)
+        assert not distrust_registry(second, nobody, folder)
+        assert distrust_registry(first, nobody, folder)
+
+    def test_that_of_a_checkout_that_is_gone_is_taken_over(self, tmp_path: Path) -> None:
+        first, second = self.checkout(tmp_path / "a", "one"), self.checkout(tmp_path / "b", "two")
+        trust_registry(first, nobody, tmp_path / "certs.d")
+        first.root.rename(tmp_path / "elsewhere")
+        assert trust_registry(second, nobody, tmp_path / "certs.d")
+
+    def test_one_that_is_older_is_ours_when_it_has_a_certificate_of_ours(self, tmp_path: Path) -> None:
+        here, folder = self.checkout(tmp_path / "a", "new", "old"), tmp_path / "certs.d"
+        older = folder / "127.0.0.1:5000" / "ca.crt"
+        older.parent.mkdir(parents=True)
+        older.write_text("-----BEGIN CERTIFICATE-----\nold\n-----END CERTIFICATE-----\n")
+        assert trust_registry(here, nobody, folder)
+        (older.parent / "argosy.json").unlink()
+        older.write_text("-----BEGIN CERTIFICATE-----\nanother\n-----END CERTIFICATE-----\n")
+        with raises(Refused, str(older)):
+            trust_registry(here, nobody, folder)
+
 
 def test_rows_tell_which_releases_pin_an_image() -> None:
     pin = Image("web", "air/web", "0.1.0", "sha256:1")
@@ -136,7 +212,7 @@ class TestReleasesTold:
         assert parse_releases("none") == set()
 
     def test_must_be_versions(self) -> None:
-        with pytest.raises(ConfigError, match=r"in-use: 'latest' is not a release"):
+        with raises(ConfigError, "'latest'", path="in-use"):
             parse_releases("latest")
 
 

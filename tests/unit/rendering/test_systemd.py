@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.systemd import Expanded, command_line, quote_word
+from argosy.rendering.systemd import Expanded, command_line, quote_word
 
 
 @pytest.mark.parametrize(

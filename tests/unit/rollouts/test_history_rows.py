@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from argosy.operations.journal import HistoryEntry
-from argosy.operations.rollout.telling import HISTORY_COLUMNS, history_rows
+from argosy.cluster.history import HistoryEntry
+from argosy.rollouts.telling import HISTORY_COLUMNS, history_rows
 
 
 def entry(outcome: str) -> HistoryEntry:

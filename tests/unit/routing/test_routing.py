@@ -1,7 +1,8 @@
-"""What a router shall do: plans, claims, and what a change of the keys changes in them."""
+"""What a router must do: plans, claims, and what a change of the keys changes in them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ import pytest
 
 from argosy.etcd import Entry
 from argosy.model import Endpoint
-from argosy.router_config import escape, quote_path, server_name
-from argosy.routing import IN_SERVICE, RouterOptions, Routing, plan_balancer, plan_routing
+from argosy.routing.haproxy import escape, quote_path, server_name
+from argosy.routing.plan import IN_SERVICE, plan_balancer, plan_routing
+from argosy.routing.values import RouterOptions, Routing
 from argosy.schema import DEFAULT_SERVICE, SSL_SUPPORT, Catalog, Directory, parse_directory
 
 OPTIONS = RouterOptions(machine_address="10.0.0.1")
@@ -95,7 +97,7 @@ class TestStructure:
     def test_whether_the_machine_drains_is_told_by_a_server_alone(self) -> None:
         serves, drains = plan(WEB), plan(WEB, replace(OPTIONS, draining=True))
         assert serves.structure == drains.structure
-        weights = [it.backends[IN_SERVICE].servers["machine"].weight for it in (serves, drains)]
+        weights = [routing.backends[IN_SERVICE].servers["machine"].weight for routing in (serves, drains)]
         assert weights == [1, 0]
         assert plan(WEB | {"web/weight/1": "7"}).backends[IN_SERVICE] is serves.backends[IN_SERVICE]
 
@@ -104,9 +106,29 @@ class TestStructure:
         assert f"\n    description structure={routing.structure}\n" in config(routing)
         assert "@" not in config(routing).replace(routing.structure, "")
 
+    def test_no_two_sections_have_one_name(self) -> None:
+        """Not a frontend and a `defaults` either: HAProxy 3.3 and later refuse that."""
+        services = {
+            "web/scheme": "http-and-https",
+            "web/host_port": "9000",
+            "db/scheme": "tcp",
+            "db/host_port": "5432",
+            "db/sni": "db.x",
+        }
+        options = replace(OPTIONS, certificates=True, forwards={20000: Endpoint("172.17.0.2", 80)})
+        routers = plan(services, options, {SSL_SUPPORT: "true"})
+        balancer = plan_balancer(directory(services), replace(OPTIONS, listen=("127.0.0.1:80",)))
+        for routing in (routers, balancer):
+            found = re.findall(r"^(?:defaults|frontend|backend|listen) (\S+)", config(routing), re.MULTILINE)
+            assert len(found) > 4
+            assert len(found) == len(set(found))
+        assert {"http", "https", "sni", "port-9000", "port-5432", "forward-20000"} <= set(
+            re.findall(r"^(?:frontend|listen) (\S+)", config(routers), re.MULTILINE)
+        )
+
     def test_the_order_of_the_keys_does_not_matter(self) -> None:
         keys = listed(WEB | {"api/scheme": "http", "api/hosts/1": "10.0.0.7:80"})
-        forwards, backwards = (plan_routing(parse_directory(it), OPTIONS) for it in (keys, keys[::-1]))
+        forwards, backwards = (plan_routing(parse_directory(items), OPTIONS) for items in (keys, keys[::-1]))
         assert forwards == backwards
         assert forwards.files() == backwards.files()
 
@@ -114,7 +136,7 @@ class TestStructure:
 class TestServices:
     def test_backends_have_every_service_with_a_scheme(self) -> None:
         routing = plan(WEB | {"empty/scheme": "tcp", "none/hosts/1": "10.0.0.7:80"})
-        found = {it.name: it.mode for it in routing.backends.values()}
+        found = {backend.name: backend.mode for backend in routing.backends.values()}
         assert found == {IN_SERVICE: "http", "service-empty": "tcp", "service-web": "http"}
         assert routing.backends["service-empty"].servers == {}
 
@@ -124,7 +146,7 @@ class TestServices:
 
     def test_weights_and_drains(self) -> None:
         routing = plan(WEB | {"web/weight/1": "7", "web/weight/2": "9", "web/drain/2": ""})
-        assert [it.weight for it in routing.backends["service-web"].servers.values()] == [7, 0]
+        assert [server.weight for server in routing.backends["service-web"].servers.values()] == [7, 0]
 
     def test_maps_hold_what_is_reached_by_name(self) -> None:
         schemes = {"http": "http", "https": "https", "both": "http-and-https", "tcp": "tcp", "hidden": "http"}
@@ -156,16 +178,23 @@ class TestServices:
             "web/hosts/stranger": "10.0.0.3:80",
         }
         routing = plan(keys, others={"/machines/sea-02": '{"address": "10.0.0.2"}'})
-        names = sorted(it.partition(":")[0] for it in routing.backends["service-web"].servers)
+        names = sorted(server.partition(":")[0] for server in routing.backends["service-web"].servers)
         assert names == ["forward", "good", "stranger", "unused"]
-        assert [it.key.rpartition("/")[2] for it in routing.problems] == ["loopback", "neighbour", "own", "own-port"]
+        assert [problem.key.rpartition("/")[2] for problem in routing.problems] == [
+            "loopback",
+            "neighbour",
+            "own",
+            "own-port",
+        ]
 
     def test_a_thousand_services_need_no_longer_than_they_should(self) -> None:
         catalog = Catalog(listed({f"s{number}/scheme": "http" for number in range(1000)}))
         first = plan_routing(catalog.directory(), OPTIONS)
         catalog.apply([Entry("/services/s7/hosts/1", "10.0.0.5:80", 9999, 9999)])
         second = plan_routing(catalog.directory(), OPTIONS, first)
-        assert [name for name, it in second.backends.items() if it is not first.backends[name]] == ["service-s7"]
+        assert [name for name, backend in second.backends.items() if backend is not first.backends[name]] == [
+            "service-s7"
+        ]
         assert second.head is first.head
 
 
@@ -179,8 +208,8 @@ class TestDefault:
     def test_others_are_reported(self, changed: dict[str, str]) -> None:
         routing = plan(WEB | changed, others={DEFAULT_SERVICE: "web"})
         assert " str(" not in config(routing)
-        assert [it.key for it in routing.problems] == [DEFAULT_SERVICE]
-        assert [it.key for it in plan({}, others={DEFAULT_SERVICE: "web"}).problems] == [DEFAULT_SERVICE]
+        assert [problem.key for problem in routing.problems] == [DEFAULT_SERVICE]
+        assert [problem.key for problem in plan({}, others={DEFAULT_SERVICE: "web"}).problems] == [DEFAULT_SERVICE]
 
 
 class TestTls:
@@ -194,10 +223,13 @@ class TestTls:
     def test_what_is_missing_is_said_by_whom_it_concerns(self) -> None:
         keys = {"shop/scheme": "https", "shop/host_port": "9443"}
         everywhere = plan(keys, replace(OPTIONS, certificates=True))
-        assert ([it.key for it in everywhere.problems], everywhere.local_problems) == (["/services/shop/scheme"], ())
+        assert ([problem.key for problem in everywhere.problems], everywhere.local_problems) == (
+            ["/services/shop/scheme"],
+            (),
+        )
         here = plan(keys, OPTIONS, SSL_ON)
         assert here.problems == ()
-        assert [it.key for it in here.local_problems] == [SSL_SUPPORT, "/services/shop/host_port"]
+        assert [problem.key for problem in here.local_problems] == [SSL_SUPPORT, "/services/shop/host_port"]
         assert "port-9443" not in config(here)
         assert plan(keys, replace(OPTIONS, certificates=True), SSL_ON).problems == ()
 
@@ -216,9 +248,9 @@ class TestClaims:
             # An old service whose port was changed to one that is taken.
             ("old/host_port", "9000", 2, 99),
         )
-        assert "frontend port-9000 from tcp\n    bind :9000\n    default_backend service-new\n" in config(routing)
+        assert "frontend port-9000 from tcp-mode\n    bind :9000\n    default_backend service-new\n" in config(routing)
         assert config(routing).count("bind :9000") == 1
-        assert [(it.service, it.key) for it in routing.problems] == [("old", "/services/old/host_port")]
+        assert [(problem.service, problem.key) for problem in routing.problems] == [("old", "/services/old/host_port")]
         assert "belongs to new" in routing.problems[0].reason
 
     def test_on_equal_terms_the_older_service_has_it_then_the_first_by_name(self) -> None:
@@ -253,8 +285,8 @@ class TestClaims:
         )
         here = self.claim(*keys, options=replace(OPTIONS, taken_ports=frozenset({9000})))
         assert "bind :9000" not in config(here)
-        assert [it.service for it in here.local_problems] == ["a"]
-        assert [it.service for it in here.problems] == ["b"]
+        assert [problem.service for problem in here.local_problems] == ["a"]
+        assert [problem.service for problem in here.problems] == ["b"]
 
     def test_a_tls_name_is_the_first_ones_too(self) -> None:
         routing = self.claim(
@@ -264,7 +296,7 @@ class TestClaims:
             ("new/sni", "a.b, c.d", 50, 50),
         )
         assert text_of(routing, "sni") == "a.b service-new\nc.d service-new\nx.y service-old\n"
-        assert [it.service for it in routing.problems] == ["old"]
+        assert [problem.service for problem in routing.problems] == ["old"]
 
     def test_names_of_those_who_may_have_none_are_free(self) -> None:
         routing = self.claim(
@@ -294,7 +326,7 @@ class TestBalancer:
         options = RouterOptions(listen=("127.0.0.1:8080", "0.0.0.0:81", "[::1]:82"), machine_port=81)
         routing = plan_balancer(directory({}, others), options)
         machines = routing.backends["machines"]
-        assert [(it.name, it.weight) for it in machines.servers.values()] == [
+        assert [(server.name, server.weight) for server in machines.servers.values()] == [
             ("sea-01:10.0.0.1:81", 100),
             ("sea-02:10.0.0.2:81", 0),
             ("sea-03:10.0.0.3:81", 0),
@@ -336,7 +368,7 @@ class TestWords:
 
     def test_and_never_collide(self) -> None:
         ids = [":", "_3A", "_5F3A", "_", "%3A", "a:1", "a_3A1", "a"]
-        names = {server_name(it, Endpoint("10.0.0.1", 80)) for it in ids}
+        names = {server_name(name, Endpoint("10.0.0.1", 80)) for name in ids}
         assert len(names) == len(ids)
 
     def test_paths(self) -> None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import pytest
 
 from argosy.model import Endpoint
-from argosy.routing_changes import (
+from argosy.routing.changes import (
     ActualServer,
-    AddServer,
-    DrainServer,
-    ReadyServer,
-    RemoveServer,
-    SetWeight,
+    Change,
     loaded_structure,
     parse_info,
     parse_servers_state,
     plan_changes,
 )
-from argosy.routing_plan import Backend, Routing, Server
+from argosy.routing.values import Backend, Routing, Server
 
 HEADING = (
     "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
@@ -30,12 +26,12 @@ CHECK = "check inter 2000ms"
 
 
 def wanted(*servers: Server, cuts: bool = False) -> Routing:
-    backend = Backend("service-web", "http", {it.name: it for it in servers}, cuts)
+    backend = Backend("service-web", "http", {server.name: server for server in servers}, cuts)
     return Routing("x", {backend.name: backend})
 
 
 def there(*servers: ActualServer) -> dict[str, dict[str, ActualServer]]:
-    return {"service-web": {it.name: it for it in servers}}
+    return {"service-web": {server.name: server for server in servers}}
 
 
 def row(name: str, op: int = 2, admin: int = 0, weight: int = 100, check: int = 6, address: str = "10.0.0.5") -> str:
@@ -95,64 +91,59 @@ class TestPlanning:
     def test_new_ones(self) -> None:
         server = Server("a", AT, 5, CHECK)
         (change,) = plan_changes({}, wanted(server))
-        assert change == AddServer("service-web", "a", server)
-        assert change.commands() == [
+        assert (change.path, change.what, change.settles) == ("service-web/a", "add, weight 5", True)
+        assert change.commands == (
             "add server service-web/a 10.0.0.5:80 weight 5 check inter 2000ms",
             "enable health service-web/a",
             "set server service-web/a state ready",
-        ]
-        assert change.settles
+        )
 
     def test_one_without_a_check(self) -> None:
         (change,) = plan_changes({}, wanted(Server("a", Endpoint("2001:db8::1", 80), 5)))
-        assert change.commands() == [
+        assert change.commands == (
             "add server service-web/a [2001:db8::1]:80 weight 5",
             "set server service-web/a state ready",
-        ]
+        )
 
     def test_weights(self) -> None:
         (change,) = plan_changes(there(ActualServer("a", AT, 5)), wanted(Server("a", AT, 0)))
-        assert change == SetWeight("service-web", "a", 0)
-        assert change.commands() == ["set server service-web/a weight 0"]
+        assert change == Change("service-web/a", "weight 0", ("set server service-web/a weight 0",))
 
     @pytest.mark.parametrize("state", ["maintenance", "draining", "unchecked"])
     def test_those_that_are_not_ready(self, state: str) -> None:
         server = Server("a", AT, 5, CHECK)
         found = ActualServer("a", AT, 7, **{state: True})
         (change,) = plan_changes(there(found), wanted(server))
-        assert change == ReadyServer("service-web", "a", server)
-        assert change.commands() == [
+        assert (change.path, change.what, change.settles) == ("service-web/a", "make ready, weight 5", True)
+        assert change.commands == (
             "set server service-web/a weight 5",
             "enable health service-web/a",
             "set server service-web/a state ready",
-        ]
+        )
 
     def test_one_that_is_down_by_its_check_is_left_alone(self) -> None:
         assert plan_changes(there(ActualServer("a", AT, 5, up=False)), wanted(Server("a", AT, 5))) == []
 
     def test_those_that_go(self) -> None:
         (change,) = plan_changes(there(ActualServer("a", AT, 5)), wanted())
-        assert change == RemoveServer("service-web", "a", aside=False)
-        assert change.commands() == ["set server service-web/a state maint", "del server service-web/a"]
-        assert change.settles
+        commands = ("set server service-web/a state maint", "del server service-web/a")
+        assert change == Change("service-web/a", "remove", commands, settles=True)
 
     def test_those_that_wait_for_their_connections(self) -> None:
         (change,) = plan_changes(there(ActualServer("a", AT, 5, maintenance=True)), wanted())
-        assert change == RemoveServer("service-web", "a", aside=True)
-        assert change.commands() == ["del server service-web/a"]
-        assert not change.settles
+        assert change == Change("service-web/a", "delete", ("del server service-web/a",), settles=False)
 
     def test_those_that_would_cut_their_connections(self) -> None:
         (change,) = plan_changes(there(ActualServer("a", AT, 5)), wanted(cuts=True))
-        assert change == DrainServer("service-web", "a")
-        assert change.commands() == ["set server service-web/a state drain"]
+        assert change == Change("service-web/a", "drain", ("set server service-web/a state drain",))
+        assert str(change) == "service-web/a: drain"
         assert plan_changes(there(ActualServer("a", AT, 5, draining=True)), wanted(cuts=True)) == []
 
     def test_what_comes_is_added_before_anything_goes(self) -> None:
         one, two = (Backend(name, "http", {"b": Server("b", AT, 1)}) for name in ("one", "two"))
         gone = {"a": ActualServer("a", AT, 1)}
         changes = plan_changes({"one": gone, "two": gone}, Routing("x", {"one": one, "two": two}))
-        assert [type(it) for it in changes] == [AddServer, AddServer, RemoveServer, RemoveServer]
+        assert [change.what for change in changes] == ["add, weight 1", "add, weight 1", "remove", "remove"]
 
     def test_other_backends_are_left_alone(self) -> None:
         assert plan_changes({"forward-20000": {"container": ActualServer("container", AT, 1)}}, wanted()) == []
@@ -161,11 +152,10 @@ class TestPlanning:
         found = there(ActualServer("b", AT, 1), ActualServer("c", AT, 1, maintenance=True), ActualServer("d", AT, 1))
         found["service-web"]["e"] = ActualServer("e", AT, 1, draining=True)
         changes = plan_changes(found, wanted(Server("a", AT, 5), Server("b", AT, 2), Server("e", AT, 3)))
-        assert [str(it) for it in changes] == [
+        assert [str(change) for change in changes] == [
             "service-web/a: add, weight 5",
             "service-web/b: weight 2",
             "service-web/e: make ready, weight 3",
             "service-web/c: delete",
             "service-web/d: remove",
         ]
-        assert str(DrainServer("machines", "a")) == "machines/a: drain"

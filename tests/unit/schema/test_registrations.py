@@ -1,4 +1,4 @@
-"""Which writes lead from what stands in etcd to what shall: `registrations.plan`, and what is known of etcd."""
+"""Which writes lead from what stands in etcd to what must: `registrations.plan`, and what is known of etcd."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.agent.holdings import Holdings, Seen, is_active, seen
-from argosy.agent.registrations import (
-    MAX_DEEDS,
-    Deed,
+from argosy.agent.registrar.registered import Holdings, MirroredKeys, is_active, seen
+from argosy.etcd import Compare, Delete, Entry, Put
+from argosy.etcd.values import MAX_WRITES, Target
+from argosy.model import Endpoint
+from argosy.schema.instances import (
     Registration,
     Wanted,
+    Write,
     guards,
     is_generation,
     is_own,
@@ -22,9 +24,6 @@ from argosy.agent.registrations import (
     plan_generations,
     weight_of,
 )
-from argosy.etcd import Compare, Delete, Entry, Put
-from argosy.etcd.values import Target
-from argosy.model import Endpoint
 
 LEASE = 7
 HOST = "/services/web/hosts/air-01:web-1"
@@ -40,7 +39,7 @@ def entry(key: str, value: str = "10.0.0.5:80", lease: int = LEASE, revision: in
 
 
 def present(*entries: Entry) -> dict[str, Entry]:
-    return {it.key: it for it in entries}
+    return {entry.key: entry for entry in entries}
 
 
 def changed(wanted: Wanted, **fields: Any) -> Wanted:
@@ -151,7 +150,7 @@ class TestTheWeightOfItsGeneration:
     def test_keeps_it_from_the_service_s_own_keys(self) -> None:
         attributes = {"scheme": "http"}
         (deeds,) = planned({}, changed(self.weighed, attributes=attributes), schemes=())
-        assert [it.key for it in deeds] == [HOST, WEIGHT]
+        assert [deed.key for deed in deeds] == [HOST, WEIGHT]
         registered = dataclasses.replace(
             changed(self.weighed, attributes=attributes, weight="", weighed=0), registered=True
         )
@@ -164,15 +163,15 @@ class TestTheWeightOfItsGeneration:
         old = "/services/web/hosts/air-01:old"
         other = changed(NEW, service="api", instance="air-01:api-1")
         first, second = planned(present(entry(old)), self.weighed, other)
-        assert [it.key for it in first] == [old, "/services/api/hosts/air-01:api-1"]
+        assert [write.key for write in first] == [old, "/services/api/hosts/air-01:api-1"]
         assert list(first) == list(plan(present(entry(old)), [self.weighed, other], LEASE, ())[0])
-        assert [it.key for it in second] == [HOST, WEIGHT]
+        assert [write.key for write in second] == [HOST, WEIGHT]
 
 
 class TestTheServicesOwnKeys:
     attributes = {"scheme": "tcp", "host_port": "5432"}  # noqa: RUF012
 
-    def deeds(self) -> tuple[Deed, ...]:
+    def deeds(self) -> tuple[Write, ...]:
         return (
             Put("/services/web/scheme", "tcp"),
             Put("/services/web/host_port", "5432"),
@@ -200,7 +199,7 @@ class TestTheServicesOwnKeys:
         first = changed(NEW, attributes={"scheme": "http"})
         second = changed(NEW, instance="air-01:web-2", attributes={"scheme": "tcp"})
         (deeds,) = planned({}, first, second)
-        assert [it.value for it in deeds if it.key == "/services/web/scheme"] == ["tcp"]
+        assert [deed.value for deed in deeds if deed.key == "/services/web/scheme"] == ["tcp"]
 
 
 def many(count: int) -> list[Wanted]:
@@ -215,25 +214,25 @@ def many(count: int) -> list[Wanted]:
 class TestMany:
     def test_are_written_in_transactions_that_etcd_takes(self) -> None:
         transactions = planned({}, *many(200))
-        assert all(len(deeds) <= MAX_DEEDS for deeds in transactions)
-        assert all(len({it.key for it in deeds}) == len(deeds) for deeds in transactions), "etcd takes no key twice"
+        assert all(len(deeds) <= MAX_WRITES for deeds in transactions)
+        assert all(len({deed.key for deed in deeds}) == len(deeds) for deeds in transactions), "etcd takes no key twice"
         assert len(transactions) < 20
 
     @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.integers(1, 2))
     def test_what_is_written_is_what_was_wanted(self, before: set[int], after: set[int], lease: int) -> None:
         every = many(31)
-        there = apply({}, planned({}, *(every[it] for it in sorted(before)), lease=1))
-        wanted = [every[it] for it in sorted(after)]
+        there = apply({}, planned({}, *(every[number] for number in sorted(before)), lease=1))
+        wanted = [every[number] for number in sorted(after)]
         there = apply(there, planned(there, *wanted, lease=lease))
-        hosts = {key: it for key, it in there.items() if "/hosts/" in key}
-        assert hosts.keys() == {it.registration.key for it in wanted}
-        assert {it.lease for it in hosts.values()} <= {lease}
-        settled = [dataclasses.replace(it, registered=True, declared=True) for it in wanted]
-        names = {it.registration.service for it in wanted}
+        hosts = {key: entry for key, entry in there.items() if "/hosts/" in key}
+        assert hosts.keys() == {want.registration.key for want in wanted}
+        assert {host.lease for host in hosts.values()} <= {lease}
+        settled = [dataclasses.replace(want, registered=True, declared=True) for want in wanted]
+        names = {want.registration.service for want in wanted}
         assert plan(there, settled, lease, names) == [], "a second time there is nothing to do"
 
 
-def apply(there: dict[str, Entry], transactions: list[tuple[Deed, ...]]) -> dict[str, Entry]:
+def apply(there: dict[str, Entry], transactions: list[tuple[Write, ...]]) -> dict[str, Entry]:
     held = Holdings("air-01", present=there)
     for deeds in transactions:
         held.wrote(deeds, 1)
@@ -281,47 +280,49 @@ class TestHoldings:
         assert held.generation("web", 7) == weight
         assert held.generation("web", 8) is None
         assert held.present == {}
-        held.take(Seen(6, {GENERATION: None}))
+        held.take(MirroredKeys(6, {GENERATION: None}))
         assert held.generation("web", 7) is None
         held.take(told)
-        held.take(Seen(7, {}, full=True))
+        held.take(MirroredKeys(7, {}, full=True))
         assert held.generation("web", 7) is None
 
     def test_take_what_the_mirror_has(self) -> None:
         held = Holdings("air-01")
-        held.take(Seen(5, {HOST: entry(HOST)}, full=True))
-        held.take(Seen(6, {HOST: None, DRAIN: entry(DRAIN)}))
+        held.take(MirroredKeys(5, {HOST: entry(HOST)}, full=True))
+        held.take(MirroredKeys(6, {HOST: None, DRAIN: entry(DRAIN)}))
         assert held.known
         assert held.present.keys() == {DRAIN}
 
     def test_know_their_own_writes_before_the_mirror_does(self) -> None:
         held = Holdings("air-01")
         held.wrote([Put(HOST, "new", LEASE), Put("/services/web/scheme", "http")], 9)
-        held.take(Seen(8, {HOST: entry(HOST, "old", revision=8)}))
-        held.take(Seen(8, {}, full=True))
+        held.take(MirroredKeys(8, {HOST: entry(HOST, "old", revision=8)}))
+        held.take(MirroredKeys(8, {}, full=True))
         assert held.present[HOST].value == "new"
         assert held.has_written("/services/web/scheme")
-        held.take(Seen(10, {HOST: None}))
+        held.take(MirroredKeys(10, {HOST: None}))
         assert held.present == {}
         assert not held.has_written("/services/web/scheme")
 
     def test_a_listing_tells_what_is_not_there_any_more(self) -> None:
         held = Holdings("air-01", present=present(entry(HOST)))
-        held.take(Seen(9, {DRAIN: entry(DRAIN)}, full=True))
+        held.take(MirroredKeys(9, {DRAIN: entry(DRAIN)}, full=True))
         assert held.present.keys() == {DRAIN}
 
     def test_an_etcd_that_was_made_anew_is_believed(self) -> None:
         held = Holdings("air-01")
-        held.take(Seen(900, {}, full=True))
+        held.take(MirroredKeys(900, {}, full=True))
         held.wrote([Put(HOST, "10.0.0.5:80", LEASE)], 901)
-        held.take(Seen(3, {}, full=True))
+        held.take(MirroredKeys(3, {}, full=True))
         assert held.present == {}
 
     def test_a_batch_is_only_what_matters(self) -> None:
         entries = present(entry(HOST), entry("/services/web/scheme", "http"))
         assert seen("air-01", 5, ["/services/web/scheme"], entries, full=False) is None
-        assert seen("air-01", 5, [HOST, DRAIN], entries, full=False) == Seen(5, {HOST: entries[HOST], DRAIN: None})
-        assert seen("air-01", 5, [], entries, full=True) == Seen(
+        assert seen("air-01", 5, [HOST, DRAIN], entries, full=False) == MirroredKeys(
+            5, {HOST: entries[HOST], DRAIN: None}
+        )
+        assert seen("air-01", 5, [], entries, full=True) == MirroredKeys(
             5, {HOST: entries[HOST], "/machines/air-01": None}, full=True
         )
 
@@ -340,5 +341,15 @@ class TestHoldings:
         found = None if record is None else entry("/machines/air-01", record)
         assert is_active(found) is active
         held = Holdings("air-01")
-        held.take(Seen(5, {"/machines/air-01": found}))
+        held.take(MirroredKeys(5, {"/machines/air-01": found}))
         assert held.active is active
+
+    def test_a_machine_s_record_says_what_stays_while_it_drains(self) -> None:
+        held, kept, other = Holdings("air-01"), entry("/services/db/hosts/air-01:db-1"), entry(HOST)
+        drains = entry("/machines/air-01", '{"state": "draining", "staying": ["db"]}', lease=0)
+        held.take(MirroredKeys(5, {"/machines/air-01": drains, kept.key: kept, other.key: other}))
+        assert (held.active, held.staying) == (False, ("db",))
+        assert held.leaving() == {HOST: other}
+        serves = entry("/machines/air-01", '{"state": "active", "staying": ["db"]}', lease=0)
+        held.take(MirroredKeys(6, {"/machines/air-01": serves}))
+        assert (held.active, held.staying) == (True, ())

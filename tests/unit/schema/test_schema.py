@@ -49,9 +49,11 @@ def entry(key: str, value: str = "", revision: int = 1, lease: int = 0) -> Entry
 
 def read(attributes: dict[str, str], name: str = "web") -> tuple[Service, list[tuple[str, str]]]:
     """Return the service, and its problems as (attribute, reason)."""
-    service, problems = parse_service(name, [entry(service_key(name, key), it) for key, it in attributes.items()])
+    service, problems = parse_service(
+        name, [entry(service_key(name, key), attribute) for key, attribute in attributes.items()]
+    )
     assert service is not None
-    return service, [(it.key.removeprefix(service_key(name, "")), it.reason) for it in problems]
+    return service, [(problem.key.removeprefix(service_key(name, "")), problem.reason) for problem in problems]
 
 
 class TestKeys:
@@ -115,7 +117,7 @@ class TestValues:
             parse_port(text)
 
     def test_weights(self) -> None:
-        assert [parse_weight(it) for it in ("0", "100\n", "256")] == [0, 100, 256]
+        assert [parse_weight(name) for name in ("0", "100\n", "256")] == [0, 100, 256]
         for text in ("257", "-1", "1.5", "00", "", "heavy"):
             with pytest.raises(ValueError, match="no weight"):
                 parse_weight(text)
@@ -229,7 +231,7 @@ class TestServices:
     def test_without_a_scheme_it_is_reported_and_kept(self) -> None:
         service, problems = read({"hosts/a": HOST})
         assert service.scheme is None
-        assert [it.id for it in service.instances] == ["a"]
+        assert [instance.id for instance in service.instances] == ["a"]
         assert problems == [("scheme", "not set, so the service is not routed")]
 
     @pytest.mark.parametrize("name", ["", "A", "a..b", "\udcff"])
@@ -237,7 +239,7 @@ class TestServices:
         entries = [entry(service_key(name, it), "http") for it in ("scheme", "x", "y")]
         service, problems = parse_service(name, entries)
         assert service is None
-        assert [(it.service, it.key) for it in problems] == [(name, service_key(name, ""))]
+        assert [(problem.service, problem.key) for problem in problems] == [(name, service_key(name, ""))]
 
     def test_when_it_was_made_and_what_it_claimed(self) -> None:
         keys = [
@@ -259,8 +261,8 @@ class TestServices:
         service, problems = parse_service("web", [entry(service_key("web", "scheme"), "http"), *entries])
         assert service is not None
         assert len(service.instances) == MAX_INSTANCES
-        assert {"0", "1"}.isdisjoint({it.id for it in service.instances})
-        assert [it.reason for it in problems] == [
+        assert {"0", "1"}.isdisjoint({instance.id for instance in service.instances})
+        assert [problem.reason for problem in problems] == [
             f"{MAX_INSTANCES + 2} instances: only the {MAX_INSTANCES} oldest are used"
         ]
 
@@ -284,6 +286,12 @@ class TestMachines:
         assert parse_machine(entry("/machines/sea-01", json.dumps(value))) == MachineRecord(
             "sea-01", "10.0.0.1", "member", "1.2.3", "draining", {"a": "b"}
         )
+
+    def test_what_stays_while_it_drains(self) -> None:
+        value = {"state": "draining", "staying": ["db", 7]}
+        found = parse_machine(entry("/machines/sea-01", json.dumps(value)))
+        assert found == MachineRecord("sea-01", state="draining", staying=("db", "7"))
+        assert parse_machine(entry("/machines/sea-01", '{"staying": "db"}')) == MachineRecord("sea-01")
 
     def test_what_is_left_out_or_no_text(self) -> None:
         value = {"release": 7, "metadata": {"n": 1, "s": "x"}, "else": []}
@@ -334,15 +342,15 @@ class TestDirectory:
     def test_ssl_support_is_true_or_false(self, value: str) -> None:
         directory = parse_directory([entry(SSL_SUPPORT, value)])
         assert not directory.ssl_support
-        assert [it.key for it in directory.problems] == [SSL_SUPPORT]
+        assert [problem.key for problem in directory.problems] == [SSL_SUPPORT]
 
     def test_a_default_that_is_no_name(self) -> None:
         directory = parse_directory([entry(DEFAULT_SERVICE, "a b")])
-        assert (directory.default_service, [it.key for it in directory.problems]) == ("", [DEFAULT_SERVICE])
+        assert (directory.default_service, [problem.key for problem in directory.problems]) == ("", [DEFAULT_SERVICE])
 
     def test_keys_without_an_attribute_are_reported(self) -> None:
         directory = parse_directory([entry("/services/web", "x"), entry("/services/", "x")])
-        assert [it.service for it in directory.problems] == ["", "web", "web"]
+        assert [problem.service for problem in directory.problems] == ["", "web", "web"]
 
 
 KEYS = [

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.discovery.differences import service_changes
 from argosy.etcd.values import Entry
 from argosy.schema import Directory, parse_directory
-from argosy.service_changes import service_changes
 
 WEB = {
     "/services/web/scheme": "http",
@@ -25,7 +25,7 @@ def directory(keys: Mapping[str, str]) -> Directory:
 
 
 def lines(before: Mapping[str, str], after: Mapping[str, str], *names: str) -> list[str]:
-    return [str(it) for it in service_changes(directory(before), directory(after), names)]
+    return [str(change) for change in service_changes(directory(before), directory(after), names)]
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,8 @@ import json
 
 import pytest
 
-from argosy.secret import Secret
-from argosy.secret_transfer import (
-    MARKER,
-    Change,
-    Deed,
-    Entry,
-    Observed,
-    parse_observed,
-    plan_changes,
-    summary,
-)
+from argosy.secrets.transfer import MARKER, Action, Change, Entry, Observed, parse_observed, plan_changes, summary
+from argosy.secrets.value import Secret
 
 FILES = {"ca.crt": Secret(b"ca"), "token": Secret(b"\x00\xff"), "registry/config.json": Secret(b"{}")}
 WANTED: dict[str, str | None] = {name: secret.sha256 for name, secret in FILES.items()}
@@ -43,21 +34,21 @@ class TestPlan:
         assert plan_changes(WANTED, there()) == []
 
     def test_a_machine_without_the_folder_gets_everything(self) -> None:
-        assert plan_changes(WANTED, Observed()) == [Change(Deed.WRITE, name) for name in sorted(WANTED)]
+        assert plan_changes(WANTED, Observed()) == [Change(Action.WRITE, name) for name in sorted(WANTED)]
 
     @pytest.mark.parametrize(
         ("difference", "changes"),
         [
-            ({"token": None}, [Change(Deed.WRITE, "token")]),
-            ({"token": Entry("f", "600", "0:0", "other")}, [Change(Deed.REPLACE, "token")]),
-            ({"token": Entry("f", "644", "0:0", FILES["token"].sha256)}, [Change(Deed.REPAIR, "token")]),
-            ({"token": Entry("f", "600", "500:0", FILES["token"].sha256)}, [Change(Deed.REPAIR, "token")]),
-            ({"token": Entry("d", "700", "0:0")}, [Change(Deed.REMOVE, "token"), Change(Deed.WRITE, "token")]),
-            ({"token": Entry("l", "777", "0:0")}, [Change(Deed.REMOVE, "token"), Change(Deed.WRITE, "token")]),
-            ({"registry": Entry("d", "755", "0:0")}, [Change(Deed.REPAIR, "registry")]),
-            ({"old": Entry("f", "600", "0:0", "x")}, [Change(Deed.REMOVE, "old")]),
-            ({".stage": FOLDER, ".stage/a": Entry("f", "600", "0:0", "x")}, [Change(Deed.REMOVE, ".stage")]),
-            ({MARKER: None}, [Change(Deed.MARK)]),
+            ({"token": None}, [Change(Action.WRITE, "token")]),
+            ({"token": Entry("f", "600", "0:0", "other")}, [Change(Action.REPLACE, "token")]),
+            ({"token": Entry("f", "644", "0:0", FILES["token"].sha256)}, [Change(Action.REPAIR, "token")]),
+            ({"token": Entry("f", "600", "500:0", FILES["token"].sha256)}, [Change(Action.REPAIR, "token")]),
+            ({"token": Entry("d", "700", "0:0")}, [Change(Action.REMOVE, "token"), Change(Action.WRITE, "token")]),
+            ({"token": Entry("l", "777", "0:0")}, [Change(Action.REMOVE, "token"), Change(Action.WRITE, "token")]),
+            ({"registry": Entry("d", "755", "0:0")}, [Change(Action.REPAIR, "registry")]),
+            ({"old": Entry("f", "600", "0:0", "x")}, [Change(Action.REMOVE, "old")]),
+            ({".stage": FOLDER, ".stage/a": Entry("f", "600", "0:0", "x")}, [Change(Action.REMOVE, ".stage")]),
+            ({MARKER: None}, [Change(Action.MARK)]),
         ],
     )
     def test_each_difference_is_one_change(self, difference: dict[str, Entry | None], changes: list[Change]) -> None:
@@ -70,11 +61,16 @@ class TestPlan:
         ]
 
     def test_what_is_not_made_yet_is_written(self) -> None:
-        assert plan_changes({**WANTED, "new.key": None}, there()) == [Change(Deed.WRITE, "new.key")]
+        assert plan_changes({**WANTED, "new.key": None}, there()) == [Change(Action.WRITE, "new.key")]
 
     def test_the_summary_counts(self) -> None:
         assert summary([]) == "unchanged"
-        changes = [Change(Deed.WRITE, "a"), Change(Deed.REPLACE, "b"), Change(Deed.REMOVE, "c"), Change(Deed.REPAIR)]
+        changes = [
+            Change(Action.WRITE, "a"),
+            Change(Action.REPLACE, "b"),
+            Change(Action.REMOVE, "c"),
+            Change(Action.REPAIR),
+        ]
         assert summary(changes) == "2 written, 1 removed, 1 set right"
 
     def test_odd_names_on_the_machine_are_read_whole(self) -> None:

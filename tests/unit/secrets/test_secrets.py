@@ -15,13 +15,15 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from raised import raises
 
-from argosy import pki
-from argosy.config import Settings, load
+from argosy.config.loading import Settings, load
 from argosy.errors import ConfigError
-from argosy.machine_files import COMMON_SECRETS, MEMBER_SECRETS
 from argosy.model import Machine
-from argosy.operations import secrets
+from argosy.pki import authority
+from argosy.report import silent
+from argosy.secrets import upload
+from argosy.secrets.names import COMMON_SECRETS, FINGERPRINT_KEY, MEMBER_SECRETS, required_secrets
 
 AIR = Machine("air-01", "10.0.0.1")
 
@@ -38,24 +40,24 @@ def machine_folder(config: Settings) -> Path:
 
 
 def ready(config: Settings) -> Settings:
-    secrets.ensure_local(config, [AIR])
+    upload.ensure_local(config, [AIR])
     return config
 
 
 def values(config: Settings) -> dict[str, bytes]:
-    return {name: secret.reveal() for name, secret in secrets.files_for(ready(config), AIR).items()}
+    return {name: secret.reveal() for name, secret in upload.gather(ready(config), [AIR], silent)[AIR.name].items()}
 
 
 def refusal(config: Settings) -> str:
     with pytest.raises(ConfigError) as caught:
-        secrets.files_for(ready(config), AIR)
+        upload.gather(ready(config), [AIR], silent)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 class TestWhatAMachineGets:
     def test_our_own_files_without_any_configuration(self, tmp_path: Path) -> None:
-        assert set(values(settings(tmp_path))) == {*COMMON_SECRETS, *MEMBER_SECRETS}
+        assert set(values(settings(tmp_path))) == {*COMMON_SECRETS, *MEMBER_SECRETS, FINGERPRINT_KEY}
 
     def test_all_that_it_requires_and_the_users_files(self, tmp_path: Path) -> None:
         config = settings(
@@ -68,7 +70,7 @@ class TestWhatAMachineGets:
         (folder / "key.pem").write_bytes(b"\x00\n")
         (folder / "other").write_text("x")
         found = values(config)
-        assert set(secrets.required_names(config)) < set(found)
+        assert set(required_secrets(config)) < set(found)
         assert (found["printed"], found["key.pem"], found["other"]) == (b"a b", b"\x00\n", b"x")
 
     def test_the_registry_login_is_dockers(self, tmp_path: Path) -> None:
@@ -78,13 +80,13 @@ class TestWhatAMachineGets:
 
     def test_no_value_shows_in_a_repr(self, tmp_path: Path) -> None:
         config = settings(tmp_path, secrets={"token": {"command": ["printf", "hunter2"]}})
-        assert "hunter2" not in repr(secrets.files_for(ready(config), AIR))
+        assert "hunter2" not in repr(upload.gather(ready(config), [AIR], silent)[AIR.name])
 
 
 class TestRouterKeys:
     def test_certificates_with_their_keys_go_to_every_machine(self, tmp_path: Path) -> None:
         config = settings(tmp_path)
-        own = pki.ensure_operator_certificate(ready(config).secrets_path)
+        own = authority.ensure_operator_certificate(ready(config).secrets_path)
         folder = config.secrets_path / "keys"
         folder.mkdir()
         pem = own.certificate.read_bytes() + own.key.read_bytes()
@@ -95,7 +97,7 @@ class TestRouterKeys:
     @pytest.mark.parametrize("content", [b"", b"no certificate", b"certificate", b"key", b"encrypted"])
     def test_what_a_router_can_not_use_is_refused(self, tmp_path: Path, content: bytes) -> None:
         config = settings(tmp_path)
-        own = pki.ensure_operator_certificate(ready(config).secrets_path)
+        own = authority.ensure_operator_certificate(ready(config).secrets_path)
         folder = config.secrets_path / "keys"
         folder.mkdir()
         key = load_pem_private_key(own.key.read_bytes(), None)
@@ -132,21 +134,21 @@ class TestGenerated:
 
     def test_the_registry_password_is_made_unless_configured(self, tmp_path: Path) -> None:
         config = settings(tmp_path)
-        password = secrets.registry_password(config)
+        password = upload.registry_password(config)
         assert (config.secrets_path / "registry.password").read_bytes() == password.reveal()
-        assert secrets.registry_password(config) == password
+        assert upload.registry_password(config) == password
 
     def test_what_a_container_here_mounts_is_a_file(self, tmp_path: Path) -> None:
         config = settings(
             tmp_path, secrets={"made": {"generate_bytes": 4}, "printed": {"command": ["printf", "hunter2"]}}
         )
         (machine_folder(config) / "own").write_text("mine")
-        found = secrets.local_files(config, ["made", "printed", "own"])
+        found = upload.local_files(config, ["made", "printed", "own"])
         assert found["printed"].read_text() == "hunter2"
         assert stat.S_IMODE(found["printed"].stat().st_mode) == 0o600
         assert found["own"].read_text() == "mine"
-        with pytest.raises(ConfigError, match=r"secrets\.none: no such secret"):
-            secrets.local_files(config, ["none"])
+        with raises(ConfigError, path="secrets.none"):
+            upload.local_files(config, ["none"])
 
 
 class TestRefusals:
@@ -209,11 +211,11 @@ class TestRefusals:
         ]
         for section, message in cases:
             with pytest.raises(ConfigError) as caught:
-                secrets.check(settings(tmp_path, **section))
+                upload.check(settings(tmp_path, **section))
             assert str(caught.value).startswith(message)
 
     def test_one_name_from_two_places(self, tmp_path: Path) -> None:
         config = settings(tmp_path, secrets={"token": {"generate_bytes": 4}})
         (machine_folder(config) / "token").write_text("x")
-        with pytest.raises(ConfigError, match=r"secrets\.token: .*/machine/token is there too"):
-            secrets.check(config)
+        with raises(ConfigError, "/machine/token", path="secrets.token"):
+            upload.check(config)

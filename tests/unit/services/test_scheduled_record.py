@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from argosy.config import ScheduledSettings
-from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage, definition_json, parse_record
+from argosy.config.loading import ScheduledSettings
+from argosy.services.record import Generation, ScheduledRecord, ServiceImage, definition_json
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 IMAGE = ServiceImage("10.0.0.5:5000/air/web@sha256:" + "a" * 64, "0.1.3")
@@ -30,7 +30,7 @@ EVERYWHERE = ScheduledSettings.model_validate({"image": "web", "global": True})
     ],
 )
 def test_a_record_is_read_as_it_was_written(record: ScheduledRecord) -> None:
-    assert parse_record(record.text()) == record
+    assert ScheduledRecord.parse(record.text()) == record
     assert "\n" not in record.text()
 
 
@@ -57,7 +57,7 @@ def test_a_record_holds_the_definition_as_it_would_stand_in_the_file() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"generation": "x"}, "invalid literal"),
+        ({"generation": "x"}, "generation: Input should be a valid integer"),
         ({"definition": {"image": "web", "replica": 1}}, "definition.replica"),
         ({"image": {}}, "it lacks 'reference'"),
         ({"since": "yesterday"}, "Invalid isoformat"),
@@ -65,11 +65,11 @@ def test_a_record_holds_the_definition_as_it_would_stand_in_the_file() -> None:
 )
 def test_what_is_no_record_is_told_why(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match="not the record of a scheduled service") as caught:
-        parse_record(json.dumps({**RECORD.to_json(), **change}))
+        ScheduledRecord.parse(json.dumps({**RECORD.to_json(), **change}))
     assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '"x"', "7"])
 def test_arbitrary_text_is_no_record(text: str) -> None:
     with pytest.raises(ValueError, match="not the record of a scheduled service"):
-        parse_record(text)
+        ScheduledRecord.parse(text)

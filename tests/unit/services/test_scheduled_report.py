@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from raised import raises
 from service_examples import Cluster, cluster, definition, record
 
 from argosy.errors import ConfigError, Refused
-from argosy.operations.service.reaching import choose
-from argosy.scheduled_report import ServicesReport, tables
+from argosy.services.reaching import choose
+from argosy.services.report import ServicesReport, tables
 
 
 def report(found: Cluster, **more: Any) -> ServicesReport:
-    return ServicesReport(found.fleet(), **more)
+    return ServicesReport(found.state(), **more)
 
 
 def state(found: Cluster, **more: Any) -> str:
@@ -65,7 +66,10 @@ def test_an_instance_whose_machine_is_down_is_lost_whatever_swarm_heard_of_it_la
     found = cluster(record()).runs()
     found.nodes[1] = replace(found.nodes[1], state="down")
     (told,) = report(found).to_json()
-    assert {it["machine"]: it["state"] for it in told["instances"]} == {"air-01": "running", "air-02": "lost"}
+    assert {instance["machine"]: instance["state"] for instance in told["instances"]} == {
+        "air-01": "running",
+        "air-02": "lost",
+    }
     assert [row[3] for row in report(found).instance_rows("web")] == ["running", "lost: its machine is down"]
     found.nodes[1] = replace(found.nodes[1], state="unknown")
     assert [row[3] for row in report(found).instance_rows("web")] == ["running", "running"]
@@ -113,11 +117,11 @@ def test_one_is_shown_with_its_definition_and_what_was_before() -> None:
     [("", 1), ("2", 2), ("air-02", 2), ("air-web-1.2.task1", 2), ("1/1", 1), ("air-02:air-web-1.2.task1", 2)],
 )
 def test_an_instance_is_chosen(word: str, slot: int) -> None:
-    assert choose(cluster(record()).runs().fleet().of("web"), word).task.slot == slot
+    assert choose(cluster(record()).runs().state().of("web"), word).task.slot == slot
 
 
 def test_an_instance_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"9: no such instance .*: 1 on air-01, 2 on air-02"):
-        choose(cluster(record()).runs().fleet().of("web"), "9")
+    with raises(ConfigError, "1 on air-01, 2 on air-02", path="9"):
+        choose(cluster(record()).runs().state().of("web"), "9")
     with pytest.raises(Refused, match="no instance of web runs"):
-        choose(cluster(record()).fleet().of("web"), "")
+        choose(cluster(record()).state().of("web"), "")

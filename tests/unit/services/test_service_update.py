@@ -11,27 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.cluster.change import Finish, Finished, Resumed, State, Stopped
+from argosy.config.scheduled import ScheduledSettings
 from argosy.errors import ConfigError
-from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage
-from argosy.scheduled_settings import ScheduledSettings
-from argosy.service_update import (
-    Do,
-    Ended,
-    Event,
-    Failed,
-    Finish,
-    Finished,
-    Resumed,
-    Soak,
-    Stopped,
-    TurnedBack,
-    advance,
-    may_turn,
-    next_step,
-    steps_back,
-    steps_on,
-)
-from argosy.update_plan import (
+from argosy.services.record import Generation, ScheduledRecord, ServiceImage
+from argosy.services.updates.plan import (
     begin_update,
     change,
     changes,
@@ -41,7 +25,20 @@ from argosy.update_plan import (
     share_weights,
     wanted_replicas,
 )
-from argosy.update_record import Options, State, Step, Update, parse_update
+from argosy.services.updates.record import Options, Update, UpdateStep
+from argosy.services.updates.transitions import (
+    Do,
+    Ended,
+    Event,
+    Failed,
+    Soak,
+    TurnedBack,
+    advance,
+    may_turn,
+    next_step,
+    steps_back,
+    steps_on,
+)
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 WEB = {"image": "web", "replicas": 4, "discovery": {"port": 80, "scheme": "http"}}
@@ -72,7 +69,7 @@ def gone(update: Update, *events: Event, now: datetime = NOW) -> Update:
     return update
 
 
-def at(step: Step, update: Update) -> Update:
+def at(step: UpdateStep, update: Update) -> Update:
     while update.step is not step:
         update = advance(update, Ended(), NOW)
     return update
@@ -105,7 +102,7 @@ class TestTheWayOn:
     def test_is_by_the_order_and_by_who_is_routed(self, update: Update, steps: list[str]) -> None:
         assert [str(step) for step in steps_on(update)] == steps
         walked = [update.step]
-        while update.step is not Step.ENDING:
+        while update.step is not UpdateStep.ENDING:
             assert next_step(update, NOW + timedelta(hours=1)) == Do(update.step)
             update = advance(update, Ended(), NOW + timedelta(seconds=1))
             walked.append(update.step)
@@ -114,12 +111,12 @@ class TestTheWayOn:
         assert advance(update, Finished(), NOW).state is State.DONE
 
     def test_takes_the_time_of_the_soak_from_its_begin_whoever_goes_on(self) -> None:
-        update = at(Step.SOAKING, begun(options=CANARY))
+        update = at(UpdateStep.SOAKING, begun(options=CANARY))
         until = NOW + timedelta(seconds=30)
         assert next_step(update, NOW) == Soak(until)
         later = gone(update, Resumed("bob@build-2"), now=NOW + timedelta(seconds=20))
         assert next_step(later, NOW + timedelta(seconds=20)) == Soak(until)
-        assert next_step(later, until) == Do(Step.SOAKING)
+        assert next_step(later, until) == Do(UpdateStep.SOAKING)
         ahead = gone(update, Resumed("bob@build-2"), now=NOW - timedelta(hours=1))
         assert next_step(ahead, NOW - timedelta(hours=1)) == Soak(NOW - timedelta(hours=1) + timedelta(seconds=30))
 
@@ -133,27 +130,35 @@ class TestTheWayBack:
     @pytest.mark.parametrize(
         ("update", "step", "steps"),
         [
-            (begun(), Step.STARTING, ["discarding", "ending"]),
-            (begun(options=CANARY), Step.SHARING, ["reopening", "withdrawing", "leaving", "discarding", "ending"]),
-            (begun(options=CANARY), Step.SOAKING, ["reopening", "withdrawing", "leaving", "discarding", "ending"]),
-            (begun(), Step.EMPTYING, ["reopening", "withdrawing", "leaving", "discarding", "ending"]),
-            (begun(options=STOP_FIRST), Step.CLOSING, ["reopening", "ending"]),
-            (begun(options=STOP_FIRST), Step.REMOVING, ["discarding", "restarting", "reopening", "ending"]),
-            (begun(options=STOP_FIRST), Step.STARTING, ["discarding", "restarting", "reopening", "ending"]),
+            (begun(), UpdateStep.STARTING, ["discarding", "ending"]),
+            (
+                begun(options=CANARY),
+                UpdateStep.SHARING,
+                ["reopening", "withdrawing", "leaving", "discarding", "ending"],
+            ),
+            (
+                begun(options=CANARY),
+                UpdateStep.SOAKING,
+                ["reopening", "withdrawing", "leaving", "discarding", "ending"],
+            ),
+            (begun(), UpdateStep.EMPTYING, ["reopening", "withdrawing", "leaving", "discarding", "ending"]),
+            (begun(options=STOP_FIRST), UpdateStep.CLOSING, ["reopening", "ending"]),
+            (begun(options=STOP_FIRST), UpdateStep.REMOVING, ["discarding", "restarting", "reopening", "ending"]),
+            (begun(options=STOP_FIRST), UpdateStep.STARTING, ["discarding", "restarting", "reopening", "ending"]),
             (
                 begun(options=STOP_FIRST),
-                Step.OPENING,
+                UpdateStep.OPENING,
                 ["withdrawing", "leaving", "discarding", "restarting", "reopening", "ending"],
             ),
         ],
     )
-    def test_undoes_as_much_as_was_begun(self, update: Update, step: Step, steps: list[str]) -> None:
+    def test_undoes_as_much_as_was_begun(self, update: Update, step: UpdateStep, steps: list[str]) -> None:
         reached = at(step, update)
         assert may_turn(reached)
         back = gone(reached, Failed("air-02: its check fails"))
         assert (back.state, back.back, back.reason) == (State.GOING_BACK, True, f"{step}: air-02: its check fails")
         assert back.wanted == update.old
-        assert [str(it) for it in steps_back(back)] == steps
+        assert [str(step) for step in steps_back(back)] == steps
         assert str(back.step) == steps[0]
         for _ in steps[1:]:
             back = advance(back, Ended(), NOW)
@@ -163,13 +168,13 @@ class TestTheWayBack:
     @pytest.mark.parametrize(
         ("update", "step"),
         [
-            (begun(), Step.REMOVING),
-            (begun(), Step.ENDING),
-            (begun(options=STOP_FIRST), Step.ENDING),
-            (begun(before=record(stopped=True)), Step.REMOVING),
+            (begun(), UpdateStep.REMOVING),
+            (begun(), UpdateStep.ENDING),
+            (begun(options=STOP_FIRST), UpdateStep.ENDING),
+            (begun(before=record(stopped=True)), UpdateStep.REMOVING),
         ],
     )
-    def test_is_not_there_any_more_once_the_old_ones_go(self, update: Update, step: Step) -> None:
+    def test_is_not_there_any_more_once_the_old_ones_go(self, update: Update, step: UpdateStep) -> None:
         reached = at(step, update)
         assert not may_turn(reached)
         failed = gone(reached, Failed("no manager answers"))
@@ -180,12 +185,12 @@ class TestTheWayBack:
 
     def test_that_fails_is_stopped_there_and_gone_on_with(self) -> None:
         back = gone(begun(), TurnedBack("bob@build-2", "taken back by bob"), Failed("no manager answers"))
-        assert (back.state, back.step, back.back) == (State.STOPPED, Step.DISCARDING, True)
+        assert (back.state, back.step, back.back) == (State.STOPPED, UpdateStep.DISCARDING, True)
         assert (back.reason, back.trouble) == ("taken back by bob", "discarding: no manager answers")
         again = gone(back, Resumed("carol@build-3"))
         assert (again.state, again.step, again.trouble, again.by) == (
             State.GOING_BACK,
-            Step.DISCARDING,
+            UpdateStep.DISCARDING,
             "",
             "carol@build-3",
         )
@@ -201,7 +206,7 @@ class TestTheWayBack:
 
     def test_nothing_comes_after_the_end(self) -> None:
         with pytest.raises(ValueError, match="no step left"):
-            advance(at(Step.ENDING, begun()), Ended(), NOW)
+            advance(at(UpdateStep.ENDING, begun()), Ended(), NOW)
 
 
 class TestTheRecord:
@@ -210,13 +215,13 @@ class TestTheRecord:
         [
             begun(),
             begun(generation(8, replicas=None, everywhere=True), CANARY),
-            gone(at(Step.SOAKING, begun(options=CANARY)), Failed("ill"), Stopped("Ctrl-C")),
-            gone(at(Step.REMOVING, begun(options=STOP_FIRST)), Resumed("bob")),
+            gone(at(UpdateStep.SOAKING, begun(options=CANARY)), Failed("ill"), Stopped("Ctrl-C")),
+            gone(at(UpdateStep.REMOVING, begun(options=STOP_FIRST)), Resumed("bob")),
             begun(before=record(stopped=True)),
         ],
     )
     def test_is_read_as_it_was_written(self, update: Update) -> None:
-        assert parse_update(update.text()) == update
+        assert Update.parse(update.text()) == update
         assert json.loads(update.text())["step"] == str(update.step)
 
     @pytest.mark.parametrize(
@@ -224,15 +229,15 @@ class TestTheRecord:
         [
             ("", "not the record of an update"),
             ("[]", "not the record of an update"),
-            ("{}", "it lacks 'options'"),
-            (begun().text().replace('"starting"', '"flying"'), "'flying' is not a valid Step"),
+            ("{}", "it lacks 'id'"),
+            (begun().text().replace('"starting"', '"flying"'), "step: Input should be 'starting', 'sharing'"),
             (begun().text().replace('"replicas":4', '"replicas":"many"'), "replicas: Input should be a valid integer"),
             (begun().text().replace('"port":80', '"port":0'), "discovery.port"),
         ],
     )
     def test_that_is_none_is_told(self, text: str, reason: str) -> None:
         with pytest.raises(ValueError, match=reason):
-            parse_update(text)
+            Update.parse(text)
 
 
 class TestShares:
@@ -314,7 +319,7 @@ class TestWhatItIsToBe:
 
 class TestThePlan:
     def lines(self, update: Update) -> list[str]:
-        return [str(it) for it in plan_lines(update)]
+        return [str(line) for line in plan_lines(update)]
 
     def test_side_by_side_with_a_canary(self) -> None:
         assert self.lines(begun(options=CANARY)) == [
@@ -336,9 +341,9 @@ class TestThePlan:
         )
 
     def test_of_what_is_left(self) -> None:
-        assert self.lines(at(Step.REMOVING, begun())) == ["web: stop and remove generation 7"]
-        assert self.lines(at(Step.ENDING, begun())) == []
-        back = gone(at(Step.EMPTYING, begun()), TurnedBack("bob", "x"))
+        assert self.lines(at(UpdateStep.REMOVING, begun())) == ["web: stop and remove generation 7"]
+        assert self.lines(at(UpdateStep.ENDING, begun())) == []
+        back = gone(at(UpdateStep.EMPTYING, begun()), TurnedBack("bob", "x"))
         assert self.lines(back) == [
             "web: give generation 7 its full share of requests again",
             "web: give generation 8 no more requests, and wait until every live router knows",

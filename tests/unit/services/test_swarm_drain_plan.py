@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from service_examples import Cluster, definition, record
 
-from argosy.scheduled_state import Running, Seen
-from argosy.swarm_drain import (
+from argosy.services.evacuation.plan import (
     Move,
     closed_nodes,
     left_behind,
+    miscounted,
     moving,
     plan_moves,
     progress,
@@ -20,12 +20,12 @@ from argosy.swarm_drain import (
     settling,
     spec_with,
     surplus,
-    uneven,
-    waiting,
+    unplaced,
     wanted,
     with_move,
     without,
 )
+from argosy.services.state import Running, ServiceState
 
 LABELS = {"argosy.system": "air", "argosy.scheduled": "web", "argosy.generation": "1"}
 ROUTED = {"TaskTemplate": {"ContainerSpec": {"Labels": {"argosy.service": "web"}}}}
@@ -39,15 +39,15 @@ def cluster(count: int = 3, replicas: int = 3, moves: dict[str, int] | None = No
 
 def changed(made: Cluster, replicas: int, moves: dict[str, int] | None = None) -> Cluster:
     (service,) = made.services
-    labels = LABELS | {f"argosy.moving.{name}": str(it) for name, it in (moves or {}).items()}
+    labels = LABELS | {f"argosy.moving.{name}": str(move) for name, move in (moves or {}).items()}
     labels |= {"argosy.replicas": str(replicas - sum(moves.values()))} if moves else {}
     spec = {**ROUTED, "Mode": {"Replicated": {"Replicas": replicas}}, "Labels": labels}
     made.services = [replace(service, labels=labels, spec=spec)]
     return made
 
 
-def seen(made: Cluster, number: int = 1) -> tuple[Seen, Running]:
-    found = made.fleet().of("web")
+def seen(made: Cluster, number: int = 1) -> tuple[ServiceState, Running]:
+    found = made.state().of("web")
     return found, found.generations[number]
 
 
@@ -55,20 +55,20 @@ def seen(made: Cluster, number: int = 1) -> tuple[Seen, Running]:
 
 
 def test_as_many_more_are_started_as_there_are_on_the_machine() -> None:
-    assert plan_moves(cluster(count=4, replicas=4).fleet(), "air-01") == [Move("web", 1, 2, 4)]
-    assert plan_moves(cluster().fleet(), "air-02") == [Move("web", 1, 1, 3)]
+    assert plan_moves(cluster(count=4, replicas=4).state(), "air-01") == [Move("web", 1, 2, 4)]
+    assert plan_moves(cluster().state(), "air-02") == [Move("web", 1, 1, 3)]
     assert str(Move("web", 1, 2, 4)) == "start 2 instances of web elsewhere"
     assert str(Move("web", 1, 1, 4)) == "start 1 instance of web elsewhere"
 
 
 def test_a_service_that_lacks_some_is_not_waited_for_to_get_them() -> None:
     made = cluster(count=2, replicas=3)
-    assert plan_moves(made.fleet(), "air-01") == [Move("web", 1, 1, 2)]
+    assert plan_moves(made.state(), "air-01") == [Move("web", 1, 1, 2)]
 
 
 def test_gone_on_with_it_is_the_same_move() -> None:
     made = cluster(count=4, replicas=3, moves={"air-02": 1})
-    assert plan_moves(made.fleet(), "air-02") == [Move("web", 1, 1, 3)]
+    assert plan_moves(made.state(), "air-02") == [Move("web", 1, 1, 3)]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_gone_on_with_it_is_the_same_move() -> None:
     ],
 )
 def test_global_stopped_and_absent_services_do_not_move(made: Cluster) -> None:
-    assert plan_moves(made.fleet(), "air-01") == []
+    assert plan_moves(made.state(), "air-01") == []
 
 
 # What is wanted, and the write that says so
@@ -141,36 +141,37 @@ def test_it_is_done_when_as_many_serve_elsewhere() -> None:
     made = cluster(count=4, replicas=3, moves={"air-01": 1})
     made.tasks[3] = replace(made.tasks[3], node_id="node-air-02", state="starting")
     move = Move("web", 1, 1, 3)
-    assert not progress(made.fleet(), move, "air-01").done
+    assert progress(made.state(), move, "air-01").serving == 2
     running = Cluster(machines=("air-02", "air-03", "air-01")).knows(record(replicas=3)).runs(count=3)
-    found = progress(changed(running, 4, {"air-01": 1}).fleet(), replace(move, needed=2), "air-01")
-    assert (found.serving, found.done, found.homeless) == (2, True, "")
-    assert found.revision == max(it.revision for it in seen(running)[1].instances if it.machine != "air-01")
+    found = progress(changed(running, 4, {"air-01": 1}).state(), replace(move, needed=2), "air-01")
+    assert (found.serving, found.homeless) == (2, "")
+    running.key("/routers/air-01", "10")
+    assert progress(running.state(), replace(move, needed=2), "air-01").serving == 0, "its router has not applied them"
 
 
 def test_what_runs_and_is_not_registered_does_not_serve_where_discovery_finds_it() -> None:
     made = Cluster().knows(record(replicas=2)).runs(count=2, registered=False)
-    assert progress(changed(made, 2).fleet(), Move("web", 1, 1, 1), "air-01").serving == 0
+    assert progress(changed(made, 2).state(), Move("web", 1, 1, 1), "air-01").serving == 0
     (service,) = made.services
     made.services = [replace(service, spec={**service.spec, "TaskTemplate": {"ContainerSpec": {}}})]
-    assert progress(made.fleet(), Move("web", 1, 1, 1), "air-01").serving == 1
+    assert progress(made.state(), Move("web", 1, 1, 1), "air-01").serving == 1
 
 
 def test_instances_on_machines_that_are_drained_beside_do_not_count() -> None:
     made = cluster(count=3, replicas=3, moves={"air-01": 1, "air-02": 1})
-    assert progress(made.fleet(), Move("web", 1, 1, 3), "air-01").serving == 1
+    assert progress(made.state(), Move("web", 1, 1, 3), "air-01").serving == 1
 
 
 def test_that_swarm_finds_no_place_is_told_with_its_reason() -> None:
     made = cluster(count=1, replicas=1, moves={"air-01": 1})
     made.task(slot=2, state="pending", error="no suitable node (1 node not available)")
     made.tasks[-1] = replace(made.tasks[-1], node_id="")
-    found = progress(made.fleet(), Move("web", 1, 1, 1), "air-01")
-    assert (found.done, found.homeless) == (False, "no suitable node (1 node not available)")
+    found = progress(made.state(), Move("web", 1, 1, 1), "air-01")
+    assert (found.serving, found.homeless) == (0, "no suitable node (1 node not available)")
 
 
 def test_a_service_that_is_gone_is_not_waited_for() -> None:
-    assert progress(Cluster().fleet(), Move("web", 1, 1, 1), "air-01").done
+    assert progress(Cluster().state(), Move("web", 1, 1, 1), "air-01").serving == 1
 
 
 # What Swarm stops, and what it loses count of
@@ -180,18 +181,19 @@ def test_what_swarm_will_stop_is_known_before() -> None:
     found, running = seen(cluster(count=4, replicas=3, moves={"air-03": 1}))
     spec = spec_with(found, running, {})
     assert spec
-    assert [it.task.slot for it in surplus(running, spec)] == [4]
-    assert registered_on(cluster().fleet(), "air-02") == {"web": ["air-02:air-web-1.2.task1"]}
-    assert registered_on(cluster().fleet(), "air-04") == {}
+    assert [instance.task.slot for instance in running.instances_to_stop(3)] == [4]
+    assert registered_on(cluster().state(), "air-02") == {"web": ["air-02:air-web-1.2.task1"]}
+    assert registered_on(cluster().state(), "air-04") == {}
 
 
 def test_what_waits_for_a_place_and_what_is_too_many_is_found() -> None:
     made = cluster(count=2, replicas=3)
     made.task(slot=3, state="pending")
-    assert waiting(made.fleet()) == {("web", 1): frozenset({"task2"})}
-    assert waiting(cluster().fleet()) == {}
-    assert uneven(changed(cluster(count=3), 2).fleet()) == {("web", 1): 1}
-    assert uneven(cluster().fleet()) == {}
+    (key, running), *_ = miscounted(made.state()).items()
+    assert (key, unplaced(running), surplus(running)) == (("web", 1), frozenset({"task2"}), 0)
+    (key, running), *_ = miscounted(changed(cluster(count=3), 2).state()).items()
+    assert (key, unplaced(running), surplus(running)) == (("web", 1), frozenset(), 1)
+    assert miscounted(cluster().state()) == {}
 
 
 # After a kill
@@ -210,21 +212,21 @@ STATES = {"air-01": "active", "air-02": "draining", "air-03": "active"}
     ],
 )
 def test_moves_that_nobody_ends_are_found(made: Cluster, behind: list[Any]) -> None:
-    assert left_behind(made.fleet(), STATES) == behind
+    assert left_behind(made.state(), STATES) == behind
 
 
 def test_nodes_that_are_closed_while_their_machines_serve_are_found() -> None:
     made = cluster()
-    made.nodes = [replace(it, availability="pause") for it in made.nodes]
-    assert [it.hostname for it in closed_nodes(made.fleet(), STATES)] == ["air-01", "air-03"]
-    assert settling(made.fleet(), STATES) == [
+    made.nodes = [replace(node, availability="pause") for node in made.nodes]
+    assert [node.hostname for node in closed_nodes(made.state(), STATES)] == ["air-01", "air-03"]
+    assert settling(made.state(), STATES) == [
         "let air-01, which is in service, take instances again",
         "let air-03, which is in service, take instances again",
     ]
-    assert settling(cluster(count=4, moves={"air-01": 1}).fleet(), STATES) == [
+    assert settling(cluster(count=4, moves={"air-01": 1}).state(), STATES) == [
         "let generation 1 of web have its own number of instances again"
     ]
-    assert settling(cluster().fleet(), STATES) == []
+    assert settling(cluster().state(), STATES) == []
 
 
 def test_the_examples_are_of_services_that_discovery_finds() -> None:

@@ -1,6 +1,6 @@
 """What Swarm is told of a generation: golden files, and what has to hold for any definition.
 
-Write the golden files anew by: ARGOSY_UPDATE_GOLDEN=1 .venv/bin/pytest tests/unit/test_swarm_spec.py
+Write the golden files anew by: ARGOSY_UPDATE_GOLDEN=1 .venv/bin/pytest tests/unit/services/test_swarm_spec.py
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.agent.labels import parse_labels
-from argosy.config import ScheduledSettings, Settings, load
-from argosy.scheduled_record import Generation, ServiceImage
-from argosy.scheduled_rules import kept_apart, reserved_ports
-from argosy.swarm_model import NANOSECONDS
-from argosy.swarm_spec import instance_labels, render_spec, service_labels, with_replicas
+from argosy.config.loading import ScheduledSettings, Settings, load
+from argosy.config.scheduled_rules import kept_apart, reserved_ports
+from argosy.engine.swarm_model import NANOSECONDS
+from argosy.schema.declared import parse_labels
+from argosy.services.record import Generation, ServiceImage
+from argosy.services.spec import (
+    HELD,
+    Routing,
+    held_spec,
+    instance_labels,
+    render_spec,
+    routing_of,
+    service_labels,
+    with_replicas,
+)
 
-GOLDEN = Path(__file__).parent / "golden" / "swarm"
+GOLDEN = Path(__file__).parents[1] / "golden" / "swarm"
 IMAGE = ServiceImage("10.0.0.5:5000/air/web@sha256:" + "1" * 64, "0.1.3")
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "least": {"image": "web"},
@@ -88,6 +97,28 @@ def test_scaling_changes_the_number_alone() -> None:
     assert scaled == {**spec(**DEFINITIONS["web"]), "Mode": {"Replicated": {"Replicas": 8}}}
 
 
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_held_nothing_of_it_runs_and_nothing_else_differs(name: str) -> None:
+    whole = spec(**DEFINITIONS[name])
+    held = held_spec(whole)
+    assert held["Labels"] == {**whole["Labels"], HELD: "true"}
+    if "Global" in whole["Mode"]:
+        constraints = held["TaskTemplate"]["Placement"].pop("Constraints")
+        assert constraints == [*whole["TaskTemplate"]["Placement"]["Constraints"], "node.id == nowhere"]
+        whole["TaskTemplate"]["Placement"].pop("Constraints")
+    else:
+        assert held["Mode"] == {"Replicated": {"Replicas": 0}}
+        held["Mode"] = whole["Mode"]
+    assert {**held, "Labels": whole["Labels"]} == whole
+
+
+def test_a_generation_is_routed_to_as_its_labels_say() -> None:
+    assert routing_of(settings(), "web", generation(**DEFINITIONS["web"])) == Routing(
+        50, {"scheme": "http", "host_port": "9000", "check": "http /health 200,204"}
+    )
+    assert routing_of(settings(), "web", generation(**DEFINITIONS["least"])) == Routing()
+
+
 def test_the_labels_that_find_a_service_are_on_it() -> None:
     labels = spec()["Labels"]
     for wanted in (service_labels("air"), service_labels("air", "web"), service_labels("air", "web", 7)):
@@ -113,7 +144,7 @@ def test_two_services_that_conflict_share_a_port_and_two_generations_of_one_do_n
 
 def test_a_conflict_is_said_by_both() -> None:
     found = {name: ScheduledSettings.model_validate({"image": "web", **keys}) for name, keys in KEYS.items()}
-    assert {name: it.conflicts for name, it in kept_apart(found).items()} == {
+    assert {name: settings.conflicts for name, settings in kept_apart(found).items()} == {
         "a": ["b", "c"],
         "b": ["a"],
         "c": ["a"],
@@ -163,7 +194,7 @@ def test_what_matters_of_any_definition_can_be_read_back(keys: dict[str, Any], n
         assert rendered(environment[name]) == value
     assert container.get("Args", []) == entry.command
     assert container["StopGracePeriod"] == entry.stop.grace_seconds * NANOSECONDS
-    assert [it["Source"].rpartition("/")[2] for it in container["Mounts"]] == entry.secrets
+    assert [mount["Source"].rpartition("/")[2] for mount in container["Mounts"]] == entry.secrets
     assert len(task["Placement"]["Constraints"]) == len(entry.constraints)
     assert task["Resources"]["Limits"].get("MemoryBytes", 0) == entry.memory_megabytes << 20
     assert all(port["PublishMode"] == "host" for port in found["EndpointSpec"]["Ports"])

@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from argosy import rollout_view
-from argosy import update_events as told
-from argosy.events import Checked, Event, Said, StepFailed
-from argosy.scheduled_record import Generation, ScheduledRecord, ServiceImage
-from argosy.scheduled_settings import ScheduledSettings
-from argosy.service_update import TurnedBack, advance
-from argosy.update_plan import begin_update
-from argosy.update_record import Options, State, Step, Update
+from argosy.cluster.change import State
+from argosy.cluster.events import Checked, Event, Said, Soaking, StepDone, StepFailed
+from argosy.config.scheduled import ScheduledSettings
+from argosy.rollouts import view
+from argosy.services.record import Generation, ScheduledRecord, ServiceImage
+from argosy.services.updates import events as told
+from argosy.services.updates.plan import begin_update
+from argosy.services.updates.record import Options, Update, UpdateStep
+from argosy.services.updates.transitions import TurnedBack, advance
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DEFINITION = ScheduledSettings.model_validate({"image": "web", "discovery": {"port": 80}})
@@ -36,7 +37,7 @@ EVENTS: list[tuple[Event, str]] = [
     (event(told.Planned, update=update()), "web|update u1 begins: generation 7 -> 8: 0.1.7 -> 0.1.8"),
     (
         event(told.Planned, update=advance(update(), TurnedBack("x", "taken back by bob"), NOW), resumed=True),
-        "web|update u1 goes on: back to generation 7, since taken back by bob",
+        "web|update u1 resumes: back to generation 7, since taken back by bob",
     ),
     (
         event(told.Planned, update=replace(update(), new=replace(OLD, number=8))),
@@ -49,10 +50,10 @@ EVENTS: list[tuple[Event, str]] = [
     (event(Said, machine="air-01", message="hello"), "air-01|hello"),
     (event(Checked, machine="air-01", check="air-web-8.1", reason="starting"), "air-01|air-web-8.1: starting"),
     (event(Checked, check="routers"), "web|routers: passes"),
-    (event(told.StepBegan, step=Step.STARTING), "web|starting the new instances ..."),
-    (event(told.StepDone, step=Step.EMPTYING, seconds=1.25), "web|emptying took 1.2 s"),
-    (event(StepFailed, step=Step.STARTING, reason="no"), "web|starting failed: no"),
-    (event(told.Soaking, until=NOW + timedelta(seconds=30)), "web|watching the new instances for 30 s"),
+    (event(told.StepBegan, step=UpdateStep.STARTING), "web|starting the new instances ..."),
+    (event(StepDone, step=UpdateStep.EMPTYING, seconds=1.25), "web|emptying took 1.2 s"),
+    (event(StepFailed, step=UpdateStep.STARTING, reason="no"), "web|starting failed: no"),
+    (event(Soaking, until=NOW + timedelta(seconds=30)), "web|watching the new instances for 30 s"),
     (event(told.GoingBack, reason="no"), "web|going back"),
     (event(told.Ended, state=State.DONE, generation=8, seconds=61.6), "web|generation 8 serves (62 s)"),
     (
@@ -66,12 +67,10 @@ EVENTS: list[tuple[Event, str]] = [
 @pytest.mark.parametrize(("event", "line"), EVENTS)
 def test_a_line_and_json_of_each_event(event: Event, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{event.subject}|{event.text}" == line
-    with rollout_view.lines(as_json=True) as show:
-        show(event)
+    view.lines(as_json=True)(event)
     read = json.loads(capsys.readouterr().out)
     assert (read["at"], read["service"]) == ("2026-01-31T12:00:00.000Z", "web")
-    with rollout_view.lines() as show:
-        show(event)
+    view.lines()(event)
     assert capsys.readouterr().err.split(maxsplit=1)[0] == event.subject
 
 
@@ -80,8 +79,8 @@ def test_all_kinds_of_events_are_tried_here() -> None:
     assert {type(event).__name__ for event, _ in EVENTS} == kinds
 
 
-@pytest.mark.parametrize("step", [step for step in Step if step is not Step.ENDING])
-def test_every_step_has_its_words(step: Step) -> None:
+@pytest.mark.parametrize("step", [step for step in UpdateStep if step is not UpdateStep.ENDING])
+def test_every_step_has_its_words(step: UpdateStep) -> None:
     assert event(told.StepBegan, step=step).text.endswith(" ...")
 
 

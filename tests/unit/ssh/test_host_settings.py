@@ -4,14 +4,17 @@ import shlex
 from pathlib import Path
 
 import pytest
+from raised import raises
 
-from argosy.config import SshSettings
-from argosy.defaults import DEFAULTS
+from argosy.config.defaults import DEFAULTS
+from argosy.config.loading import SshSettings, load
 from argosy.errors import ConfigError
-from argosy.host import Host, LocalAddress, parse_entry_node
 from argosy.model import Machine
-from argosy.ssh import openssh
+from argosy.ssh import files
 from argosy.ssh.channel import Lines
+from argosy.ssh.host import Host
+from argosy.ssh.identity import parse_entry_node
+from argosy.ssh.tunnel import LocalAddress
 
 
 def make_host(**ssh: object) -> Host:
@@ -33,7 +36,7 @@ def test_an_entry_node_has_user_host_and_port(text: str, parsed: tuple[str, str,
 
 @pytest.mark.parametrize("text", ["", "@bastion", "ops@", "bastion:", "bastion:ssh", "bastion:0", "bastion:65536"])
 def test_a_bad_entry_node_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^ssh.entry_node: "):
+    with raises(ConfigError, path="ssh.entry_node"):
         parse_entry_node(text, "core")
 
 
@@ -48,14 +51,14 @@ def test_a_host_tells_its_way() -> None:
 
 
 def test_openssh_gets_the_same_trust_and_nothing_of_the_operators_own() -> None:
-    words = openssh.options(make_host())
+    words = files.ssh_options(make_host())
     assert words[:6] == ["-F", "none", "-p", "22", "-l", "core"]
     assert {"StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "GlobalKnownHostsFile=/dev/null"} < set(words)
     assert 'UserKnownHostsFile="/state/my pins"' in words
 
 
 def test_openssh_goes_through_the_entry_node_under_the_same_trust() -> None:
-    (proxy,) = (word for word in openssh.options(make_host(entry_node="ops@bastion:2222")) if "ProxyCommand" in word)
+    (proxy,) = (word for word in files.ssh_options(make_host(entry_node="ops@bastion:2222")) if "ProxyCommand" in word)
     words = shlex.split(proxy.removeprefix("ProxyCommand="))
     assert words[:7] == ["ssh", "-F", "none", "-p", "2222", "-l", "ops"]
     assert words[-3:] == ["-W", "[%h]:%p", "bastion"]
@@ -79,3 +82,15 @@ def test_lines_are_cut_wherever_the_chunks_end() -> None:
 def test_an_endless_line_is_not_kept_for_ever() -> None:
     lines = Lines()
     assert [len(text) for text in lines.add(b"x" * (1 << 21))] == [1 << 21]
+
+
+def test_a_machine_with_a_line_of_its_own_is_reached_as_that_says() -> None:
+    own = {"host": "gate.example.com", "port": 2201, "user": "ops"}
+    machines = {"air-01": {"address": "10.0.0.1", "ssh": own}}
+    loaded = load({"clusters": {"test": {"machines": machines, "ssh": {"entry_node": "bastion:2200"}}}})
+    machine = Machine("air-01", "10.0.0.1")
+    with Host(machine, loaded.ssh_of(machine), Path("/state/pins"), None) as reached:
+        assert (reached.address, reached.where) == ("gate.example.com", "gate.example.com:2201 through bastion")
+        assert files.ssh_options(reached)[2:6] == ["-p", "2201", "-l", "ops"]
+        assert reached.gateway
+        assert (reached.gateway.where, reached.gateway.ssh.user) == ("bastion:2200", "core"), "not the machine's own"

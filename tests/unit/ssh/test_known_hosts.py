@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from argosy import known_hosts
-from argosy.known_hosts import HostKey
+from argosy.ssh import known_hosts
+from argosy.ssh.known_hosts import HostKey
 
 ED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDzm3IZFx/Zb+0b3bmyNv4r5vU4dJEc3oKMgqgm0hKgB root@air-01"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -81,3 +81,13 @@ def test_the_fingerprint_is_that_of_ssh_keygen(tmp_path: Path) -> None:
 def test_what_is_not_a_key_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="not a public key"):
         HostKey.parse(line)
+
+
+@pytest.mark.parametrize(("address", "port"), [("10.0.0.1", 22), ("10.0.0.1", 2222), ("gate.example.com", 2202)])
+def test_a_place_is_read_as_it_was_written(address: str, port: int) -> None:
+    assert known_hosts.place(known_hosts.entry_name(address, port)) == (address, port)
+
+
+@pytest.mark.parametrize("entry", ["[10.0.0.1]:ssh", "[::1]", "::1"])
+def test_what_somebody_else_has_written_is_an_address(entry: str) -> None:
+    assert known_hosts.place(entry) == (entry, 22)

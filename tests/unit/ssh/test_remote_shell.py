@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.remote_shell import PID_LINE, Script, ending, line, shortened, traced
+from argosy.ssh.shell import PID_LINE, Script, ending, line, shortened, traced
 
 
 def test_argv_is_quoted_word_by_word() -> None:

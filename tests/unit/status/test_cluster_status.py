@@ -7,20 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from argosy.cluster_status import (
-    ClusterStatus,
-    MachineRecord,
-    MachineReport,
-    Seen,
-    ServiceStatus,
-    Store,
-    cluster_status,
-    parse_record,
-    parse_report,
-)
-from argosy.discovery_report import DiscoveryReport, RouterState
+from argosy.discovery.report import DiscoveryReport, RouterState
+from argosy.machine.report import MachineAnswer, MachineReport, ServiceStatus, parse_report
 from argosy.model import Endpoint, Machine, MachineState, Member
-from argosy.schema import Instance, Problem, Service
+from argosy.schema import Instance, MachineRecord, Problem, Service
+from argosy.status.report import ClusterStatus, EtcdObserved, cluster_status
 
 MACHINES = [Machine(f"air-0{number}", f"10.0.0.{number}") for number in (1, 2, 3)]
 SERVICE = ServiceStatus(
@@ -30,19 +21,21 @@ MEMBERS = [
     Member(f"a{number}", f"air-0{number}", (f"https://10.0.0.{number}:2380",), (), healthy=True, version="3.4.23")
     for number in (1, 2, 3)
 ]
-RECORD = MachineRecord(role="member", release="0.1.3", state="active")
-STORE = Store([replace(MEMBERS[0], leader=True), *MEMBERS[1:]], {machine.name: RECORD for machine in MACHINES})
+RECORD = MachineRecord("air-01", role="member", release="0.1.3", state="active")
+STORE = EtcdObserved([replace(MEMBERS[0], leader=True), *MEMBERS[1:]], {machine.name: RECORD for machine in MACHINES})
 
 
-def report(state: str = "active", **changes: object) -> Seen:
+def report(state: str = "active", **changes: object) -> MachineAnswer:
     document = {"state": state, "release": "0.1.3", "services": [SERVICE.model_dump()], **changes}
-    return Seen(MachineReport.model_validate(document), reached=True)
+    return MachineAnswer(MachineReport.model_validate(document), reached=True)
 
 
-def status(store: Store = STORE, **seen: Seen) -> ClusterStatus:
+def status(store: EtcdObserved = STORE, **answers: MachineAnswer) -> ClusterStatus:
     """Return a healthy cluster but for what is given; `air_02=...` stands for air-02."""
-    given = {name.replace("_", "-"): it for name, it in seen.items()}
-    return cluster_status("test", "air", MACHINES, {it.name: given.get(it.name, report()) for it in MACHINES}, store)
+    given = {name.replace("_", "-"): answer for name, answer in answers.items()}
+    return cluster_status(
+        "test", "air", MACHINES, {machine.name: given.get(machine.name, report()) for machine in MACHINES}, store
+    )
 
 
 def test_a_healthy_cluster_has_no_problems() -> None:
@@ -95,10 +88,10 @@ def test_the_tables_show_every_machine_and_service() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "problem"),
+    ("answer", "problem"),
     [
-        (Seen(reason="air-02: no route"), "air-02: unreachable: air-02: no route"),
-        (Seen(reason="no such program", reached=True), "air-02: failed: no such program"),
+        (MachineAnswer(reason="air-02: no route"), "air-02: unreachable: air-02: no route"),
+        (MachineAnswer(reason="no such program", reached=True), "air-02: failed: no such program"),
         (
             report("waiting", missing_secrets=["token", "ca.crt"], services=[]),
             "air-02: waiting: lacks the secrets token, ca.crt; run inv cluster.upload-secrets",
@@ -117,25 +110,25 @@ def test_the_tables_show_every_machine_and_service() -> None:
         ),
     ],
 )
-def test_each_trouble_of_a_machine_is_one_line(seen: Seen, problem: str) -> None:
-    shown = status(air_02=seen)
+def test_each_trouble_of_a_machine_is_one_line(answer: MachineAnswer, problem: str) -> None:
+    shown = status(air_02=answer)
     assert shown.problems() == [problem]
     assert not shown.healthy
 
 
 def test_an_unreachable_machines_release_is_what_etcd_recorded() -> None:
-    assert status(air_02=Seen(reason="gone")).machines[1].release == "0.1.3"
+    assert status(air_02=MachineAnswer(reason="gone")).machines[1].release == "0.1.3"
 
 
 def test_a_draining_machine_is_not_all_well() -> None:
-    draining = Store(STORE.members, {**STORE.records, "air-02": MachineRecord(state="draining")})
+    draining = EtcdObserved(STORE.members, {**STORE.records, "air-02": MachineRecord("air-02", state="draining")})
     assert status(draining).machines[1].state is MachineState.DRAINING
     assert status(draining).problems() == ["air-02: draining: so recorded in etcd"]
 
 
 def test_a_machine_recorded_as_down_is_not_called_unreachable() -> None:
-    down = Store(STORE.members, {**STORE.records, "air-02": MachineRecord(state="down")})
-    assert status(down, air_02=Seen(reason="gone")).problems() == ["air-02: down: gone"]
+    down = EtcdObserved(STORE.members, {**STORE.records, "air-02": MachineRecord("air-02", state="down")})
+    assert status(down, air_02=MachineAnswer(reason="gone")).problems() == ["air-02: down: gone"]
 
 
 def test_different_releases_are_a_problem_and_sorted_by_number() -> None:
@@ -165,14 +158,16 @@ class TestMembers:
     def test_a_client_needs_none_and_another_machine_does(self) -> None:
         without = replace(STORE, members=MEMBERS[:2])
         assert status(without).problems() == ["air-03: its etcd member: there is none"]
-        client = replace(without, records={**STORE.records, "air-03": MachineRecord(role="client", state="active")})
+        client = replace(
+            without, records={**STORE.records, "air-03": MachineRecord("air-03", role="client", state="active")}
+        )
         assert status(client).problems() == []
 
     def test_with_etcd_down_the_machines_are_still_told(self) -> None:
-        shown = status(Store(reason="etcd does not answer on any machine (air-01: refused)"))
+        shown = status(EtcdObserved(reason="etcd does not answer on any machine (air-01: refused)"))
         assert shown.problems() == ["etcd does not answer on any machine (air-01: refused)"]
         assert shown.to_json()["etcd"] == {"healthy": False, "reason": shown.etcd_reason, "strays": []}
-        assert [it.state for it in shown.machines] == [MachineState.ACTIVE] * 3
+        assert [machine.state for machine in shown.machines] == [MachineState.ACTIVE] * 3
 
 
 def test_what_a_machine_adds_later_is_passed_over() -> None:
@@ -188,11 +183,6 @@ def test_a_report_that_makes_no_sense_is_an_error_of_one_line(text: str) -> None
         parse_report(text)
 
 
-def test_a_record_of_the_installer_is_read() -> None:
-    text = '{"address": "10.0.0.1", "role": "client", "release": "0.1.3", "state": "active", "metadata": {"tier": "x"}}'
-    assert parse_record(text) == MachineRecord(role="client", release="0.1.3", state="active")
-
-
 # Discovery
 
 AGENT = ServiceStatus(name="agent", unit="active", check="passing")
@@ -204,16 +194,16 @@ DISCOVERY = DiscoveryReport(
 )
 
 
-def with_agents(discovery: DiscoveryReport | None, **seen: Seen) -> ClusterStatus:
-    agents = {it.name.replace("-", "_"): report(services=[AGENT.model_dump()]) for it in MACHINES}
-    return status(replace(STORE, discovery=discovery), **(agents | seen))
+def with_agents(discovery: DiscoveryReport | None, **answers: MachineAnswer) -> ClusterStatus:
+    agents = {machine.name.replace("-", "_"): report(services=[AGENT.model_dump()]) for machine in MACHINES}
+    return status(replace(STORE, discovery=discovery), **(agents | answers))
 
 
 def routers(**changes: RouterState | None) -> DiscoveryReport:
     """Return DISCOVERY with a router on every machine but for what is given."""
-    known: dict[str, RouterState | None] = {it.name: RouterState(812) for it in MACHINES}
-    known |= {name.replace("_", "-"): it for name, it in changes.items()}
-    return replace(DISCOVERY, routers={name: it for name, it in known.items() if it})
+    known: dict[str, RouterState | None] = {machine.name: RouterState(812) for machine in MACHINES}
+    known |= {name.replace("_", "-"): change for name, change in changes.items()}
+    return replace(DISCOVERY, routers={name: router for name, router in known.items() if router})
 
 
 def test_the_section_of_discovery_says_what_is_there_and_what_is_wrong_with_it() -> None:
@@ -238,8 +228,8 @@ def test_bad_data_of_a_service_leaves_a_cluster_healthy() -> None:
 @pytest.mark.parametrize(
     ("router", "problem"),
     [
-        (None, "air-02: its router tells nothing: is its agent running?"),
-        (RouterState(), "air-02: its router tells nothing: is its agent running?"),
+        (None, "air-02: its router reports nothing: is its agent running?"),
+        (RouterState(), "air-02: its router reports nothing: is its agent running?"),
         (RouterState(811), "air-02: its router is behind: it has applied 811, 812 is wanted"),
     ],
 )

@@ -6,34 +6,34 @@ from dataclasses import replace
 
 from service_examples import Cluster, record
 
-from argosy.scheduled_verification import scheduled_chains, unknown_chains
-from argosy.verification import HOPS, Chain
+from argosy.status.scheduled import scheduled_chains, unknown_chains
+from argosy.status.verification import HOPS, Chain
 
 WANTED = record(replicas=2)
 
 
 def cluster(**more: object) -> Cluster:
     made = Cluster().knows(WANTED).runs(count=2, **more)  # type: ignore[arg-type]
-    made.tasks = [replace(it, image=WANTED.image.reference) for it in made.tasks]
+    made.tasks = [replace(task, image=WANTED.image.reference) for task in made.tasks]
     return made
 
 
 def container_chains(made: Cluster, differs: str = "", reason: str = "") -> list[Chain]:
-    fleet = made.fleet()
-    running = fleet.of("web").generations[1]
-    return [Chain("web", it.machine, it.id, HOPS[2:], differs, reason) for it in running.instances]
+    state = made.state()
+    running = state.of("web").generations[1]
+    return [Chain("web", instance.machine, instance.id, HOPS[2:], differs, reason) for instance in running.instances]
 
 
 def lines(made: Cluster, chains: list[Chain] | None = None) -> list[str]:
-    found = scheduled_chains(made.fleet(), container_chains(made) if chains is None else chains)
-    return [str(it) for it in found if it.differs]
+    found = scheduled_chains(made.state(), container_chains(made) if chains is None else chains)
+    return [str(chain) for chain in found if chain.differs]
 
 
 def test_what_runs_as_wanted_agrees_in_every_hop() -> None:
     made = cluster()
     other = Chain("db", "air-01", "air-01:air-db", HOPS)
-    found = scheduled_chains(made.fleet(), [*container_chains(made), other])
-    assert [(it.service, it.machine, it.hops, it.differs) for it in found] == [
+    found = scheduled_chains(made.state(), [*container_chains(made), other])
+    assert [(chain.service, chain.machine, chain.hops, chain.differs) for chain in found] == [
         ("db", "air-01", HOPS, ""),
         ("web", "air-01", HOPS[1:], ""),
         ("web", "air-02", HOPS[1:], ""),
@@ -81,7 +81,7 @@ def test_another_generation_another_number_and_what_nobody_wants_differ() -> Non
 
 def test_a_global_service_runs_wherever_it_fits() -> None:
     made = Cluster().knows(record(replicas=None)).runs(count=3, replicas=None)
-    made.tasks = [replace(it, image=WANTED.image.reference, slot=0) for it in made.tasks]
+    made.tasks = [replace(task, image=WANTED.image.reference, slot=0) for task in made.tasks]
     assert lines(made) == []
     made.nodes[2] = replace(made.nodes[2], availability="drain")
     made.tasks.pop()
@@ -89,6 +89,6 @@ def test_a_global_service_runs_wherever_it_fits() -> None:
 
 
 def test_what_can_not_be_asked_differs_with_the_reason() -> None:
-    assert [str(it) for it in unknown_chains(["web"], "the Swarm has no quorum")] == [
+    assert [str(chain) for chain in unknown_chains(["web"], "the Swarm has no quorum")] == [
         "web on (nowhere): container: the Swarm has no quorum"
     ]

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from argosy.cluster_status import ServiceStatus
+from argosy.etcd.alarms import NOSPACE, Alarm
 from argosy.etcd.values import Entry
-from argosy.machine_facts import Labelled, MachineFacts, ServiceFacts, parse_facts
+from argosy.machine.facts import Labelled, MachineFacts, ServiceFacts, parse_facts
 from argosy.model import Endpoint, Machine
-from argosy.router_config import server_name
-from argosy.routing import RouterOptions, plan_routing
-from argosy.routing_changes import ActualServer
+from argosy.routing.changes import ActualServer
+from argosy.routing.haproxy import server_name
+from argosy.routing.plan import plan_routing
+from argosy.routing.values import RouterOptions
 from argosy.schema import parse_directory
-from argosy.verification import HOPS, Verification, verify, wanted_release
+from argosy.status.verification import HOPS, Verification, alarm_chains, verify, wanted_release
 
 BRIDGE = "172.17.42.1"
 NAMES = ("air-01", "air-02")
@@ -49,7 +50,7 @@ SERVERS = {
 
 def service(name: str, **changes: Any) -> ServiceFacts:
     known = {"name": name, "unit": "active", "check": "passing", "version": "0.1.1", "digest": DIGESTS.get(name, "")}
-    return ServiceFacts(ServiceStatus.model_validate(known | changes), DIGESTS.get(name, ""))
+    return ServiceFacts.model_validate({**known, "release_digest": DIGESTS.get(name, ""), **changes})
 
 
 def facts(name: str) -> MachineFacts:
@@ -60,7 +61,7 @@ def facts(name: str) -> MachineFacts:
         address,
         release="0.1.4",
         image=IMAGE,
-        services={it: service(it) for it in DIGESTS},
+        services={digest: service(digest) for digest in DIGESTS},
         labelled=(Labelled("air-web", "web", f"{name}:air-web", Endpoint(address, 8080)),),
         bridge=BRIDGE,
         servers=SERVERS,
@@ -77,7 +78,42 @@ def look(keys: Mapping[str, str | None] | None = None, **second: Any) -> Verific
 def looked(machines: list[MachineFacts], keys: Mapping[str, str | None]) -> Verification:
     known = {key: value for key, value in {**KEYS, **keys}.items() if value is not None}
     directory = parse_directory([Entry(key, value, 1, 1) for key, value in known.items()])
-    return verify("air", "local", 812, machines, directory, plan_routing(directory, RouterOptions()))
+    return verify(("air", "test"), "local", 812, machines, directory, plan_routing(directory, RouterOptions()))
+
+
+def test_a_release_of_another_cluster_differs_though_all_machines_have_it() -> None:
+    staging = [replace(facts(name), cluster="staging") for name in ("air-01", "air-02")]
+    found = [chain for chain in looked(staging, {}).differing if chain.differs == "release"]
+    assert {chain.machine for chain in found} == {"air-01", "air-02"}
+    assert found[0].reason == "its release 0.1.4 is of the cluster staging, not of test"
+
+
+@pytest.mark.parametrize("cluster", ["test", ""])
+def test_its_own_release_agrees_and_one_that_names_no_cluster(cluster: str) -> None:
+    assert not look(cluster=cluster).differing
+
+
+def test_a_service_of_other_machines_has_no_chain_on_this_one() -> None:
+    own = {name: told for name, told in facts("air-02").services.items() if name != "web"}
+    without = {"/services/web/hosts/air-02:air-web": None}
+    machines = [facts("air-01"), replace(facts("air-02"), services=own, labelled=())]
+    lacking, elsewhere = (
+        looked([replace(found, servers={}, router_reason="") for found in told], without)
+        for told in (machines, [machines[0], replace(machines[1], elsewhere=frozenset({"web"}))])
+    )
+    assert "web on air-02: image: its release has no such service, the others' sha256:web" in differing(lacking)
+    assert not [chain for chain in elsewhere.chains if (chain.service, chain.machine) == ("web", "air-02")]
+
+
+def test_a_service_that_no_machine_runs_differs_once_all_have_told() -> None:
+    away = frozenset({"backup"})
+    machines = [replace(facts("air-01"), elsewhere=away), replace(facts("air-02"), elsewhere=away | {"other"})]
+    reason = "its release runs it on none of the cluster's machines: see services.backup.machines"
+    assert differing(looked(machines, {})) == [f"backup on (nowhere): release: {reason}"]
+    silent = [machines[0], replace(machines[1], reason="no ssh connection")]
+    unknown = {"/machines/air-03": json.dumps({"address": "10.0.0.3"})}
+    for told, keys in ((silent, {}), (machines, unknown)):
+        assert not [line for line in differing(looked(told, keys)) if "backup" in line]
 
 
 def differing(found: Verification) -> list[str]:
@@ -87,7 +123,7 @@ def differing(found: Verification) -> list[str]:
 def test_where_all_agrees_every_chain_has_all_its_hops() -> None:
     found = look()
     assert differing(found) == []
-    assert [(it.service, it.machine, it.hops) for it in found.chains] == [
+    assert [(chain.service, chain.machine, chain.hops) for chain in found.chains] == [
         ("agent", "air-01", HOPS[:3]),
         ("agent", "air-02", HOPS[:3]),
         ("db", "", HOPS[3:]),
@@ -173,12 +209,12 @@ class TestRelease:
 
 class TestImage:
     def test_a_release_that_pins_another_digest(self) -> None:
-        other = replace(service("web"), pinned="sha256:x")
+        other = service("web", release_digest="sha256:x")
         line = differing(look(services={**facts("air-02").services, "web": other}))[0]
         assert "image: its release has sha256:" in line
 
     def test_a_release_without_the_service(self) -> None:
-        services = {name: it for name, it in facts("air-02").services.items() if name != "agent"}
+        services = {name: service for name, service in facts("air-02").services.items() if name != "agent"}
         assert differing(look(services=services)) == [
             "agent on air-02: image: its release has no such service, the others' sha256:agent"
         ]
@@ -329,19 +365,19 @@ class TestParsing:
 
     def parsed(self, facts: object, names: object) -> MachineFacts:
         text = f"{json.dumps(facts)}\n{json.dumps(names)}\n"
-        return parse_facts(Machine("air-01", "10.0.0.1"), text, lambda it: Labelled(it["Name"], "web", "x"))
+        return parse_facts(Machine("air-01", "10.0.0.1"), text, lambda entry: Labelled(entry["Name"], "web", "x"))
 
     def test_two_lines_make_the_facts(self) -> None:
         found = self.parsed(self.FACTS, {"names": {"web.local": [BRIDGE]}})
         assert (found.machine, found.address, found.release, found.image) == ("air-01", "10.0.0.1", "0.1.4", IMAGE)
-        assert found.services["web"].pinned == "sha256:web"
+        assert found.services["web"].release_digest == "sha256:web"
         assert found.labelled == (Labelled("/air-web", "web", "x"),)
         assert (found.router_reason, found.names) == ("", {"web.local": (BRIDGE,)})
 
     @pytest.mark.parametrize(
         ("router", "reason"),
         [
-            ({}, "it tells nothing of its router"),
+            ({}, "it reports nothing of its router"),
             ({"reason": "no socket"}, "no socket"),
             ({"servers": "?"}, "not HAProxy's servers state, version 1"),
         ],
@@ -355,3 +391,12 @@ class TestParsing:
     def test_other_text_is_refused_in_one_line(self, facts: Any, names: Any) -> None:
         with pytest.raises(ValueError, match=r"^[^\n]+$"):
             self.parsed(facts, names)
+
+
+def test_an_alarm_of_etcd_is_a_difference() -> None:
+    chains = alarm_chains([Alarm("air-02", NOSPACE)])
+    assert [(chain.machine, chain.differs, chain.words()["etcd"]) for chain in chains] == [
+        ("air-02", "etcd", "differs")
+    ]
+    assert Verification("0.1.3", "", 7, tuple(chains)).to_json()["verified"] is False
+    assert "NOSPACE" in str(chains[0])

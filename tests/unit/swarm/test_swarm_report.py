@@ -1,17 +1,17 @@
-"""How the Swarm is told: machine by machine, and what of it is not as it shall be."""
+"""How the Swarm is told: machine by machine, and what of it is not as it must be."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
+from argosy.engine.swarm_model import Node, SwarmInfo
 from argosy.model import Machine
-from argosy.swarm_model import Node, SwarmInfo
-from argosy.swarm_plan import labels_of
-from argosy.swarm_report import COLUMNS, SwarmReport, swarm_report
-from argosy.swarm_seen import Seen, Told, unsettled
+from argosy.swarm.observed import ObservedSwarm, SwarmAnswer, unsettled
+from argosy.swarm.plan import labels_of
+from argosy.swarm.report import COLUMNS, SwarmReport, swarm_report
 
-MACHINES = tuple(Machine(f"air-0{it}", f"10.0.0.{it}") for it in (1, 2, 3))
+MACHINES = tuple(Machine(f"air-0{number}", f"10.0.0.{number}") for number in (1, 2, 3))
 STATES = dict.fromkeys(("air-01", "air-02", "air-03"), "active")
 
 
@@ -30,25 +30,26 @@ def node(machine: Machine, **more: object) -> Node:
     return replace(found, **more)  # type: ignore[arg-type]
 
 
-NODES = tuple(node(it) for it in MACHINES)
+NODES = tuple(node(machine) for machine in MACHINES)
 
 
-def seen(nodes: tuple[Node, ...] = NODES, silent: dict[str, str] | None = None, **infos: SwarmInfo) -> Seen:
-    given = {name.replace("_", "-"): it for name, it in infos.items()}
-    known = {it.id: it.manager_address for it in NODES}
+def seen(nodes: tuple[Node, ...] = NODES, silent: dict[str, str] | None = None, **infos: SwarmInfo) -> ObservedSwarm:
+    given = {name.replace("_", "-"): info for name, info in infos.items()}
+    known = {node.id: node.manager_address for node in NODES}
     silent = silent or {}
     every = {
-        it.hostname: given.get(it.hostname, SwarmInfo("active", it.id, True, "swarm", managers=known)) for it in NODES
+        node.hostname: given.get(node.hostname, SwarmInfo("active", node.id, True, "swarm", managers=known))
+        for node in NODES
     }
-    answering = {name: it for name, it in every.items() if name not in silent}
-    return Seen(MACHINES, frozenset(STATES), answering, {"swarm": Told(nodes)}, silent)
+    answering = {name: swarm_info for name, swarm_info in every.items() if name not in silent}
+    return ObservedSwarm(MACHINES, frozenset(STATES), answering, {"swarm": SwarmAnswer(nodes)}, silent)
 
 
-def problems(at: Seen) -> list[str]:
+def problems(at: ObservedSwarm) -> list[str]:
     return swarm_report(at, STATES).problems()
 
 
-def test_a_swarm_as_it_shall_be_has_no_problems() -> None:
+def test_a_swarm_as_it_must_be_has_no_problems() -> None:
     report = swarm_report(seen(), STATES)
     assert report.problems() == []
     assert report.rows()[0] == ["air-01", "10.0.0.1", "manager", "active", "ready", "leader", ""]
@@ -106,13 +107,15 @@ def test_a_node_that_no_machine_is_has_a_line_of_its_own() -> None:
     assert report.rows()[3][0] == "air-09"
     assert report.nodes[3].differs == (
         "to do: let it manage the Swarm no longer",
-        "to do: remove its node from the Swarm (no machine is it any more)",
+        "to do: remove its node from the Swarm (it belongs to no machine)",
     )
 
 
 def test_why_nothing_can_be_done_is_told_of_the_whole() -> None:
-    known = {it.id: it.manager_address for it in NODES}
-    lost = Seen(MACHINES, frozenset(STATES), {"air-01": SwarmInfo("pending", "n-air-01", True, managers=known)})
+    known = {node.id: node.manager_address for node in NODES}
+    lost = ObservedSwarm(
+        MACHINES, frozenset(STATES), {"air-01": SwarmInfo("pending", "n-air-01", True, managers=known)}
+    )
     report = swarm_report(lost, STATES)
     assert report.problems()[-1].startswith("swarm: the Swarm has no quorum: 1 of 3 managers is there")
     assert isinstance(report, SwarmReport)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from argosy.agent.journal import log
-from argosy.agent.verdicts import LASTING_FAILURES, Probe, Verdict
+from argosy.agent.log import log
+from argosy.agent.registrar.verdicts import LASTING_FAILURES, Probe, Verdict
 
 _log = log("checks")
 
@@ -32,16 +32,10 @@ class Checker:
     that does not pass at its first and its LASTING_FAILURES-th failure. One may still come just after `forget`.
     """
 
-    def __init__(
-        self,
-        check: Callable[[Probe], str],
-        tell: Callable[[str, Verdict], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, check: Callable[[Probe], str], tell: Callable[[str, Verdict], None]) -> None:
         """`check`: returns why a check fails, empty when it passes; may take a while."""
         self._check = check
         self._tell = tell
-        self._clock = clock
         self._watched: dict[str, _Watched] = {}
         self._due: list[tuple[float, int, str]] = []
         self._numbers = itertools.count(1)
@@ -72,8 +66,8 @@ class Checker:
         for thread in self._threads:
             thread.join()
 
-    def _schedule(self, key: str, it: _Watched, seconds: float) -> None:
-        heapq.heappush(self._due, (self._clock() + seconds, it.number, key))
+    def _schedule(self, key: str, watched: _Watched, seconds: float) -> None:
+        heapq.heappush(self._due, (time.monotonic() + seconds, watched.number, key))
         self._turn.notify()
 
     def _ensure_threads(self) -> None:
@@ -88,15 +82,15 @@ class Checker:
                 found = self._next()
             if found is None:
                 return
-            key, it = found
-            reason = self._checked(it.probe)
+            key, watched = found
+            reason = self._checked(watched.probe)
             with self._turn:
-                before, it.verdict = it.verdict, it.verdict.after(reason)
-                current = self._watched.get(key) is it
+                before, watched.verdict = watched.verdict, watched.verdict.after(reason)
+                current = self._watched.get(key) is watched
                 if current:
-                    self._schedule(key, it, it.verdict.pause_seconds(it.probe.seconds))
-            if current and _news(before, it.verdict):
-                self._tell(key, it.verdict)
+                    self._schedule(key, watched, watched.verdict.pause_seconds(watched.probe.seconds))
+            if current and _news(before, watched.verdict):
+                self._tell(key, watched.verdict)
 
     def _checked(self, probe: Probe) -> str:
         """Return what the check says; a fault of our own must not end the thread, nor let the instance pass."""
@@ -111,7 +105,7 @@ class Checker:
         while not self._stopping:
             while self._due and self._stale(self._due[0]):
                 heapq.heappop(self._due)
-            left = self._due[0][0] - self._clock() if self._due else None
+            left = self._due[0][0] - time.monotonic() if self._due else None
             if left is not None and left <= 0:
                 _, _, key = heapq.heappop(self._due)
                 self._turn.notify()  # somebody else waits for the next one now

@@ -7,8 +7,8 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from argosy.agent.containers import Docker
-from argosy.agent.verdicts import Kind, Probe
+from argosy.agent.registrar.verdicts import Kind, Probe
+from argosy.engine.running import MachineContainers
 from argosy.errors import EngineError
 from argosy.model import Endpoint
 
@@ -25,7 +25,7 @@ class Checks:
     command that hangs would fill the container.
     """
 
-    docker: Docker
+    containers: MachineContainers
     unfinished: dict[str, str] = field(default_factory=dict)
 
     def check(self, probe: Probe) -> str:
@@ -49,11 +49,11 @@ class Checks:
     def _run(self, probe: Probe) -> str:
         started = self.unfinished.pop(probe.container, "")
         if started:
-            done = self.docker.command(started)
+            done = self.containers.command(started)
             if done.id:
                 self.unfinished[probe.container] = started
                 return "its last run has not ended"
-        done = self.docker.run(probe.container, probe.command, COMMAND_SECONDS)
+        done = self.containers.run(probe.container, probe.command, COMMAND_SECONDS)
         if done.id:
             self.unfinished[probe.container] = done.id
             return f"not done after {COMMAND_SECONDS:g} s"

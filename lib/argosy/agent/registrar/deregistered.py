@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from argosy import atomic
-from argosy.agent.journal import log
-from argosy.agent.roster import ANY_RUN
+from argosy.agent import remembered
+from argosy.agent.log import log
+from argosy.agent.registrar.roster import ANY_RUN
 
 _log = log("registrar")
 
@@ -19,20 +18,14 @@ def read_left(path: Path) -> dict[str, str]:
 
     A JSON object {"8f3a...": "2026-11-25T14:47:13.93323674Z"}.
     """
-    try:
-        found: Any = json.loads(path.read_text())
+
+    def parse(found: Any) -> dict[str, str]:
         return {str(container): str(run) for container, run in found.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
-        _log.warning("%s can't be used (%s): containers that were taken out may be registered again", path, error)
-        return {}
+
+    return remembered.read(path, parse, _log, "registering what was taken out again") or {}
 
 
 def write_left(path: Path, left: Mapping[str, str]) -> None:
     """Remember them, 0600; not those that were told to end before we knew them."""
-    content = json.dumps({container: run for container, run in left.items() if run != ANY_RUN})
-    try:
-        atomic.write(path, f"{content}\n".encode(), mode=0o600)
-    except OSError as error:
-        _log.warning("%s can't be written (%s): a restart of the agent may register them again", path, error)
+    known = {container: run for container, run in left.items() if run != ANY_RUN}
+    remembered.write(path, known, _log, "may register what was taken out again")

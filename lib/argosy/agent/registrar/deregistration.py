@@ -8,33 +8,27 @@ applied it. The container stays out until it is started anew.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from operator import not_
 
-from argosy.agent.registrar import Registrar
+from argosy.agent.registrar.registrar import Registrar
 from argosy.agent.telemetry import Answer, json_answer
+from argosy.clock import wait_until
 from argosy.errors import EtcdError
-from argosy.etcd.values import Listing
-from argosy.schema import ROUTERS, KeyValue
+from argosy.etcd.client import Etcd
+from argosy.etcd.values import Entry
+from argosy.schema import ROUTERS
 
 PATH = "/deregister"
 SECONDS, MAX_SECONDS = 5.0, 600.0
 POLL_SECONDS = 0.05
 
 
-class Store(Protocol):
-    """What of `argosy.etcd.Etcd` this needs."""
-
-    def get_prefix(self, prefix: str) -> Listing: ...
-
-
 class Departures:
-    def __init__(self, registrar: Registrar, store: Store) -> None:
+    def __init__(self, registrar: Registrar, store: Etcd) -> None:
         self._registrar = registrar
         self._store = store
-        self._pause = threading.Event()
 
     def answer(self, path: str, query: Mapping[str, str], _body: bytes) -> Answer:
         """Handle the request; see the module. 400: not asked rightly; 404: no such container, or it is no instance;
@@ -50,7 +44,13 @@ class Departures:
         if not leave.known:
             return _refusal(404, f"{container}: no running container with the label argosy.service has this name")
         try:
-            late = self._wait_for_routers(leave.revision, started + seconds)
+            # Every router has applied the revision, or is named.
+            late = wait_until(
+                lambda: behind(self._store.get_prefix(ROUTERS).entries, leave.revision),
+                started + seconds - time.monotonic(),
+                done=not_,
+                every=POLL_SECONDS,
+            )
         except EtcdError as error:
             return _refusal(503, f"{container} is deregistered, but not known to be so by the routers: {error}")
         waited = round(time.monotonic() - started, 3)
@@ -61,18 +61,10 @@ class Departures:
         found = (registrar.failure, registrar.etcd_trouble.reason, registrar.engine_trouble.reason)
         return next(filter(None, found), "it takes longer")
 
-    def _wait_for_routers(self, revision: int, deadline: float) -> list[str]:
-        """Wait until every router has applied `revision`, and return those that have not by the deadline."""
-        while late := behind(self._store.get_prefix(ROUTERS).entries, revision):
-            if time.monotonic() > deadline:
-                return late
-            self._pause.wait(POLL_SECONDS)
-        return []
 
-
-def behind(entries: Iterable[KeyValue], revision: int) -> list[str]:
+def behind(entries: Iterable[Entry], revision: int) -> list[str]:
     """Return the names of the routers that have applied less than `revision`, of the keys /routers/NAME."""
-    routers = {it.key.removeprefix(ROUTERS): it.value for it in entries}
+    routers = {entry.key.removeprefix(ROUTERS): entry.value for entry in entries}
     return sorted(
         name
         for name, applied in routers.items()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
 
-from argosy.agent.containers import Docker, EventStream
-from argosy.agent.inspection import parse_container
-from argosy.agent.news import EngineLost, Happened, Inspected, Listed, Told
+from argosy.agent.registrar.messages import EngineLost, Happened, Inspected, Listed, Told
+from argosy.engine.api import Answer, filters
+from argosy.engine.running import MachineContainers
 from argosy.errors import EngineError
+from argosy.schema.inspection import ACTIONS, parse_container, parse_event
 
 RETRY_SECONDS = 0.5
 SECOND_LISTING_SECONDS = 1.0
@@ -25,9 +30,9 @@ class Follower:
     Each event is told at once, and followed by an `Inspected`. Each new connection to Docker is followed by a listing.
     """
 
-    def __init__(self, docker: Docker, label: str, tell: Callable[[Told], None]) -> None:
+    def __init__(self, containers: MachineContainers, label: str, tell: Callable[[Told], None]) -> None:
         """`tell` must be quick."""
-        self._docker = docker
+        self._containers = containers
         self._label = label
         self._tell = tell
         self._numbers = itertools.count(1)
@@ -36,7 +41,7 @@ class Follower:
         self._asked: dict[str, None] = {}
         self._list_at = time.monotonic() + RELIST_SECONDS
         self._fresh = True
-        self._stream: EventStream | None = None
+        self._events: Answer | None = None
         self._threads = [
             threading.Thread(target=self._read_events, name="docker-events", daemon=True),
             threading.Thread(target=self._ask, name="docker-inspect", daemon=True),
@@ -51,39 +56,57 @@ class Follower:
         with self._turn:
             self._stopping.set()
             self._turn.notify_all()
-            if self._stream is not None:
-                self._stream.interrupt()
+            self._interrupt()
         for thread in self._threads:
             thread.join()
 
     # The events
 
     def _read_events(self) -> None:
+        engine = self._containers.engine
+        query = filters(type=["container"], label=[self._label], event=sorted(ACTIONS))
         while not self._stopping.is_set():
             try:
-                stream = self._docker.events(self._label)
-                self._hold(stream)
-                try:
-                    for event in stream:
-                        self._tell(Happened(next(self._numbers), event))
-                        self._ask_for(event.container)
-                finally:
-                    self._hold(None)
-                    stream.close()
+                with engine.reading("/events", query, follow=True) as answer:  # nothing may happen for days
+                    reason = self._follow(answer)
+                raise EngineError(f"{engine.where}: Docker's events {reason}")
             except EngineError as error:
                 if not self._stopping.is_set():
                     self._tell(EngineLost(str(error)))
                 self._stopping.wait(RETRY_SECONDS)
 
-    def _hold(self, stream: EventStream | None) -> None:
-        """Let `stop` end the stream; a new one means that something may have been missed."""
+    def _follow(self, answer: Answer) -> str:
+        """Tell what happens until Docker ends it; return how."""
+        self._hold(answer)
+        try:
+            for line in answer:
+                event = parse_event(json.loads(line))
+                if event is not None:
+                    self._tell(Happened(next(self._numbers), event))
+                    self._ask_for(event.container)
+        except (OSError, HTTPException, ValueError) as error:
+            return f"broke off: {error or type(error).__name__}"
+        finally:
+            self._hold(None)
+        return "ended"
+
+    def _hold(self, answer: Answer | None) -> None:
+        """Let `stop` end the events; a new connection means that some may have been missed.
+
+        Docker answers a moment before it begins to listen for itself: there is a listing now, and one a little later.
+        """
         with self._turn:
-            self._stream = stream
-            if stream is not None and self._stopping.is_set():
-                stream.interrupt()
-            if stream is not None:
+            self._events = answer
+            if answer is not None:
                 self._list_at, self._fresh = 0.0, True
                 self._turn.notify()
+            if self._stopping.is_set():
+                self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._events is not None:
+            with suppress(OSError):  # they have ended already
+                self._events.stream.shutdown(socket.SHUT_RDWR)
 
     # What Docker shows
 
@@ -129,7 +152,7 @@ class Follower:
 
     def _list(self) -> None:
         number = next(self._numbers)
-        ids = self._docker.containers(self._label)
+        ids = self._containers.ids(self._label, "running", "paused", "restarting")
         for container in ids:
             self._inspect_asked()
             if self._stopping.is_set():
@@ -148,7 +171,7 @@ class Follower:
 
     def _inspect(self, container: str) -> None:
         number = next(self._numbers)
-        shown = self._docker.inspect(container)
+        shown = self._containers.inspect(container)
         if shown is None:
             self._tell(Inspected(number, container, None))
             return

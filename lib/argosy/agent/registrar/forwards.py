@@ -7,16 +7,15 @@ no other is free, the one that has rested longest being taken first: some router
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from argosy import atomic
-from argosy.agent.journal import log
-from argosy.agent.ports import taken_ports
+from argosy.agent import remembered
+from argosy.agent.log import log
+from argosy.agent.router.ports import taken_ports
 from argosy.model import Endpoint
 from argosy.schema import parse_endpoint
 
@@ -43,12 +42,12 @@ def choose_port(
 
     `forwards`: those at rest in the order in which they were released.
     """
-    used = {it.port for it in forwards.values()}
+    used = {forward.port for forward in forwards.values()}
     unused = (port for port in range(ports[0], ports[1] + 1) if port not in used)
     chosen = next((port for port in unused if free(port)), 0)
     if chosen:
         return chosen, ""
-    resting = ((it.port, name) for name, it in forwards.items() if it.target is None)
+    resting = ((forward.port, name) for name, forward in forwards.items() if forward.target is None)
     return next((found for found in resting if free(found[0])), (0, ""))
 
 
@@ -74,9 +73,15 @@ class Forwards:
             self._subscribers.append(callback)
 
     def mapping(self) -> dict[int, Endpoint]:
-        """Return where each port leads to; complete from the start of the agent on."""
+        """Return where each port leads to; complete from the start of the agent on.
+
+        What is not in it is not applied from here on: the router is about to stop listening there, and when it has is
+        known only when it tells again.
+        """
         with self._turn:
-            return {it.port: it.target for it in self._forwards.values() if it.target is not None}
+            found = {forward.port: forward.target for forward in self._forwards.values() if forward.target is not None}
+            self._applied = {port: target for port, target in self._applied.items() if found.get(port) == target}
+            return found
 
     def note_applied(self, mapping: Mapping[int, Endpoint]) -> None:
         """The router tells that it listens on exactly these ports.
@@ -90,7 +95,7 @@ class Forwards:
             self._changed()
 
     def ensure(self, container: str, target: Endpoint) -> int:
-        """Return the port that shall lead to `target`, 0 when all are taken. The router may not know it yet."""
+        """Return the port that must lead to `target`, 0 when all are taken. The router may not know it yet."""
         with self._turn:
             before = self._forwards.get(container)
             if before is not None and before.target == target:
@@ -119,7 +124,9 @@ class Forwards:
     def keep(self, running: set[str]) -> None:
         """Let the ports of all other containers lead nowhere; they stay theirs as long as there are enough."""
         with self._turn:
-            ended = [name for name, it in self._forwards.items() if it.target is not None and name not in running]
+            ended = [
+                name for name, forward in self._forwards.items() if forward.target is not None and name not in running
+            ]
             for name in ended:
                 port = self._forwards.pop(name).port
                 self._forwards[name] = Forward(port, None)
@@ -138,33 +145,27 @@ class Forwards:
         content = [
             {
                 "container": name,
-                "port": it.port,
-                "target": None if it.target is None else str(it.target),
-                "applied": it.target is not None and self._applied.get(it.port) == it.target,
+                "port": forward.port,
+                "target": None if forward.target is None else str(forward.target),
+                "applied": forward.target is not None and self._applied.get(forward.port) == forward.target,
             }
-            for name, it in self._forwards.items()
+            for name, forward in self._forwards.items()
         ]
-        try:
-            atomic.write(self._path, f"{json.dumps(content)}\n".encode(), mode=0o600)
-        except OSError as error:
-            _log.warning("%s can't be written (%s): a restart of the agent may choose other ports", self._path, error)
+        remembered.write(self._path, content, _log, "may choose other ports")
         for callback in self._subscribers:
             callback()
 
 
 def _read(path: Path, ports: tuple[int, int]) -> tuple[dict[str, Forward], dict[int, Endpoint]]:
     """Return the forwards that are remembered and what the router had applied of them; nothing of a broken file."""
-    try:
-        found: Any = json.loads(path.read_text())
+
+    def parse(found: Any) -> tuple[dict[str, Forward], dict[int, Endpoint]]:
+        mapped = [(str(kept["container"]), int(kept["port"]), kept["target"], kept["applied"]) for kept in found]
         forwards = {
-            str(it["container"]): Forward(int(it["port"]), parse_endpoint(it["target"]) if it["target"] else None)
-            for it in found
-            if ports[0] <= it["port"] <= ports[1]
+            name: Forward(port, parse_endpoint(target) if target else None)
+            for name, port, target, _ in mapped
+            if ports[0] <= port <= ports[1]
         }
-        applied = {it["port"]: parse_endpoint(it["target"]) for it in found if it["applied"] and it["target"]}
-    except FileNotFoundError:
-        return {}, {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        _log.warning("%s can't be used (%s): choosing ports anew", path, error)
-        return {}, {}
-    return forwards, applied
+        return forwards, {port: parse_endpoint(target) for _, port, target, applied in mapped if applied and target}
+
+    return remembered.read(path, parse, _log, "choosing ports anew") or ({}, {})

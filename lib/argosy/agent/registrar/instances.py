@@ -1,4 +1,4 @@
-"""What of this machine's containers shall stand in etcd now, put together from all that is known.
+"""What of this machine's containers must be in etcd now, put together from all that is known.
 
 The roster knows the containers, the holdings etcd, the forwards the ways to those behind the bridge.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from argosy.agent.forwards import Forwards
-from argosy.agent.holdings import Holdings
-from argosy.agent.labels import problem_of
-from argosy.agent.registrations import Deed, Registration, Wanted, instance_id, weight_of
-from argosy.agent.roster import Member, Roster
-from argosy.agent.verdicts import Verdict
+from argosy.agent.registrar.forwards import Forwards
+from argosy.agent.registrar.registered import Holdings
+from argosy.agent.registrar.roster import Member, Roster
+from argosy.agent.registrar.verdicts import Verdict
 from argosy.etcd.values import Put
 from argosy.model import Endpoint
 from argosy.schema import Problem, instance_key
+from argosy.schema.declared import problem_of
+from argosy.schema.instances import Registration, Wanted, Write, instance_id, weight_of
 
 APPLY_SECONDS = 10.0
 """A router that does not listen on a forward for so long is a problem to tell of."""
@@ -35,7 +35,7 @@ class Instances:
     _waiting: dict[str, float] = field(default_factory=dict)
 
     def adopt(self) -> None:
-        """Believe that what an agent before us has registered is well, until a check says otherwise."""
+        """Believe that what an agent before us has registered is healthy, until a check says otherwise."""
         self.ensure_forwards()
         for member in self.roster.members.values():
             registration = self._registration(member)
@@ -52,14 +52,14 @@ class Instances:
 
     def release_forwards(self) -> None:
         """Drop the ways to containers that have ended; after their keys, or somebody would meet a closed port."""
-        self.forwards.keep({it.container.name for it in self._behind_bridge()})
+        self.forwards.keep({member.container.name for member in self._behind_bridge()})
 
     def wanted(self) -> dict[str, Wanted]:
-        """Return what shall stand in etcd, by the container's id; those started last come last."""
-        if not self.holdings.active:
-            return {}
+        """Return what must be in etcd, by the container's id; those started last come last."""
         found = {}
-        for member in sorted(self.roster.members.values(), key=lambda it: it.container.started):
+        for member in sorted(self.roster.members.values(), key=lambda member: member.container.started):
+            if not self._may_serve(member):
+                continue
             registration = self._registration(member)
             if registration is not None and self.roster.passes(member):
                 found[member.container.id] = Wanted(registration, member.registered, member.declared)
@@ -82,35 +82,43 @@ class Instances:
         for member in self.roster.members.values():
             member.registered = False
 
-    def wrote(self, deeds: Iterable[Deed], revision: int) -> list[str]:
+    def wrote(self, writes: Iterable[Write], revision: int) -> list[str]:
         """Take in what was written, and return what is to be said of it."""
-        deeds = list(deeds)
-        self.holdings.wrote(deeds, revision)
-        members = {self._key(it): it for it in self.roster.members.values()}
+        writes = list(writes)
+        self.holdings.wrote(writes, revision)
+        members = {self._key(member): member for member in self.roster.members.values()}
         lines = []
-        for deed in deeds:
-            member = members.get(deed.key)
-            if "/hosts/" not in deed.key:
+        for write in writes:
+            member = members.get(write.key)
+            if "/hosts/" not in write.key:
                 continue
-            if isinstance(deed, Put):
-                lines.append(f"{deed.key} is registered at {deed.value}")
+            if isinstance(write, Put):
+                lines.append(f"{write.key} is registered at {write.value}")
                 continue
             if member is not None:
                 member.left_revision = revision
-            lines.append(f"{deed.key} is deregistered: {self._why_not(member)}")
+            lines.append(f"{write.key} is deregistered: {self._why_not(member)}")
         return lines
 
     def problems(self, now: float) -> list[Problem]:
         """Return what is wrong with containers, sorted. `now`: a steady clock, in seconds."""
-        passing = [it for it in self._behind_bridge() if self.roster.is_up(it) and self.roster.passes(it)]
-        waiting = {it.run: it for it in passing if self._endpoint(it) is None}
+        passing = [
+            member for member in self._behind_bridge() if self.roster.is_up(member) and self.roster.passes(member)
+        ]
+        waiting = {member.run: member for member in passing if self._endpoint(member) is None}
         self._waiting = {run: self._waiting.get(run, now) for run in waiting}
-        late = [it for run, it in waiting.items() if now - self._waiting[run] > APPLY_SECONDS]
-        return [*self.roster.problems(), *(problem_of(it.container.name, "", it.service, NO_FORWARD) for it in late)]
+        late = [member for run, member in waiting.items() if now - self._waiting[run] > APPLY_SECONDS]
+        return [
+            *self.roster.problems(),
+            *(problem_of(member.container.name, "", member.service, NO_FORWARD) for member in late),
+        ]
 
     def states(self) -> list[dict[str, str]]:
         """Return each container and what keeps it from being registered, for people."""
-        return [self._state(it) for it in sorted(self.roster.members.values(), key=lambda it: it.container.name)]
+        return [
+            self._state(member)
+            for member in sorted(self.roster.members.values(), key=lambda member: member.container.name)
+        ]
 
     def _state(self, member: Member) -> dict[str, str]:
         endpoint = self._endpoint(member)
@@ -121,10 +129,13 @@ class Instances:
             "state": "registered" if member.registered else self._why_not(member),
         }
 
+    def _may_serve(self, member: Member) -> bool:
+        return self.holdings.active or member.service in self.holdings.staying
+
     def _why_not(self, member: Member | None) -> str:
         if member is None:
             return "its container has ended, or has another name"
-        if not self.holdings.active:
+        if not self._may_serve(member):
             return "this machine drains or is down"
         if member.problems:
             return str(member.problems[0].reason)
@@ -135,7 +146,11 @@ class Instances:
         return "about to be registered" if self._endpoint(member) else NO_FORWARD
 
     def _behind_bridge(self) -> list[Member]:
-        return [it for it in self.roster.members.values() if it.place is not None and it.place.endpoint is None]
+        return [
+            member
+            for member in self.roster.members.values()
+            if member.place is not None and member.place.endpoint is None
+        ]
 
     def _endpoint(self, member: Member) -> Endpoint | None:
         """Return where all machines reach a container now, None while they can't or must not."""

@@ -1,10 +1,10 @@
-"""What the registrar hears of Docker. Pure."""
+"""Pure. What the registrar hears of Docker."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from argosy.agent.inspection import Container, Event
+from argosy.schema.inspection import Container, Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Registers the instances that run on this machine in etcd, each as long as it is well.
+"""Registers the instances that run on this machine in etcd, each as long as it is healthy.
 
 One thread decides and writes. It hears of Docker (`Follower`), of checks (`Checker`), of etcd (the mirror, the lease),
 of the router (`Forwards`) and of requests, each by a word in its queue; everything that waits there is taken in at once
@@ -10,57 +10,36 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-from argosy.agent.checker import Checker
-from argosy.agent.checks import Checks
-from argosy.agent.containers import Docker
-from argosy.agent.follower import Follower
-from argosy.agent.forwards import Forwards
-from argosy.agent.holdings import Holdings, Seen, seen
-from argosy.agent.instances import Instances
-from argosy.agent.journal import Trouble, log
-from argosy.agent.leavers import read_left, write_left
-from argosy.agent.news import EngineLost, Happened, Inspected, Listed
-from argosy.agent.registrations import Deed, Wanted, guards, plan, plan_generations
-from argosy.agent.roster import Member, Roster
-from argosy.agent.verdicts import Probe, Verdict
-from argosy.container_labels import SERVICE
+from argosy.agent.lease import Lease
+from argosy.agent.log import Trouble, log
+from argosy.agent.mirror import Batch, Mirror
+from argosy.agent.registrar.checker import Checker
+from argosy.agent.registrar.checks import Checks
+from argosy.agent.registrar.deregistered import read_left, write_left
+from argosy.agent.registrar.follower import Follower
+from argosy.agent.registrar.forwards import Forwards
+from argosy.agent.registrar.instances import Instances
+from argosy.agent.registrar.messages import EngineLost, Happened, Inspected, Listed
+from argosy.agent.registrar.registered import Holdings, MirroredKeys, seen
+from argosy.agent.registrar.roster import Member, Roster
+from argosy.agent.registrar.verdicts import Probe, Verdict
+from argosy.engine.running import MachineContainers
 from argosy.errors import EtcdError
-from argosy.etcd.values import Compare, Delete, Entry, Put, TransactionResult
+from argosy.etcd.client import Etcd
+from argosy.etcd.values import Compare
 from argosy.schema import Problem, service_key, service_of
+from argosy.schema.instances import Wanted, Write, guards, plan, plan_generations
+from argosy.schema.labels import SERVICE
 
 _log = log("registrar")
 
 TICK_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 """Between two writes that etcd refuses."""
-
-
-class Store(Protocol):
-    """What of `argosy.etcd.Etcd` this needs."""
-
-    def transact(
-        self, conditions: Sequence[Compare], success: Sequence[Put | Delete], failure: Sequence[Put | Delete] = ()
-    ) -> TransactionResult: ...
-
-
-class Mirror(Protocol):
-    """What of `argosy.agent.mirror.Mirror` this needs."""
-
-    entries: dict[str, Entry]
-
-    def subscribe(self, callback: Callable[[Any], None]) -> None: ...
-    def current(self, keys: Iterable[str]) -> tuple[list[Entry], list[str]]: ...
-
-
-class Lease(Protocol):
-    """What of `argosy.agent.lease.Lease` this needs."""
-
-    def subscribe(self, callback: Callable[[int], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +80,10 @@ class Registrar:
         machine: str,
         address: str,
         *,
-        store: Store,
+        store: Etcd,
         mirror: Mirror,
         lease: Lease,
-        docker: Docker,
+        containers: MachineContainers,
         forwards: Forwards,
         state: Path,
         check_seconds: float = 2.0,
@@ -124,9 +103,9 @@ class Registrar:
         self._holdings = Holdings(machine)
         self._forwards = forwards
         self._instances = Instances(machine, address, self._roster, self._holdings, forwards)
-        self._checks = Checks(docker)
+        self._checks = Checks(containers)
         self._checker = Checker(self._checks.check, lambda run, verdict: self._queue.put(_Judged(run, verdict)))
-        self._follower = Follower(docker, SERVICE, self._queue.put)
+        self._follower = Follower(containers, SERVICE, self._queue.put)
         self._checked: dict[str, Probe] = {}
         self._leaves: list[Leave] = []
         self._lease = 0
@@ -151,7 +130,7 @@ class Registrar:
         self._follower.start()
 
     def stop(self) -> None:
-        """Leave everything in etcd as it is: the next agent goes on with it."""
+        """Leave everything in etcd as it is: the next agent continues with it."""
         self._follower.stop()
         self._queue.put(_End())
         self._thread.join()
@@ -169,7 +148,7 @@ class Registrar:
 
     # Hearing
 
-    def _see(self, batch: Any) -> None:
+    def _see(self, batch: Batch) -> None:
         """Called by the mirror, whose entries stand still meanwhile."""
         found = seen(self._holdings.machine, batch.revision, batch.changed, self._mirror.entries, batch.full)
         if found is not None:
@@ -184,7 +163,7 @@ class Registrar:
             raise
 
     def _hear(self) -> bool:
-        """Wait for a word and take in all that are there; return whether to go on."""
+        """Wait for a word and take in all that are there; return whether to continue."""
         left = self._retry_at - time.monotonic() if self._retry_at else self._tick_seconds
         try:
             words = [self._queue.get(timeout=max(0.0, left))]
@@ -211,7 +190,7 @@ class Registrar:
                 self.engine_trouble.set(f"{reason}; what is registered stays so as long as it takes connections")
             case _Judged(run, verdict):
                 self._roster.judged(run, verdict)
-            case Seen():
+            case MirroredKeys():
                 self._holdings.take(word)
                 self._retry_at = 0.0
             case _Leased(lease):
@@ -265,8 +244,8 @@ class Registrar:
 
     def _keep_checking(self) -> None:
         """Let exactly those be checked that may serve if they pass."""
-        members = [it for it in self._roster.members.values() if self._ready and self._roster.is_up(it)]
-        probes = {it.run: self._roster.probe(it) for it in members}
+        members = [member for member in self._roster.members.values() if self._ready and self._roster.is_up(member)]
+        probes = {member.run: self._roster.probe(member) for member in members}
         for run in [run for run in self._checked if probes.get(run) is None]:
             del self._checked[run]
             self._checker.forget(run)
@@ -278,9 +257,10 @@ class Registrar:
                 self._checker.watch(member.run, probe, member.verdict)
 
     def _write(self) -> bool:
-        """Bring etcd's keys to what they shall be; return whether they are.
+        """Bring etcd's keys to what they must be; return whether they are.
 
-        Not before Docker was listed: nobody knows then what is gone. A machine that drains has nothing in any case.
+        Not before Docker was listed: nobody knows then what is gone. A machine that drains has nothing in any case, but
+        for the services that stay there.
         What depends on the weight of a generation that the mirror is late with is left until it tells.
         """
         drained = self._holdings.known and not self._holdings.active
@@ -289,12 +269,13 @@ class Registrar:
         wanted = self._instances.wanted()
         late: set[str] = set()
         try:
-            situation = self._holdings.present, list(wanted.values()), self._lease, self._schemes(wanted)
-            for deeds in plan(*situation):
-                self._do(deeds, [])
-            for deeds in plan_generations(*situation):
-                if not self._do(deeds, guards(deeds, wanted.values())):
-                    late |= {service_of(deed.key) for deed in deeds}
+            present = self._holdings.present if self._ready else self._holdings.leaving()
+            situation = present, list(wanted.values()), self._lease, self._schemes(wanted)
+            for writes in plan(*situation):
+                self._do(writes, [])
+            for writes in plan_generations(*situation):
+                if not self._do(writes, guards(writes, wanted.values())):
+                    late |= {service_of(write.key) for write in writes}
         except EtcdError as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             self.etcd_trouble.set(f"registrations can't be written, and are tried again: {error}")
@@ -304,17 +285,17 @@ class Registrar:
         self._instances.settled(wanted, leased=bool(self._lease), late=late)
         return True
 
-    def _do(self, deeds: Sequence[Deed], conditions: Sequence[Compare]) -> bool:
+    def _do(self, writes: Sequence[Write], conditions: Sequence[Compare]) -> bool:
         """Write, and return whether the conditions held."""
-        done = self._store.transact(conditions, deeds)
+        done = self._store.transact(conditions, writes)
         if done.succeeded:
-            for line in self._instances.wrote(deeds, done.revision):
+            for line in self._instances.wrote(writes, done.revision):
                 _log.info("%s", line)
         return done.succeeded
 
     def _schemes(self, wanted: dict[str, Wanted]) -> set[str]:
         """Return the services that have a scheme in etcd."""
-        keys = {service_key(it.registration.service, "scheme"): it.registration.service for it in wanted.values()}
+        keys = {service_key(want.registration.service, "scheme"): want.registration.service for want in wanted.values()}
         _, missing = self._mirror.current(keys)
         return {name for key, name in keys.items() if key not in missing or self._holdings.has_written(key)}
 

@@ -1,4 +1,4 @@
-"""The containers of this machine that are instances, as far as is known: which of them may take requests. Pure.
+"""Pure. The containers of this machine that are instances, as far as is known: which of them may take requests.
 
 Docker tells what was (an inspection takes a moment) and what happens (an event, at once). They are put in order by
 their numbers, and a run of a container is known by when it was started.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.agent.inspection import Container, ends
-from argosy.agent.labels import Declaration, parse_labels, problem_of
-from argosy.agent.news import Happened, Inspected, Listed
-from argosy.agent.registrations import Place, place_of
-from argosy.agent.verdicts import FAILURES, LASTING_FAILURES, Kind, Probe, Verdict
+from argosy.agent.registrar.messages import Happened, Inspected, Listed
+from argosy.agent.registrar.verdicts import FAILURES, LASTING_FAILURES, Kind, Probe, Verdict
 from argosy.schema import Problem
+from argosy.schema.declared import Declaration, parse_labels, problem_of
+from argosy.schema.inspection import Container, ends
+from argosy.schema.instances import Place, place_of
 
 ANY_RUN = ""
 
@@ -101,13 +101,13 @@ class Roster:
     def listed(self, told: Listed) -> None:
         """Forget what is not there any more."""
         self.engine = True
-        gone = [it for it, member in self.members.items() if it not in told.ids and member.number < told.number]
+        gone = [name for name, member in self.members.items() if name not in told.ids and member.number < told.number]
         for container in gone:
             del self.members[container]
         known = told.ids | self.members.keys()
-        self._unknown = {it: problem for it, problem in self._unknown.items() if it in known}
-        self._not_before = {it: n for it, n in self._not_before.items() if it in known or n > told.number}
-        self.left = {it: run for it, run in self.left.items() if it in known or it in self._not_before}
+        self._unknown = {name: problem for name, problem in self._unknown.items() if name in known}
+        self._not_before = {name: n for name, n in self._not_before.items() if name in known or n > told.number}
+        self.left = {name: run for name, run in self.left.items() if name in known or name in self._not_before}
 
     def judged(self, run: str, verdict: Verdict) -> None:
         """Take in what checks say about a run."""
@@ -117,17 +117,15 @@ class Roster:
 
     def find(self, name: str) -> Member | None:
         """Return the container of a name or an id."""
-        return next((it for it in self.members.values() if name in (it.container.name, it.container.id)), None)
+        return next(
+            (member for member in self.members.values() if name in (member.container.name, member.container.id)), None
+        )
 
     def leave(self, member: Member) -> None:
         """Keep this run of the container out."""
         self.left[member.container.id] = member.container.started
 
     # What follows
-
-    def may_serve(self, member: Member) -> bool:
-        """Return whether it runs, is declared well, was not taken out, and passes its check."""
-        return self.is_up(member) and self.passes(member)
 
     def is_up(self, member: Member) -> bool:
         """Return whether it may serve as soon as its check passes."""
@@ -162,7 +160,7 @@ class Roster:
         found = [*self._unknown.values()]
         for member in self.members.values():
             found += member.problems or self._failing(member)
-        return sorted(found, key=lambda it: (it.service, it.key, it.reason))
+        return sorted(found, key=lambda problem: (problem.service, problem.key, problem.reason))
 
     def _failing(self, member: Member) -> list[Problem]:
         if not self.is_up(member) or self.passes(member):

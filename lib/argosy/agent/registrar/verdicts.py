@@ -1,4 +1,4 @@
-"""How instances are checked, and what several checks in a row mean. Pure."""
+"""Pure. How instances are checked, and what several checks in a row mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to reload: at once as a rule, seldom when reloads come thick and fast or fail. Pure: the time is given."""
+"""Pure. When to reload: at once as a rule, seldom when reloads come thick and fast or fail."""
 
 from __future__ import annotations
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from argosy import atomic
-from argosy.agent.journal import log
+from argosy.agent.log import log
+from argosy.agent.router.haproxy import Haproxy
 from argosy.schema import Problem
 
 _log = log("certificates")
@@ -49,14 +49,19 @@ class CertificateFolder:
     def refresh(self) -> frozenset[str]:
         """Take in what changed in the source; return the names of the copies that were made, replaced or removed.
 
-        Costs a stat of each file when nothing did, so it may be done every second. Raises OSError when the target
-        can't be written.
+        Costs a stat of each file when nothing did, so it may be done every second. A source that can't be read costs
+        nothing that was taken in before. Raises OSError when the target can't be written.
         """
         if not self._looked:
             atomic.ensure_private_folder(self.folder)
             self._remember_copies()
             self._looked = True
-        there = _look(self._source)
+        try:
+            there = _look(self._source)
+        except OSError as error:
+            self._note_bad("", f"can't be read: {error.strerror or error}; what was taken in before is used")
+            return frozenset()
+        self._bad.pop("", None)
         changed = set()
         for name, seen in there.items():
             if self._seen.get(name) != seen and self._take(name, seen):
@@ -128,14 +133,7 @@ class CertificateFolder:
         return {name}
 
 
-class Runtime(Protocol):
-    """What of `argosy.agent.haproxy.Haproxy` this needs."""
-
-    def ask(self, command: str) -> str: ...
-    def run(self, commands: Sequence[str]) -> None: ...
-
-
-def sync_certificates(haproxy: Runtime, certificates: CertificateFolder, changed: Iterable[str] = ()) -> bool:
+def sync_certificates(haproxy: Haproxy, certificates: CertificateFolder, changed: Iterable[str] = ()) -> bool:
     """Make HAProxy use the copies as they are now, without a reload; return whether it does.
 
     `changed`: those whose chain or key may be another though the certificate is the same. A HAProxy without TLS uses
@@ -153,7 +151,7 @@ def sync_certificates(haproxy: Runtime, certificates: CertificateFolder, changed
     return loaded == wanted
 
 
-def loaded_certificates(haproxy: Runtime, folder: Path) -> dict[str, str] | None:
+def loaded_certificates(haproxy: Haproxy, folder: Path) -> dict[str, str] | None:
     """Return the certificates that HAProxy uses from `folder`: name -> SHA-1; None when it has no TLS from there."""
     if str(folder) not in haproxy.ask("show ssl crt-list").splitlines():
         return None
@@ -208,9 +206,14 @@ def fingerprint(text: str) -> str:
 
 
 def _look(folder: Path) -> dict[str, _Seen]:
-    """Return what tells a change of each *.pem in `folder`; none when there is no such folder."""
+    """Return what tells a change of each *.pem in `folder`; none when there is no such folder. Raises OSError for one
+    that can't be read."""
     found = {}
-    for path in folder.glob("*.pem"):
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return {}
+    for path in (path for path in paths if path.suffix == ".pem"):
         try:
             told = path.stat()
         except FileNotFoundError:

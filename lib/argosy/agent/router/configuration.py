@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from argosy import atomic
-from argosy.agent.ports import bound_ports
+from argosy.agent.router.ports import bound_ports
 
 CONFIG = "haproxy.cfg"
 CANDIDATE = "haproxy.cfg.candidate"

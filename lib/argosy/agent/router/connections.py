@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from argosy.agent.departures import parse_seconds
-from argosy.agent.haproxy import Haproxy
+from argosy.agent.registrar.deregistration import parse_seconds
+from argosy.agent.router.haproxy import Haproxy
 from argosy.agent.telemetry import Answer, json_answer
 
 PATH = "/connections"

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from argosy.routing_changes import loaded_structure, parse_info
+from argosy.routing.changes import loaded_structure, parse_info
 
-BATCH = 400
-"""Commands in one connection: their answers must fit what the kernel buffers while we still send."""
+LINE_BYTES = 8000
+"""Of commands in one connection: half of HAProxy's buffer, into which a line must fit (tune.bufsize, 16384)."""
 CALL_SECONDS = 5.0
 CHECK_SECONDS = 30.0
 
@@ -50,8 +50,8 @@ class Haproxy:
 
     def run(self, commands: Sequence[str]) -> None:
         """Run commands of the runtime API in order; what fails does not keep the later ones from being run."""
-        for start in range(0, len(commands), BATCH):
-            _talk(self._admin, "".join(f"{it}\n" for it in commands[start : start + BATCH]))
+        for line in command_lines(commands):
+            _talk(self._admin, line)
 
     def ask(self, command: str) -> str:
         """Return the answer to one command of the runtime API."""
@@ -90,7 +90,7 @@ class Haproxy:
             if time.monotonic() > deadline:
                 has = f"has structure {found.structure or 'unknown'}" if found else "does not answer"
                 return f"HAProxy {has} {seconds:g} s after the reload"
-            _pause(0.01)
+            threading.Event().wait(0.01)
 
     def _look(self) -> tuple[Worker | None, Master | None]:
         """Return what can be seen in the middle of a reload, when sockets may be between two processes."""
@@ -126,6 +126,25 @@ def check(path: Path, program: str = "haproxy") -> str:
         return ""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return "; ".join(lines[:3]) or f"haproxy -c ended with status {done.returncode}"
+
+
+def command_lines(commands: Sequence[str]) -> list[str]:
+    """Return the commands as lines of the runtime API, one for a connection each. Pure.
+
+    HAProxy 2.6 runs every line that a connection brings, 3.0 the first one alone; commands on one line are separated
+    by `;` (https://docs.haproxy.org/3.0/management.html#9.3). A payload (`<<`) lasts to an empty line and ends its own.
+    """
+    lines: list[str] = []
+    waiting: list[str] = []
+    for command in commands:
+        if waiting and sum(len(other) + 1 for other in waiting) + len(command) > LINE_BYTES:
+            lines.append(";".join(waiting) + "\n")
+            waiting = []
+        waiting.append(command)
+        if "\n" in command:
+            lines.append(";".join(waiting) + "\n")
+            waiting = []
+    return [*lines, ";".join(waiting) + "\n"] if waiting else lines
 
 
 def parse_worker(info: str) -> Worker:
@@ -165,7 +184,3 @@ def _talk(path: Path, text: str) -> str:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{path}: the answer does not end")
     return answer.decode(errors="replace")
-
-
-def _pause(seconds: float) -> None:
-    threading.Event().wait(seconds)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from argosy.agent.haproxy import Haproxy
+from argosy.agent.router.haproxy import Haproxy
 
 RUN = Path("/run/router")
 

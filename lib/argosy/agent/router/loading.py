@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from argosy.agent.configuration import CONFIG, Configuration
-from argosy.agent.haproxy import Haproxy, Worker
-from argosy.agent.journal import log
-from argosy.agent.ports import bound_ports
-from argosy.routing import Routing
+from argosy.agent.log import log
+from argosy.agent.router.configuration import CONFIG, Configuration
+from argosy.agent.router.haproxy import Haproxy, Worker
+from argosy.agent.router.ports import bound_ports
+from argosy.routing.values import Routing
 
 _log = log("router")
 
@@ -22,20 +22,16 @@ class Loader:
     def __init__(
         self, haproxy: Haproxy, configuration: Configuration, taken: Callable[[Collection[int]], frozenset[int]]
     ) -> None:
-        """`taken`: tells which ports other programs hold."""
+        """`taken`: returns those of some ports, none of which HAProxy has, that other programs hold."""
         self._haproxy = haproxy
         self._configuration = configuration
-        self._ask_taken = taken
+        self.taken = taken
         self._saved: Routing | None = None
         self._rendered: tuple[Routing, dict[str, str]] | None = None
         self.reloads = 0
         self.failures = 0
         self.seconds = 0.0
         """How long the last reload took, its check included."""
-
-    def still_taken(self, ports: frozenset[int]) -> frozenset[int]:
-        """Return those of `ports`, none of which HAProxy has, that other programs hold still."""
-        return self._ask_taken(ports)
 
     def newly_taken(self, wanted: Routing, worker: Worker) -> frozenset[int]:
         """Return the ports that HAProxy would have to take from another program to load `wanted`.
@@ -44,14 +40,14 @@ class Loader:
         """
         if worker.structure != self._configuration.structure:
             return frozenset()
-        return self._ask_taken(bound_ports(self._files(wanted)[CONFIG]) - self._configuration.ports)
+        return self.taken(bound_ports(self._files(wanted)[CONFIG]) - self._configuration.ports)
 
     def taken_meanwhile(self, wanted: Routing) -> frozenset[int]:
         """Return which ports of `wanted` somebody holds, while HAProxy is away and so holds none itself."""
-        return self._ask_taken(bound_ports(self._files(wanted)[CONFIG]))
+        return self.taken(bound_ports(self._files(wanted)[CONFIG]))
 
     def load(self, wanted: Routing) -> str:
-        """Load `wanted`; return an empty string, or why HAProxy goes on with what it has."""
+        """Load `wanted`; return an empty string, or why HAProxy keeps what it has."""
         started = time.monotonic()
         reason = self._configuration.put(self._files(wanted))
         if reason:

@@ -1,18 +1,20 @@
-"""From what etcd says, and what only this machine knows, to what its router shall do."""
+"""From what etcd says, and what only this machine knows, to what its router must do."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from argosy.agent.mirror import Batch
 from argosy.agent.options import Options
 from argosy.etcd.values import Entry
 from argosy.model import Endpoint, MachineState
-from argosy.routing import RouterOptions, Routing, plan_balancer, plan_routing
+from argosy.routing.plan import plan_balancer, plan_routing
+from argosy.routing.values import RouterOptions, RouterPorts, Routing
 from argosy.schema import FOLLOWED, SSL_SUPPORT, Catalog, Directory, Problem, service_key
 
 
@@ -21,16 +23,6 @@ class Mirror(Protocol):
 
     def subscribe(self, callback: Callable[[Batch], None]) -> None: ...
     def current(self, keys: Iterable[str]) -> tuple[list[Entry], list[str]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """What only this machine knows. `certificates`: it has some; `taken`: ports that other programs hold;
-    `forwards`: its ports that lead to containers on its bridge."""
-
-    certificates: bool = False
-    taken: frozenset[int] = frozenset()
-    forwards: Mapping[int, Endpoint] = field(default_factory=dict)
 
 
 class Plans:
@@ -89,20 +81,29 @@ class Plans:
         self.revision = revision
         return True
 
-    def plan(self, local: Local) -> Routing:
-        """Return what the router shall do; the very same object as before if nothing is different."""
+    def plan(
+        self,
+        certificates: bool = False,
+        taken: frozenset[int] = frozenset(),
+        forwards: Mapping[int, Endpoint] = MappingProxyType({}),
+    ) -> Routing:
+        """Return what the router must do; the very same object as before if nothing is different.
+
+        What only this machine knows: `certificates`: it has some; `taken`: ports that other programs hold; `forwards`:
+        its ports that lead to containers on its bridge.
+        """
         machine = self._directory.machines.get(self._options.machine)
         options = replace(
             self._base,
-            certificates=local.certificates and not self._tls_ports & local.taken,
-            taken_ports=local.taken,
-            forwards={port: target for port, target in local.forwards.items() if port not in local.taken},
+            certificates=certificates and not self._tls_ports & taken,
+            taken_ports=taken,
+            forwards={port: target for port, target in forwards.items() if port not in taken},
             draining=machine is not None and machine.state == MachineState.DRAINING,
         )
         before = self._inputs
         if self._routing is None or before is None or before[0] is not self._directory or before[1] != options:
             make: Any = plan_balancer if self._options.balancer else plan_routing
-            self._routing = make(self._without_taken(local.taken), options, self._routing)
+            self._routing = make(self._without_taken(taken), options, self._routing)
             self._inputs = (self._directory, options)
         return self._routing
 
@@ -117,9 +118,11 @@ class Plans:
             problems += [Problem("", SSL_SUPPORT, _taken_words(port)) for port in self._tls_ports & taken]
         lost = sorted({self._base.tls_port, self._base.tls_proxy_port} & taken)
         if lost:
-            named = [it for it in directory.services.values() if it.sni]
-            problems += [Problem(it.name, service_key(it.name, "sni"), _taken_words(lost[0])) for it in named]
-            without = {it.name: replace(it, sni=()) for it in named}
+            named = [service for service in directory.services.values() if service.sni]
+            problems += [
+                Problem(service.name, service_key(service.name, "sni"), _taken_words(lost[0])) for service in named
+            ]
+            without = {service.name: replace(service, sni=()) for service in named}
             directory = replace(directory, services={**directory.services, **without})
         self._port_problems = tuple(problems)
         return directory
@@ -137,7 +140,7 @@ class Plans:
     def counts(self) -> tuple[int, int]:
         """Return how many services, and how many of their instances, there are."""
         services = self._directory.services.values()
-        return len(services), sum(len(it.instances) for it in services)
+        return len(services), sum(len(service.instances) for service in services)
 
 
 def _taken_words(port: int) -> str:
@@ -146,21 +149,13 @@ def _taken_words(port: int) -> str:
 
 def router_options(options: Options) -> RouterOptions:
     """Return the router's options as the agent's own environment gives them."""
-    it, paths = options.tunables, options.paths
+    tunables, paths = options.tunables, options.paths
+    ports: dict[str, Any] = {field.name: getattr(tunables, field.name) for field in fields(RouterPorts)}
     return RouterOptions(
+        **ports,
         machine_address=options.address,
-        bind_address=it.bind_address,
-        http_port=it.http_port,
-        proxy_port=it.proxy_port,
-        https_port=it.https_port,
-        https_proxy_port=it.https_proxy_port,
-        tls_port=it.tls_port,
-        tls_proxy_port=it.tls_proxy_port,
-        forward_ports=it.forward_ports,
-        check_seconds=it.check_seconds,
-        hard_stop_seconds=max(1, round(it.drain_seconds)),
-        listen=it.listen,
-        machine_port=it.machine_port,
+        check_seconds=tunables.check_seconds,
+        hard_stop_seconds=max(1, round(tunables.drain_seconds)),
         run_folder=str(paths.admin_socket.parent),
         config_folder=str(paths.router),
     )

@@ -2,7 +2,7 @@
 
 Each round looks at everything that came since the last one: so a burst costs a few rounds, and a change that comes
 alone waits for nothing. What to want, how to get there without a reload and when to reload is decided elsewhere
-(`argosy.agent.plans`, `argosy.routing_changes`, `argosy.agent.pace`).
+(`argosy.agent.router.plans`, `argosy.routing.changes`, `argosy.agent.router.backoff`).
 
 Whatever fails leaves HAProxy with the last good configuration, is told, and is tried again.
 """
@@ -12,17 +12,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import Any
 
-from argosy.agent.certificates import CertificateFolder, sync_certificates
-from argosy.agent.haproxy import Haproxy, Worker
-from argosy.agent.journal import Trouble, log
-from argosy.agent.loading import Loader
-from argosy.agent.pace import Pace
-from argosy.agent.plans import Local, Plans
-from argosy.agent.servers import Servers
+from argosy.agent.log import Trouble, log
+from argosy.agent.registrar.forwards import Forwards
+from argosy.agent.router.backoff import Pace
+from argosy.agent.router.certificates import CertificateFolder, sync_certificates
+from argosy.agent.router.haproxy import Haproxy, Worker
+from argosy.agent.router.loading import Loader
+from argosy.agent.router.plans import Plans
+from argosy.agent.router.servers import Servers
 from argosy.model import Endpoint
-from argosy.routing import Routing
+from argosy.routing.values import Routing
 from argosy.schema import Problem
 
 _log = log("router")
@@ -35,14 +37,6 @@ SAVE_SECONDS = 2.0
 """After the first change through the runtime API, before all are on disk, too."""
 HARMLESS_ABSENCE = 3.0
 """A HAProxy that is away for longer may want a port that it can't have."""
-
-
-class Forwards(Protocol):
-    """What of `argosy.agent.forwards.Forwards` this needs."""
-
-    def mapping(self) -> Mapping[int, Endpoint]: ...
-    def note_applied(self, mapping: Mapping[int, Endpoint]) -> None: ...
-    def subscribe(self, callback: Callable[[], None]) -> None: ...
 
 
 class Router:
@@ -62,7 +56,7 @@ class Router:
     ) -> None:
         """`say(revision, problems)`: called when all up to `revision` is applied but for `problems`, which only this
         machine has; `others`: tells those that other parts of the agent know of; `tick_seconds`: between two looks
-        whether everything is still as it shall be."""
+        whether everything is still as it must be."""
         self._plans = plans
         self._haproxy = haproxy
         self.loader = loader
@@ -72,7 +66,6 @@ class Router:
         self._others = others
         self._tick_seconds = tick_seconds
         self._wake = threading.Event()
-        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router", daemon=True)
         self._pace = Pace()
         self._worker: Worker | None = None
@@ -95,18 +88,13 @@ class Router:
             self._forwards.subscribe(self.wake)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Begin no more rounds; HAProxy stays as it is."""
-        self._stopping.set()
-        self._wake.set()
-
     def wake(self) -> None:
         """Let a round begin soon. For any thread."""
         self._wake.set()
 
     def let_go(self) -> None:
         """Soon close connections that are idle, and others after an answer: by a reload, whose old worker does so. Who
-        keeps a connection would go on with this machine for as long as they ask often enough. For any thread."""
+        keeps a connection would stay with this machine for as long as they ask often enough. For any thread."""
         self._letting_go = True
         self._wake.set()
 
@@ -119,7 +107,7 @@ class Router:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What only this machine has."""
-        own = tuple(Problem("", "", it.reason) for it in (self.trouble, self.refused) if it.reason)
+        own = tuple(Problem("", "", trouble.reason) for trouble in (self.trouble, self.refused) if trouble.reason)
         return (*own, *self._plans.local_problems, *self._certificates.problems, *self._others())
 
     def status(self) -> dict[str, Any]:
@@ -135,21 +123,18 @@ class Router:
             "failed_reloads": self.loader.failures,
             "runtime_changes": self.servers.changes,
             "worker": self._worker.pid if self._worker else 0,
-            "problems": [_problem(it) for it in self.problems],
-            "data_problems": [_problem(it) for it in self._plans.problems],
+            "problems": [asdict(problem) for problem in self.problems],
+            "data_problems": [asdict(problem) for problem in self._plans.problems],
         }
 
     # The rounds
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait(max(0.0, self._next_at() - time.monotonic()))
+        while True:
+            at = min(self._look_at, self._save_at) if self._save_at else self._look_at
+            self._wake.wait(max(0.0, at - time.monotonic()))
             self._wake.clear()
-            if not self._stopping.is_set():
-                self.round()
-
-    def _next_at(self) -> float:
-        return min(self._look_at, self._save_at) if self._save_at else self._look_at
+            self.round()
 
     def round(self) -> None:
         """Bring HAProxy to what is wanted now. The thread does this."""
@@ -162,7 +147,7 @@ class Router:
             self._worker = None
             self._look_at = time.monotonic() + ABSENT_SECONDS
             self.trouble.set(f"HAProxy, or what it reads, can't be used: {error}")
-        except Exception:  # noqa: BLE001 (told, with its trace, and the router goes on)
+        except Exception:  # noqa: BLE001 (reported, with its trace, and the router continues)
             _log.exception("a round failed; the next one begins anew")
             self._worker = None
             self.trouble.set("a round failed unexpectedly, see the journal")
@@ -178,7 +163,7 @@ class Router:
         everything = now >= self._tick_at or worker != self._worker
         if everything:
             self._tick_at = now + self._tick_seconds
-            self._taken = self.loader.still_taken(self._taken)
+            self._taken = self.loader.taken(self._taken)
         forwards = dict(self._forwards.mapping()) if self._forwards is not None else {}
         if worker is None:
             self._provide(forwards, now)
@@ -206,13 +191,15 @@ class Router:
         return worker
 
     def _plan(self, forwards: Mapping[int, Endpoint]) -> Routing:
-        return self._plans.plan(Local(bool(self._certificates.names), self._taken, forwards))
+        return self._plans.plan(bool(self._certificates.names), self._taken, forwards)
 
     def _note_applied(self, forwards: Mapping[int, Endpoint]) -> None:
         self._behind_since = 0.0
         self.revision = self._plans.revision
         if self._forwards is not None:
-            self._forwards.note_applied({port: it for port, it in forwards.items() if port not in self._taken})
+            self._forwards.note_applied(
+                {port: forward for port, forward in forwards.items() if port not in self._taken}
+            )
 
     def _tell(self) -> None:
         saying = (self.revision, self.problems)
@@ -298,7 +285,3 @@ class Router:
         self._save_at = 0.0
         if self._effective is not None and not self.loader.saved(self._effective):
             self.loader.save(self._effective, check=False)
-
-
-def _problem(problem: Problem) -> dict[str, str]:
-    return {"service": problem.service, "key": problem.key, "reason": problem.reason}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from argosy.agent.haproxy import Haproxy
-from argosy.agent.journal import log
-from argosy.routing import Backend, Routing
-from argosy.routing_changes import ActualServer, Change, parse_servers_state, plan_changes
+from argosy.agent.log import log
+from argosy.agent.router.haproxy import Haproxy
+from argosy.routing.changes import ActualServer, Change, parse_servers_state, plan_changes
+from argosy.routing.values import Backend, Routing
 
 _log = log("router")
 
@@ -67,13 +67,14 @@ class Servers:
         for _ in range(ATTEMPTS):
             if not pending:
                 break
-            self._haproxy.run([command for change in pending for command in change.commands()])
+            self._haproxy.run([command for change in pending for command in change.commands])
             done += [change for change in pending if change.settles]
             pending = plan_changes(self._actual(names), wanted)
             if not any(change.settles for change in pending):
                 break
         self.changes += len(done)
-        _tell(done)
+        if done:
+            _log.info("%s", _words(done))
         wrong = [change for change in pending if change.settles]
         if wrong:
             _log.warning("HAProxy did not take at runtime: %s", _words(wrong))
@@ -92,11 +93,6 @@ def _alike(one: Backend, other: Backend) -> bool:
     return (one.mode, one.cuts) == (other.mode, other.cuts)
 
 
-def _tell(changes: Sequence[Change]) -> None:
-    if changes:
-        _log.info("%s", _words(changes))
-
-
 def _words(changes: Sequence[Change]) -> str:
     more = f" and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
-    return "; ".join(str(it) for it in changes[:NAMED]) + more
+    return "; ".join(str(change) for change in changes[:NAMED]) + more

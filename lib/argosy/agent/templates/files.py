@@ -1,7 +1,7 @@
 """The file of a resource: compared, staged beside its place, and put there in one step.
 
 Everything below the shared folder is opened from there on, step by step and past no symbolic link: services have the
-folder mounted, and none of them shall lead us elsewhere.
+folder mounted, and none of them may lead us elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the file shall be; `mode` as in chmod."""
+    """What the file must be; `mode` as in chmod."""
 
     content: bytes
     uid: int

@@ -1,4 +1,4 @@
-"""What a template can do: Jinja2 in a sandbox, with confd's functions over the keys of its resource. Pure.
+"""What a template can do: Jinja2 in a sandbox, with confd's functions over the keys of its resource.
 
 The same keys always give the same text: there is no clock, no randomness, no environment, no look-up of names.
 """
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from argosy.agent.template_resources import TEMPLATES, Resource
+from argosy.agent.templates.resources import TEMPLATES, Resource
 from argosy.errors import ConfigError
 from argosy.etcd.values import Entry
 from argosy.schema import SERVICES, Service, parse_directory
@@ -121,7 +121,7 @@ class Keys:
         """Return the services among the resource's keys, sorted by name."""
         if not any(not key or f"{key}/".startswith(SERVICES) for key in self._resource.keys):
             raise LookupError(f'keys of {self._resource.name} names no services: add "/services"')
-        found = parse_directory(it for key, it in self._entries.items() if key.startswith(SERVICES))
+        found = parse_directory(entry for key, entry in self._entries.items() if key.startswith(SERVICES))
         return [_service(name, service) for name, service in sorted(found.services.items())]
 
     def _fitting(self, pattern: str) -> Iterator[str]:
@@ -190,7 +190,9 @@ def check_templates(sources: Mapping[str, str], where: str = "") -> None:
         path = f"{where}{TEMPLATES}{name}"
         try:
             made.compile(source, name, path)
-            included = [it for it in meta.find_referenced_templates(made.parse(source)) if it is not None]
+            included = [
+                template for template in meta.find_referenced_templates(made.parse(source)) if template is not None
+            ]
         except TemplateSyntaxError as error:
             raise ConfigError(f"{error.message}: correct the template", f"{path}:{error.lineno}") from None
         for other in included:
@@ -212,7 +214,8 @@ def _tell(error: Exception, resource: Resource) -> NoReturn:
 
 def _service(name: str, found: Service) -> ServiceView:
     instances = (
-        InstanceView(it.id, it.endpoint.address, it.endpoint.port, it.weight, it.draining) for it in found.instances
+        InstanceView(instance.id, instance.endpoint.address, instance.endpoint.port, instance.weight, instance.draining)
+        for instance in found.instances
     )
     return ServiceView(name, "" if found.scheme is None else str(found.scheme), tuple(instances))
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from argosy import atomic
-from argosy.agent import template_commands, template_files
-from argosy.agent.journal import log
-from argosy.agent.template_files import Wanted
-from argosy.agent.template_functions import ResourceTemplate
-from argosy.agent.template_resources import Resource
+from argosy.agent.log import log
+from argosy.agent.templates import commands
+from argosy.agent.templates import files as template_files
+from argosy.agent.templates.files import Wanted
+from argosy.agent.templates.functions import ResourceTemplate
+from argosy.agent.templates.resources import Resource
 from argosy.errors import ConfigError
 from argosy.etcd.values import Entry
 
@@ -98,14 +99,14 @@ class PendingReloads:
 class Keeper:
     """Keeps files. One file is worked on by one thread of one process at a time; others wait for it."""
 
-    def __init__(self, state: Path, run: RunCommand = template_commands.run) -> None:
+    def __init__(self, state: Path, run: RunCommand = commands.run) -> None:
         """`state`: the agent's own folder (/var/lib/agent), which must exist."""
         self._state = state
         self._run = run
         self.pending = PendingReloads(state)
 
     def keep(self, resource: Resource, template: ResourceTemplate, entries: Mapping[str, Entry] | None) -> Outcome:
-        """Make the file what it shall be, and reload if that is due. Never raises for what a resource can cause.
+        """Make the file what it must be, and reload if that is due. Never raises for what a resource can cause.
 
         `entries`: all keys; None when they are not known: then the file stays, and only a pending reload is made.
         """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from argosy.agent.template_functions import ResourceTemplate
-from argosy.agent.template_resources import TEMPLATES, Problem, Resource, ResourceSet, is_resource, parse_set
+from argosy.agent.templates.functions import ResourceTemplate
+from argosy.agent.templates.resources import TEMPLATES, Problem, Resource, ResourceSet, is_resource, parse_set
 
 CURRENT = "current"
 """The link in the folder to the files of the release at hand; the installer turns it in one step."""
@@ -21,17 +21,19 @@ class Loaded:
     problems: tuple[Problem, ...]
 
 
-def load(folder: Path, folders: Sequence[PurePosixPath], facts: Mapping[str, str]) -> Loaded:
+def load(folder: Path, files: PurePosixPath, facts: Mapping[str, str]) -> Loaded:
     """Return the resources in `folder`, or in its link `current` if it has one. No folder means no resources.
 
-    `folders`: where files may be; `facts`: see `ResourceTemplate`. What can't be read or understood is a problem.
+    `files`: the folder of the files; `facts`: see `ResourceTemplate`. What can't be read or understood is a problem.
     """
     try:
-        found = parse_set(read_files(_current(folder)), folders)
+        found = parse_set(read_files(_current(folder)), files)
     except OSError as error:
         found = ResourceSet(problems=(Problem("", f"{error.filename or folder} can't be read: {error.strerror}"),))
     sources = found.sources
-    return Loaded(tuple((it, ResourceTemplate(it, sources, facts)) for it in found.resources), found.problems)
+    return Loaded(
+        tuple((resource, ResourceTemplate(resource, sources, facts)) for resource in found.resources), found.problems
+    )
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -45,7 +47,7 @@ def fingerprint(folder: Path) -> object:
         found = [(str(path), path.stat()) for path in _paths(_current(folder))]
     except OSError as error:
         return str(error)
-    return [(name, it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns) for name, it in found]
+    return [(name, one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in found]
 
 
 def _current(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`python3 -m argosy.agent templates --once`: make each file what it shall be now, and say what came of it."""
+"""`python3 -m argosy.agent templates --once`: make each file what it must be now, and say what came of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from argosy.agent import journal
+from argosy.agent import log
 from argosy.agent.options import parse_options
 from argosy.agent.store import open_store
-from argosy.agent.template_keeping import Keeper, Outcome
-from argosy.agent.template_loading import load
-from argosy.agent.templates import facts, folders, render_once
+from argosy.agent.templates.keeping import Keeper, Outcome
+from argosy.agent.templates.loading import load
+from argosy.agent.templates.watching import facts, render_once
 from argosy.errors import ArgosyError
 from argosy.etcd.values import Entry
 
@@ -24,7 +24,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="argosy.agent templates", description=__doc__)
     parser.add_argument("--once", action="store_true", required=True, help="the running agent does it all the time")
     parser.parse_args(words[1:])
-    journal.start()
+    log.start()
     try:
         outcomes = _once(os.environ)
     except ArgosyError as error:
@@ -43,7 +43,8 @@ def _once(environment: Mapping[str, str]) -> dict[str, Outcome]:
     finally:
         store.close()
     options.paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return render_once(load(options.templates, folders(options), facts(options)), Keeper(options.paths.state), entries)
+    loaded = load(options.templates, options.paths.files, facts(options))
+    return render_once(loaded, Keeper(options.paths.state), entries)
 
 
 def _told(name: str, outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""Template resources: which files of the system are made of which keys, and how. Pure.
+"""Pure. Template resources: which files of the system are made of which keys, and how.
 
     conf.d/NAME.toml      one resource: `[template]` with src, dest, keys, ..., as confd has it (docs/templates.md)
     templates/SRC         Jinja2, named by the `src` of resources and by each other's include and import
@@ -70,7 +70,7 @@ class Resource:
 
     def concerns(self, key: str) -> bool:
         """Return whether the file is made of `key`: it is one of `keys`, or below one."""
-        return any(key == it or key.startswith(f"{it}/") for it in self.keys)
+        return any(key == name or key.startswith(f"{name}/") for name in self.keys)
 
     def command(self, command: str, src: str = "") -> str:
         """Return a check_cmd or reload_cmd with the staged file's path and `dest` put in."""
@@ -95,11 +95,11 @@ class ResourceSet:
     problems: tuple[Problem, ...] = ()
 
 
-def parse_set(files: Mapping[str, bytes], folders: Sequence[PurePosixPath], where: str = "") -> ResourceSet:
+def parse_set(files: Mapping[str, bytes], folder: PurePosixPath, where: str = "") -> ResourceSet:
     """Return the resources in `files` (path -> content); a bad one is a problem, and spoils no other.
 
-    `folders`: those that files may be in; a relative `dest` is below the first. `where`: what to put before a path in
-    messages. Of several resources with one dest none is taken: nobody could say whose file it is.
+    `folder`: the one that the files may be in, and where a relative `dest` begins. `where`: what to put before a path
+    in messages. Of several resources with one dest none is taken: nobody could say whose file it is.
     """
     sources: dict[str, str] = {}
     problems: list[Problem] = []
@@ -110,13 +110,13 @@ def parse_set(files: Mapping[str, bytes], folders: Sequence[PurePosixPath], wher
     for path, content in sorted(files.items()):
         if is_resource(path):
             try:
-                found.append(parse_resource(path, content, folders, sources, where))
+                found.append(parse_resource(path, content, folder, sources, where))
             except ConfigError as error:
                 problems.append(Problem(path, str(error)))
     times = Counter(resource.dest for resource in found)
     for resource in found:
         if times[resource.dest] > 1:
-            others = [it.name for it in found if it.dest == resource.dest and it is not resource]
+            others = [other.name for other in found if other.dest == resource.dest and other is not resource]
             reason = f"{where}{resource.name}: {', '.join(others)} makes {resource.dest}, too: give each its own dest"
             problems.append(Problem(resource.name, reason))
     kept = tuple(resource for resource in found if times[resource.dest] == 1)
@@ -130,7 +130,7 @@ def is_resource(path: str) -> bool:
 
 
 def parse_resource(
-    name: str, content: bytes, folders: Sequence[PurePosixPath], sources: Mapping[str, str], where: str = ""
+    name: str, content: bytes, folder: PurePosixPath, sources: Mapping[str, str], where: str = ""
 ) -> Resource:
     """Return the resource that the TOML in `content` describes. Raises ConfigError with file, line and next step."""
     try:
@@ -140,7 +140,7 @@ def parse_resource(
         raise ConfigError("it is no UTF-8: save it as such", f"{where}{name}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"it is no TOML: {error}", f"{where}{name}") from None
-    return _Reader(f"{where}{name}", text, document).resource(name, folders, sources)
+    return _Reader(f"{where}{name}", text, document).resource(name, folder, sources)
 
 
 class _Reader:
@@ -157,15 +157,14 @@ class _Reader:
             raise self._error("template", "there is no table [template]: begin with that line")
         self._table: dict[str, Any] = table
 
-    def resource(self, name: str, folders: Sequence[PurePosixPath], sources: Mapping[str, str]) -> Resource:
+    def resource(self, name: str, folder: PurePosixPath, sources: Mapping[str, str]) -> Resource:
         self._check_keys()
-        folder, path = self._dest(folders)
         prefix = _normal(self._table.get("prefix", ""))
         return Resource(
             name=name,
             src=self._src(sources),
             folder=folder,
-            path=path,
+            path=self._path(folder),
             prefix=prefix,
             keys=self._keys(prefix),
             owner=self._who("owner", "uid"),
@@ -192,19 +191,16 @@ class _Reader:
             raise self._error("src", f"no template {TEMPLATES}{src}{nearest(src, sources)}: make it, or correct src")
         return src
 
-    def _dest(self, folders: Sequence[PurePosixPath]) -> tuple[PurePosixPath, PurePosixPath]:
+    def _path(self, folder: PurePosixPath) -> PurePosixPath:
         dest = str(self._table["dest"])
-        allowed = " or ".join(map(str, folders))
         if not _PATH.fullmatch(dest.removeprefix("/")) or {".", ".."} & set(dest.split("/")):
             wanted = "letters, digits and ._@+=,:- between single slashes, without . and .."
             raise self._error("dest", f"dest {dest!r} is no path that we take: {wanted}")
-        if not dest.startswith("/"):
-            return folders[0], PurePosixPath(dest)
-        for folder in folders:
-            if folder in PurePosixPath(dest).parents:
-                return folder, PurePosixPath(dest).relative_to(folder)
-        shared = f"the agent shares only {allowed} with its machine"
-        raise self._error("dest", f"dest {dest} is outside: {shared}; put the file below it and mount it from there")
+        path = folder / dest
+        if folder not in path.parents:
+            shared = f"the agent shares only {folder} with its machine; put the file below it and mount it from there"
+            raise self._error("dest", f"dest {dest} is outside: {shared}")
+        return path.relative_to(folder)
 
     def _keys(self, prefix: str) -> tuple[str, ...]:
         keys = []
@@ -212,7 +208,7 @@ class _Reader:
             if not isinstance(key, str):
                 raise self._error("keys", f"keys must be {_TYPE_WORDS[list]}")
             full = prefix + _normal(key)
-            if any(f"{full}/".startswith(it) for it in UNFOLLOWED):
+            if any(f"{full}/".startswith(name) for name in UNFOLLOWED):
                 raise self._error("keys", f"the agent does not follow {full}: nothing below {', '.join(UNFOLLOWED)}")
             keys.append(full)
         return tuple(keys)
@@ -235,7 +231,7 @@ class _Reader:
         command = str(self._table.get(key, ""))
         for word in _PLACEHOLDER.findall(command):
             if word not in known:
-                words = " and ".join("{{" + it + "}}" for it in known if it.startswith("."))
+                words = " and ".join("{{" + name + "}}" for name in known if name.startswith("."))
                 raise self._error(key, f"{key} knows {words}, not {{{{{word}}}}}")
         return command
 

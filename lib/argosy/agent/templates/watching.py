@@ -8,37 +8,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
-from argosy.agent.journal import Trouble, log
+from argosy.agent.log import Trouble, log
+from argosy.agent.mirror import Batch, Mirror
 from argosy.agent.options import Options
-from argosy.agent.template_functions import ResourceTemplate
-from argosy.agent.template_keeping import Keeper, Outcome
-from argosy.agent.template_loading import Loaded, fingerprint, load
-from argosy.agent.template_resources import Problem, Resource
+from argosy.agent.templates.functions import ResourceTemplate
+from argosy.agent.templates.keeping import Keeper, Outcome
+from argosy.agent.templates.loading import Loaded, fingerprint, load
+from argosy.agent.templates.resources import Problem, Resource
 from argosy.etcd.values import Entry
 
 _log = log("templates")
 
-
-class Batch(Protocol):
-    """What of `argosy.agent.mirror.Batch` this needs. `full`: anything may have changed."""
-
-    @property
-    def changed(self) -> frozenset[str]: ...
-    @property
-    def full(self) -> bool: ...
-
-
-class Mirror(Protocol):
-    """What of `argosy.agent.mirror.Mirror` this needs. `snapshot`: the revision, 0 until all keys were read once, and
-    all entries; what it calls in `subscribe` must be quick."""
-
-    def snapshot(self) -> tuple[int, dict[str, Entry]]: ...
-    def subscribe(self, callback: Callable[[Any], None]) -> None: ...
+MAX_PARALLEL = 4
+"""Files worked on at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +56,14 @@ def facts(options: Options) -> dict[str, str]:
     }
 
 
-def folders(options: Options) -> list[PurePosixPath]:
-    """Return where files may be: what the agent's container shares with its machine for them."""
-    return [PurePosixPath(options.paths.files)]
-
-
 def from_options(options: Options, mirror: Mirror) -> Templates:
     """Return the agent's templates role, to be started."""
-    return Templates(options.templates, mirror, Keeper(options.paths.state), facts(options), folders(options))
+    return Templates(options.templates, mirror, Keeper(options.paths.state), facts(options), options.paths.files)
 
 
 def render_once(loaded: Loaded, keeper: Keeper, entries: Mapping[str, Entry]) -> dict[str, Outcome]:
-    """Make each file what it shall be, one after the other. Returns what came of each, by the resource's name."""
-    outcomes = {it.resource: Outcome(reasons=(it.reason,)) for it in loaded.problems}
+    """Make each file what it must be, one after the other. Returns what came of each, by the resource's name."""
+    outcomes = {problem.resource: Outcome(reasons=(problem.reason,)) for problem in loaded.problems}
     return outcomes | {
         resource.name: keeper.keep(resource, template, entries) for resource, template in loaded.resources
     }
@@ -123,18 +105,16 @@ class Templates:
         mirror: Mirror,
         keeper: Keeper,
         facts: Mapping[str, str],
-        folders: Sequence[PurePosixPath],
+        files: PurePosixPath,
         timing: Timing | None = None,
-        max_parallel: int = 4,
     ) -> None:
-        """`folder`, `facts`, `folders`: see `load`. `max_parallel`: files worked on at once."""
+        """`folder`, `facts`, `files`: see `load`."""
         self._folder = folder
         self._mirror = mirror
         self._keeper = keeper
         self._facts = facts
-        self._folders = folders
+        self._files = files
         self._timing = timing or Timing()
-        self._max_parallel = max_parallel
         self._batches: deque[Batch] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -159,13 +139,15 @@ class Templates:
     def problems(self) -> tuple[Problem, ...]:
         """Return what is not as it should be, now."""
         with self._wake:
-            tasks = [Problem(it.resource.name, it.trouble.reason) for it in self._tasks.values() if it.trouble.reason]
+            tasks = [
+                Problem(task.resource.name, task.trouble.reason) for task in self._tasks.values() if task.trouble.reason
+            ]
             return (*self._problems, *tasks)
 
     def status(self) -> dict[str, Any]:
         """Return {"files": [{"resource", "dest", "writes", "problem"}], "problems": [{"resource", "reason"}]}."""
         with self._wake:
-            problems = [{"resource": it.resource, "reason": it.reason} for it in self.problems()]
+            problems = [asdict(problem) for problem in self.problems()]
             return {"files": [task.status() for task in self._tasks.values()], "problems": problems}
 
     def _on_batch(self, batch: Batch) -> None:
@@ -194,7 +176,7 @@ class Templates:
         if found == self._fingerprint:
             return
         self._fingerprint = found
-        loaded = load(self._folder, self._folders, self._facts)
+        loaded = load(self._folder, self._files, self._facts)
         for problem in loaded.problems:
             _log.warning("%s", problem.reason)
         try:
@@ -220,18 +202,18 @@ class Templates:
 
     def _begin_due(self, now: float) -> None:
         free = self._free()
-        for task in sorted(self._tasks.values(), key=lambda it: it.due):
+        for task in sorted(self._tasks.values(), key=lambda task: task.due):
             if free > 0 and task.due <= now and not task.running:
                 free -= 1
                 task.running, task.changed = True, False
                 threading.Thread(target=self._keep, args=(task,), name="template", daemon=True).start()
 
     def _next_due(self) -> float:
-        waiting = [it.due for it in self._tasks.values() if not it.running] if self._free() > 0 else []
+        waiting = [task.due for task in self._tasks.values() if not task.running] if self._free() > 0 else []
         return min([self._folder_due, *waiting])
 
     def _free(self) -> int:
-        return self._max_parallel - sum(task.running for task in self._tasks.values())
+        return MAX_PARALLEL - sum(task.running for task in self._tasks.values())
 
     # Doing it (in a thread of its own)
 
@@ -240,7 +222,7 @@ class Templates:
             # Without a single list of the keys there is nothing to render from; with one, it stays good in an outage.
             revision, entries = self._mirror.snapshot()
             outcome = self._keeper.keep(task.resource, task.template, entries if revision else None)
-        except Exception as error:  # noqa: BLE001 (told; the other files, and a later look, go on)
+        except Exception as error:  # noqa: BLE001 (reported; the other files, and a later look, continue)
             outcome = Outcome(reasons=(f"{task.resource.name}: unexpected {type(error).__name__}: {error}",))
         task.trouble.set(outcome.reason)
         with self._wake:

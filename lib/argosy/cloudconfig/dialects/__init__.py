@@ -1,12 +1,12 @@
-"""A machine, described once, and the dialects of cloud-config that write it down. Pure."""
+"""Pure. A machine, described once, and the dialects of cloud-config that write it down."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from argosy.dialects import cloud_init, coreos, ignition
-from argosy.dialects.machine import File, MachineConfig, Unit, User
+from argosy.cloudconfig.dialects import cloud_init, coreos, ignition
+from argosy.cloudconfig.dialects.machine import MachineConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,3 @@ DIALECTS = {
     "coreos": Dialect(coreos.render, ".yaml"),
     "ignition": Dialect(ignition.render, ".ign"),
 }
-
-__all__ = ["DIALECTS", "Dialect", "File", "MachineConfig", "Unit", "User"]

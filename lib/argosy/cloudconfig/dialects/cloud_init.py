@@ -6,8 +6,8 @@ Source: https://cloudinit.readthedocs.io/en/22.4.2/topics/modules.html
 
 from __future__ import annotations
 
-from argosy.dialects.machine import MachineConfig
-from argosy.rendering import render as render_template
+from argosy.cloudconfig.dialects.machine import MachineConfig
+from argosy.rendering.rendering import render as render_template
 
 
 def render(config: MachineConfig) -> str:

@@ -6,19 +6,21 @@ Source: https://github.com/flatcar/coreos-cloudinit/blob/main/Documentation/clou
 
 from __future__ import annotations
 
-from argosy.dialects.coreos_schema import check
-from argosy.dialects.machine import File, MachineConfig
-from argosy.rendering import render as render_template
+from argosy.cloudconfig.dialects.machine import MachineConfig
+from argosy.errors import ConfigError
+from argosy.model import File
+from argosy.rendering.rendering import render as render_template
 
 OS_USER = "core"
 
 
 def render(config: MachineConfig) -> str:
-    """Return the user-data of `config`, checked by the rules of coreos-cloudinit's own validator."""
+    """Return the user-data of `config`. Raises ConfigError for a file where the OS has none written."""
     files = [*config.files, *sudoers(config)]
-    text = render_template("cloud-config/coreos.yaml.j2", config=config, files=files, os_user=OS_USER)
-    check(text)
-    return text
+    for file in files:
+        if file.path.startswith("/usr/"):
+            raise ConfigError("a file can't be written under /usr, which is read-only", file.path)
+    return render_template("cloud-config/coreos.yaml.j2", config=config, files=files, os_user=OS_USER)
 
 
 def sudoers(config: MachineConfig) -> list[File]:

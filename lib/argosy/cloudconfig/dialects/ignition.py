@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from argosy.dialects.coreos import sudoers
-from argosy.dialects.machine import File, MachineConfig, Unit, User
-from argosy.quoting import json_text
+from argosy.cloudconfig.dialects.coreos import sudoers
+from argosy.cloudconfig.dialects.machine import MachineConfig, User
+from argosy.model import File, Unit
+from argosy.rendering.quoting import json_text
 
 VERSION = "3.3.0"
 

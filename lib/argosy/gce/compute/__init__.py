@@ -7,10 +7,3 @@
 What goes in and comes out are the API's own JSON documents (https://cloud.google.com/compute/docs/reference/rest/v1);
 whatever is changed is waited for, and asked for under one request id however often it has to be asked.
 """
-
-from __future__ import annotations
-
-from argosy.compute.client import Compute
-from argosy.compute.rights import NEEDED, Credentials, credentials_of, missing_rights
-
-__all__ = ["NEEDED", "Compute", "Credentials", "credentials_of", "missing_rights"]

@@ -7,13 +7,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import tenacity
-
-from argosy.compute.failures import passes, told
-from argosy.compute.kinds import KINDS, REGION, ZONE, Kind
-from argosy.compute.rights import Credentials
-from argosy.config import Settings
-from argosy.errors import CloudError
+from argosy.clock import retry
+from argosy.config.loading import Settings
+from argosy.gce.compute.failures import passes, told
+from argosy.gce.compute.kinds import KINDS, REGION, ZONE, Kind
+from argosy.gce.compute.rights import Credentials
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -36,24 +34,14 @@ class Asking:
         for client in clients.values():
             client.transport.close()
 
-    def _action(self, kind: str, name: str, method: str, body: Mapping[str, Any]) -> Any:
-        known = KINDS[kind]
-        plural = "Groups" if method == "listInstances" else ""
-        singular = known.singular.removesuffix("Group") + plural if plural else known.singular
-        request = f"{method[0].upper()}{method[1:]}{singular}Request"
-        return self._call(known, snake(method), request, {own_parameter(known): name}, body=body)
-
-    def _call(
-        self,
-        kind: Kind,
-        method: str,
-        request: str,
-        values: Mapping[str, Any] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-        request_id: str = "",
+    def _action(
+        self, kind: str, name: str, method: str, body: Mapping[str, Any] | None = None, **values: object
     ) -> Any:
-        return self._ask(kind.client, method, request, values, body=body, request_id=request_id)
+        """Call a method of one resource, such as getHealth, which changes nothing."""
+        known = KINDS[kind]
+        singular = "InstanceGroups" if method == "listInstances" else known.singular
+        request = request_of(method, singular)
+        return self._ask(known.client, snake(method), request, {own_parameter(known): name, **values}, body=body)
 
     def _ask(
         self,
@@ -111,20 +99,16 @@ class Asking:
         return None if found is None else as_document(found)
 
     def _retrying(self, ask: Callable[[], T]) -> T:
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(passes),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),
-            stop=tenacity.stop_after_attempt(self.settings.attempts),
-            reraise=True,
-        ):
-            with attempt:
-                return ask()
-        raise CloudError("the Compute API was not asked", "unreachable")
+        return retry(self.settings.attempts, ask, passes, longest_seconds=LONGEST_WAIT_SECONDS)
 
 
 def own_parameter(kind: Kind) -> str:
     """Return the parameter that names a resource of `kind`: instance, target_tcp_proxy, address, forwarding_rule."""
     return snake(kind.singular.removeprefix("Global"))
+
+
+def request_of(method: str, singular: str) -> str:
+    return f"{method[0].upper()}{method[1:]}{singular}Request"
 
 
 def snake(name: str) -> str:

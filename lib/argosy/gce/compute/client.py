@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from argosy.compute.asking import Asking, Document, as_document, own_parameter, snake
-from argosy.compute.failures import from_operation, reason_of, told
-from argosy.compute.kinds import KINDS, OPERATIONS, Kind
-from argosy.compute.rights import credentials_of
-from argosy.config import Settings
+from argosy.clock import wait_until
+from argosy.config.loading import Settings
 from argosy.errors import ConfigError, DeadlineExceeded
+from argosy.gce.compute.asking import Asking, Document, as_document, own_parameter, request_of, snake
+from argosy.gce.compute.failures import from_operation, reason_of, told
+from argosy.gce.compute.kinds import KINDS, OPERATIONS, Kind
+from argosy.gce.compute.rights import credentials_of
+from argosy.gce.plan.names import last
 
 ALREADY_THERE = ("alreadyExists", "RESOURCE_ALREADY_EXISTS")
 GONE = ("notFound", "RESOURCE_NOT_FOUND")
@@ -40,54 +42,38 @@ class Compute(Asking):
     def all(self, kind: str) -> dict[str, Document]:
         """Return all resources of `kind` in their zone, region or project, by name."""
         known = KINDS[kind]
-        found = self._read(f"list {kind}", lambda: list(self._call(known, "list", f"List{known.client[:-6]}Request")))
-        return {item.name: as_document(item) for item in found}
-
-    def get(self, kind: str, name: str) -> Document | None:
-        """Return one resource, or nothing when there is none of the name."""
-        known = KINDS[kind]
-        return self._get(
-            f"look at {name}",
-            lambda: self._call(known, "get", f"Get{known.singular}Request", {own_parameter(known): name}),
+        found = self._read(
+            f"list {kind}", lambda: list(self._ask(known.client, "list", f"List{known.client[:-6]}Request"))
         )
+        return {item.name: as_document(item) for item in found}
 
     def project(self) -> Document | None:
         """Return the project; nothing when there is none, or none that we may see."""
-        return self._get("look at the project", lambda: self._ask("ProjectsClient", "get", "GetProjectRequest"))
+        return self._get("look at the project", partial(self._ask, "ProjectsClient", "get", "GetProjectRequest"))
 
     def zone(self) -> Document | None:
-        return self._get("look at the zone", lambda: self._ask("ZonesClient", "get", "GetZoneRequest"))
+        return self._get("look at the zone", partial(self._ask, "ZonesClient", "get", "GetZoneRequest"))
 
     def newest_image(self, project: str, family: str) -> Document | None:
         """Return the newest image of the family that is not deprecated."""
-        values = {"project": project, "family": family}
-        return self._get(
-            f"look for an image of {family}",
-            lambda: self._ask("ImagesClient", "get_from_family", "GetFromFamilyImageRequest", values),
-        )
+        request, values = "GetFromFamilyImageRequest", {"project": project, "family": family}
+        ask = partial(self._ask, "ImagesClient", "get_from_family", request, values)
+        return self._get(f"look for an image of {family}", ask)
 
     def image(self, project: str, name: str) -> Document | None:
-        values = {"project": project, "image": name}
-        return self._get(f"look at image {name}", lambda: self._ask("ImagesClient", "get", "GetImageRequest", values))
+        ask = partial(self._ask, "ImagesClient", "get", "GetImageRequest", {"project": project, "image": name})
+        return self._get(f"look at image {name}", ask)
 
     def guest_attributes(self, instance: str, path: str) -> list[Document]:
         """Return [{"namespace", "key", "value"}] that the instance has published; empty when it has not yet."""
-        values = {"instance": instance, "query_path": path}
-        found = self._get(
-            f"ask {instance} for {path}",
-            lambda: self._ask("InstancesClient", "get_guest_attributes", "GetGuestAttributesInstanceRequest", values),
-        )
+        ask = partial(self._action, "instances", instance, "getGuestAttributes", query_path=path)
+        found = self._get(f"ask {instance} for {path}", ask)
         return list((found or {}).get("queryValue", {}).get("items", ()))
 
     def serial_console(self, instance: str) -> str:
         """Return what the API has kept of the instance's first serial console."""
-        values = {"instance": instance, "port": 1}
-        found = self._get(
-            f"read the console of {instance}",
-            lambda: self._ask(
-                "InstancesClient", "get_serial_port_output", "GetSerialPortOutputInstanceRequest", values
-            ),
-        )
+        ask = partial(self._action, "instances", instance, "getSerialPortOutput", port=1)
+        found = self._get(f"read the console of {instance}", ask)
         return str((found or {}).get("contents", ""))
 
     def members(self, group: str) -> list[str]:
@@ -112,14 +98,8 @@ class Compute(Asking):
         """Return the operations that have not ended yet."""
         found: list[Document] = []
         for scope, (client, singular) in OPERATIONS.items():
-            values = {"filter": 'status != "DONE"'}
-            request = f"List{singular}sRequest"
-            answers = self._read(
-                f"list the {scope}'s operations",
-                lambda client=client, request=request, values=values: list(  # type: ignore[misc]
-                    self._ask(client, "list", request, values)
-                ),
-            )
+            ask = partial(self._ask, client, "list", f"List{singular}sRequest", {"filter": 'status != "DONE"'})
+            answers = self._read(f"list the {scope}'s operations", lambda ask=ask: list(ask()))  # type: ignore[misc]
             found += [{**as_document(item), "scope": scope} for item in answers if item.status.name != "DONE"]
         return found
 
@@ -135,22 +115,14 @@ class Compute(Asking):
     def delete(self, kind: str, name: str) -> bool:
         """Delete a resource and wait until it is gone. Returns False when there was none."""
         known = KINDS[kind]
-        return self._change(
-            known,
-            f"delete {name}",
-            "delete",
-            f"Delete{known.singular}Request",
-            None,
-            {own_parameter(known): name},
-            GONE,
-        )
+        request, values = f"Delete{known.singular}Request", {own_parameter(known): name}
+        return self._change(known, f"delete {name}", "delete", request, None, values, GONE)
 
     def act(self, kind: str, name: str, method: str, body: Mapping[str, Any] | None = None) -> bool:
         """Call another method of the API that changes the resource, such as setLabels, and wait for it."""
         known = KINDS[kind]
-        singular = known.singular
         values = {"resource" if method == "setLabels" and kind != "instances" else own_parameter(known): name}
-        request = f"{method[0].upper()}{method[1:]}{singular}Request"
+        request = request_of(method, known.singular)
         return self._change(known, f"{method} of {name}", snake(method), request, body, values, ())
 
     def wait(self, operation: Document) -> None:
@@ -174,7 +146,7 @@ class Compute(Asking):
         with told(what):
             try:
                 started = self._retrying(
-                    lambda: self._call(kind, f"{method}_unary", request, values, body=body, request_id=identity)
+                    lambda: self._ask(kind.client, f"{method}_unary", request, values, body=body, request_id=identity)
                 )
             except GoogleAPICallError as error:
                 if reason_of(error) in fine:
@@ -188,22 +160,18 @@ class Compute(Asking):
         raise from_operation(what, ended)
 
     def _ended(self, what: str, scope: str, name: str) -> Any:
-        """Return the operation when it is done. Raises DeadlineExceeded; the operation goes on."""
+        """Return the operation when it is done. Raises DeadlineExceeded; the operation continues."""
         client, singular = OPERATIONS[scope]
-        deadline = time.monotonic() + self.settings.deadline_seconds
-        while True:
-            operation = self._read(
-                what, lambda: self._ask(client, "wait", f"Wait{singular}Request", {"operation": name})
+
+        def ask() -> Any:
+            return self._read(what, lambda: self._ask(client, "wait", f"Wait{singular}Request", {"operation": name}))
+
+        # The API itself waits for up to two minutes.
+        seconds = self.settings.deadline_seconds
+        operation = wait_until(ask, seconds, done=lambda seen: seen.status.name == "DONE", every=0)
+        if operation.status.name != "DONE":
+            raise DeadlineExceeded(
+                f"{what} has not ended within {seconds:g} s (operation {name}); it continues: run the same command to "
+                "wait for it"
             )
-            if operation.status.name == "DONE":
-                return operation
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded(
-                    f"{what} has not ended within {self.settings.deadline_seconds:g} s (operation {name}); "
-                    "it goes on: the same command again waits for it"
-                )
-
-
-def last(url: str) -> str:
-    """Return the name at the end of a resource's URL."""
-    return url.rpartition("/")[2]
+        return operation

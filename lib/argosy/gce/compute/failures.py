@@ -38,7 +38,7 @@ PASSING_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "reso
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Raise CloudError for what the client library raises in the body. `what`: the deed, such as `create core1`."""
+    """Raise CloudError for what the client library raises in the body. `what`: the action, such as `create core1`."""
     import requests
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError

@@ -10,21 +10,15 @@ ZONE, REGION, GLOBAL = "zone", "region", "global"
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`name`: the collection in the API. `scope`: zone, region or global. `client`, `singular`: names in
-    google.cloud.compute_v1, such as InstancesClient and InsertInstanceRequest. `folder`: the collection in a URL, where
-    that is another."""
+    google.cloud.compute_v1, such as InstancesClient and InsertInstanceRequest."""
 
     name: str
     scope: str
     singular: str
-    folder: str = ""
 
     @property
     def client(self) -> str:
         return f"{self.name[0].upper()}{self.name[1:]}Client"
-
-    @property
-    def in_url(self) -> str:
-        return self.folder or self.name
 
 
 KINDS = {
@@ -38,8 +32,8 @@ KINDS = {
         Kind("instanceGroups", ZONE, "InstanceGroup"),
         Kind("backendServices", GLOBAL, "BackendService"),
         Kind("targetTcpProxies", GLOBAL, "TargetTcpProxy"),
-        Kind("globalAddresses", GLOBAL, "GlobalAddress", "addresses"),
-        Kind("globalForwardingRules", GLOBAL, "GlobalForwardingRule", "forwardingRules"),
+        Kind("globalAddresses", GLOBAL, "GlobalAddress"),
+        Kind("globalForwardingRules", GLOBAL, "GlobalForwardingRule"),
     )
 }
 

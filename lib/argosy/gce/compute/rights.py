@@ -8,26 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.compute.failures import LOGIN
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import CloudError, ConfigError
+from argosy.gce.compute.failures import LOGIN
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 RESOURCE_MANAGER = "https://cloudresourcemanager.googleapis.com"
 NEEDED = (
-    *(f"compute.instances.{deed}" for deed in ("create", "delete", "get", "list", "setLabels", "setMetadata")),
+    *(f"compute.instances.{action}" for action in ("create", "delete", "get", "list", "setLabels", "setMetadata")),
     "compute.instances.getGuestAttributes",
     "compute.instances.getSerialPortOutput",
-    *(f"compute.disks.{deed}" for deed in ("create", "delete", "list", "resize", "setLabels")),
-    *(f"compute.addresses.{deed}" for deed in ("createInternal", "deleteInternal", "list", "setLabels")),
-    *(f"compute.instanceGroups.{deed}" for deed in ("create", "delete", "list", "update")),
-    *(f"compute.firewalls.{deed}" for deed in ("create", "delete", "list", "update")),
-    *(f"compute.healthChecks.{deed}" for deed in ("create", "delete", "list", "update")),
-    *(f"compute.backendServices.{deed}" for deed in ("create", "delete", "list", "update")),
-    *(f"compute.targetTcpProxies.{deed}" for deed in ("create", "delete", "list")),
-    *(f"compute.globalAddresses.{deed}" for deed in ("create", "delete", "list")),
-    *(f"compute.globalForwardingRules.{deed}" for deed in ("create", "delete", "list")),
-    *(f"compute.instances.{deed}" for deed in ("setServiceAccount", "setTags", "start", "use")),
+    *(f"compute.disks.{action}" for action in ("create", "delete", "list", "resize", "setLabels")),
+    *(f"compute.addresses.{action}" for action in ("createInternal", "deleteInternal", "list", "setLabels")),
+    *(f"compute.instanceGroups.{action}" for action in ("create", "delete", "list", "update")),
+    *(f"compute.firewalls.{action}" for action in ("create", "delete", "list", "update")),
+    *(f"compute.healthChecks.{action}" for action in ("create", "delete", "list", "update")),
+    *(f"compute.backendServices.{action}" for action in ("create", "delete", "list", "update")),
+    *(f"compute.targetTcpProxies.{action}" for action in ("create", "delete", "list")),
+    *(f"compute.globalAddresses.{action}" for action in ("create", "delete", "list")),
+    *(f"compute.globalForwardingRules.{action}" for action in ("create", "delete", "list")),
+    *(f"compute.instances.{action}" for action in ("setServiceAccount", "setTags", "start", "use")),
     *(f"compute.{kind}.use" for kind in ("backendServices", "disks", "globalAddresses", "instanceGroups")),
     "compute.addresses.useInternal",
     "compute.healthChecks.useReadOnly",

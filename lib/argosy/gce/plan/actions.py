@@ -1,16 +1,16 @@
-"""The steps of a plan: what is to be made, changed, destroyed, and what stays. Pure.
+"""Pure. The steps of a plan: what is to be made, changed, destroyed, and what stays.
 
 An action names the very request that carries it out, so what `--dry-run` and `gce.plan` show is what is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from argosy.gce.names import WORDS, Document
+from argosy.gce.plan.names import WORDS, Document
 from argosy.model import Step
 
 INSERT, DELETE = "insert", "delete"
@@ -69,10 +69,6 @@ class Project:
 
     def get(self, kind: str, name: str) -> Document | None:
         return self.all(kind).get(name)
-
-
-def acting(actions: Iterable[Action]) -> list[Action]:
-    return [action for action in actions if action.acts]
 
 
 def create(kind: str, body: Mapping[str, Any], why: str = "", server: str = "") -> Action:

@@ -1,4 +1,4 @@
-"""What the load balancer before the cluster's routers is made of, and what differs. Pure.
+"""Pure. What the load balancer before the cluster's routers is made of, and what differs.
 
 A global external proxy balancer for TCP: it begins each connection with the PROXY protocol, so routers know the
 clients' addresses, and nothing has to be set up on the machines. It asks every router's health path: a machine that
@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from argosy.config import Settings
-from argosy.gce.actions import Action, Project, Verb, agrees, create, destroy
-from argosy.gce.names import LABELLED_LATER, Document, in_zone, is_ours, mark, refuse_foreign, shared_name, type_of
-from argosy.gce.server_plan import plan_labels
-from argosy.routing import HEALTH_PATH
+from argosy.config.loading import Settings
+from argosy.gce.plan.actions import Action, Project, Verb, agrees, create, destroy
+from argosy.gce.plan.names import LABELLED_LATER, Document, in_zone, is_ours, mark, refuse_foreign, shared_name, type_of
+from argosy.gce.plan.server_plan import plan_labels
+from argosy.routing.plan import HEALTH_PATH
 
 KINDS = (
     "firewalls",
@@ -31,12 +31,8 @@ PROBES = ["35.191.0.0/16", "130.211.0.0/22"]
 """Where the balancer's probes and connections come from: https://cloud.google.com/load-balancing/docs/health-checks."""
 SCHEME = "EXTERNAL_MANAGED"
 IDLE_SECONDS = 3600
-CHANGED_BY = {
-    "firewalls": "patch",
-    "healthChecks": "patch",
-    "backendServices": "patch",
-    "instanceGroups": "setNamedPorts",
-}
+CHANGED_BY = {"instanceGroups": "setNamedPorts"}
+"""Where it is not `patch`."""
 CHANGEABLE = {
     "firewalls": ("allowed", "sourceRanges", "targetTags"),
     "healthChecks": ("checkIntervalSec", "timeoutSec", "healthyThreshold", "unhealthyThreshold", "httpHealthCheck"),
@@ -62,10 +58,13 @@ def wanted(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         ("firewalls", {"name": f"{name}-balancer", **base, **_firewall(settings)}),
         ("healthChecks", {"name": f"{name}-router", **base, **_health_check(settings)}),
         ("instanceGroups", {"name": name, **base, **_group(settings)}),
-        *(("backendServices", {"name": f"{name}-{it}", **base, **_backend_service(settings, it)}) for it in fronts),
-        *(("targetTcpProxies", {"name": f"{name}-{it}", **base, **_proxy(f"{name}-{it}")}) for it in fronts),
+        *(
+            ("backendServices", {"name": f"{name}-{front}", **base, **_backend_service(settings, front)})
+            for front in fronts
+        ),
+        *(("targetTcpProxies", {"name": f"{name}-{front}", **base, **_proxy(f"{name}-{front}")}) for front in fronts),
         ("globalAddresses", {"name": name, **base, "addressType": "EXTERNAL", "ipVersion": "IPV4"}),
-        *(("globalForwardingRules", {"name": f"{name}-{it}", **base, **_rule(settings, it)}) for it in fronts),
+        *(("globalForwardingRules", {"name": f"{name}-{front}", **base, **_rule(settings, front)}) for front in fronts),
     ]
 
 
@@ -79,22 +78,22 @@ def plan_balancer(settings: Settings, project: Project) -> list[Action]:
         if kind == "instanceGroups":
             actions += plan_members(settings, project)
     keep = {(kind, body["name"]) for kind, body in wanted(settings)}
-    return [*actions, *(it for it in plan_removal(settings, project) if (it.kind, it.name) not in keep)]
+    return [*actions, *(action for action in plan_removal(settings, project) if (action.kind, action.name) not in keep)]
 
 
 def plan_members(settings: Settings, project: Project, leaving: Sequence[str] = ()) -> list[Action]:
     """Return what makes the group's members the cluster's machines, less those that are leaving."""
     group = shared_name(settings)
     held = set(project.members.get(group, ()))
-    machines = {name for name, it in project.all("instances").items() if is_member(settings, it)} - set(leaving)
+    machines = {name for name, entry in project.all("instances").items() if is_member(settings, entry)} - set(leaving)
     found: list[Action] = []
-    for names, method, deed in (
+    for names, method, action in (
         (machines - held, "addInstances", "add"),
         (held - machines, "removeInstances", "remove"),
     ):
         if names:
             body = {"instances": [{"instance": in_zone(settings, f"instances/{name}")} for name in sorted(names)]}
-            why = f"{deed} {', '.join(sorted(names))}"
+            why = f"{action} {', '.join(sorted(names))}"
             found.append(Action(Verb.CHANGE, "instanceGroups", group, why, method, body))
     return found
 
@@ -130,7 +129,7 @@ def _changes(settings: Settings, kind: str, body: dict[str, Any], found: Documen
         patch = {part: body[part] for part in changed}
         if kind in FINGERPRINTED:
             patch["fingerprint"] = found.get("fingerprint", "")
-        yield Action(Verb.CHANGE, kind, name, ", ".join(changed), CHANGED_BY[kind], patch)
+        yield Action(Verb.CHANGE, kind, name, ", ".join(changed), CHANGED_BY.get(kind, "patch"), patch)
     fixed = [part for part in body if part not in (*parts, "name", "description", "IPAddress", "labels")]
     differing = [part for part in fixed if not agrees(body[part], found.get(part))]
     if differing:

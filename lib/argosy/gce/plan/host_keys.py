@@ -1,4 +1,4 @@
-"""A new server's ssh host keys, as it has told them to the API. Pure.
+"""Pure. A new server's ssh host keys, as it has told them to the API.
 
 Guest attributes: namespace `hostkeys`, key the type, value the base64 blob, as Google's guest agent writes them
 (https://cloud.google.com/compute/docs/metadata/manage-guest-attributes). Serial console: whole lines as in
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from argosy.gce.names import Document
+from argosy.gce.plan.names import Document
 
 NAMESPACE = "hostkeys/"
 BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"

@@ -1,4 +1,4 @@
-"""How what we make is named, and how it is told from what others have made. Pure.
+"""Pure. How what we make is named, and how it is told from what others have made.
 
 Instances and disks carry our labels from the moment that they are made. Other kinds take labels only afterwards or
 never, so there the description, which is given as they are made, is the mark. What has neither is not ours, and is
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import Refused
 
 SYSTEM_LABEL = "argosy-system"

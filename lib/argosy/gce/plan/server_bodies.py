@@ -1,4 +1,4 @@
-"""The requests that make a server: its address, its disks, itself. Pure.
+"""Pure. The requests that make a server: its address, its disks, itself.
 
 https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert
 """
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.config import Settings
-from argosy.gce.names import address_name, disk_name, in_region, in_zone, labels, mark, shared_name
-from argosy.gce_settings import GceImage, GceType
+from argosy.config.gce import GceImage, GceType
+from argosy.config.loading import Settings
+from argosy.gce.plan.names import address_name, disk_name, in_region, in_zone, labels, mark, shared_name
 
 AUTH = "https://www.googleapis.com/auth/"
 DATA_DEVICE = "data"

@@ -1,4 +1,4 @@
-"""The cloud-config of a server outside the cluster: one container, its data disk, its secrets. Pure.
+"""Pure. The cloud-config of a server outside the cluster: one container, its data disk, its secrets.
 
 No secret is in it, nor in the metadata: they come over ssh (operations.gce.delivery) into /var/lib/SYSTEM/secrets/,
 the marker `.complete` last, for which the container waits. /var is what Container-Optimized OS keeps, and where
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from argosy import cloudconfig
-from argosy.config import Settings
-from argosy.dialects import MachineConfig, User
-from argosy.dialects.machine import File, Unit
-from argosy.gce.server_bodies import DATA_DEVICE, Server
-from argosy.gce_settings import GceContainer
-from argosy.machine_files import Names
-from argosy.rendering import render
-from argosy.systemd import command_line
+from argosy.cloudconfig import config as cloudconfig
+from argosy.cloudconfig.dialects.machine import MachineConfig, User
+from argosy.config.gce import GceContainer
+from argosy.config.loading import Settings
+from argosy.gce.plan.server_bodies import DATA_DEVICE, Server
+from argosy.model import File, Unit
+from argosy.paths import Names
+from argosy.rendering.rendering import render
+from argosy.rendering.systemd import command_line
 
 SECRETS_IN_CONTAINER = "/run/secrets"
 REGISTRY_FILES = ("htpasswd", "tls.crt", "tls.key")
@@ -105,7 +105,7 @@ def _run(settings: Settings, server: Server, container: GceContainer, name: str)
     words += [f"--publish={port}" for port in container.ports]
     words += [f"--env={key}={filled(settings, server, value)}" for key, value in container.env.items()]
     folder = secrets_folder(settings)
-    words += [f"--volume={folder}/{it}:{SECRETS_IN_CONTAINER}/{it}:ro" for it in secret_names(server)]
+    words += [f"--volume={folder}/{name}:{SECRETS_IN_CONTAINER}/{name}:ro" for name in secret_names(server)]
     if container.data:
         words.append(f"--volume={data_folder(settings)}/content:{container.data}")
     return [*words, container.image, *container.command]

@@ -1,13 +1,13 @@
-"""What has to be done so that a server is there, and as its type says; or gone. Pure."""
+"""Pure. What has to be done so that a server is there, and as its type says; or gone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import Refused
-from argosy.gce.actions import Action, Project, Verb, create, destroy
-from argosy.gce.names import (
+from argosy.gce.plan.actions import Action, Project, Verb, create, destroy
+from argosy.gce.plan.names import (
     LABELLED_LATER,
     Document,
     address_name,
@@ -18,7 +18,7 @@ from argosy.gce.names import (
     refuse_foreign,
     type_of,
 )
-from argosy.gce.server_bodies import Server, address_body, data_disk_body, instance_body, metadata, tags
+from argosy.gce.plan.server_bodies import Server, address_body, data_disk_body, instance_body, metadata, tags
 
 STOPPED = ("TERMINATED", "STOPPED", "SUSPENDED")
 

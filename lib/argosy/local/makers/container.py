@@ -1,4 +1,4 @@
-"""The flags that make a container a machine: systemd as PID 1 with a Docker engine of its own. Pure.
+"""Pure. The flags that make a container a machine: systemd as PID 1 with a Docker engine of its own.
 
 Tried on cgroup v1 without CAP_SYS_RESOURCE (where `--privileged` is refused) and, as kind does it, on cgroup v2.
 """
@@ -25,13 +25,12 @@ UNCONFINED = tuple(f"--security-opt={option}" for option in ("seccomp=unconfined
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What was observed of the engine that shall carry machines.
+    """What was observed of the engine that carries machines.
 
-    `cgroup_version`: 1 or 2; `rootless`, `desktop`: the engine runs in a user's namespace, or in a VM of Docker
-    Desktop's; `storage_driver`: of the engine's own images; `free_bytes`: on the disk of its data.
+    `rootless`, `desktop`: the engine runs in a user's namespace, or in a VM of Docker
+    Desktop's; `free_bytes`: on the disk of its data.
     """
 
-    cgroup_version: int
     rootless: bool = False
     desktop: bool = False
     remote: bool = False
@@ -53,10 +52,15 @@ def refuse_unfit(facts: EngineFacts) -> None:
         raise Refused(f"the Docker engine is rootless, and machines need devices and cgroups: {alternative}")
 
 
-def machine_flags(facts: EngineFacts) -> list[str]:
+def cgroup_version(info: Mapping[str, object]) -> int:
+    """Return 1 or 2, by what the engine says of itself (GET /info)."""
+    return int(str(info.get("CgroupVersion") or "1"))
+
+
+def machine_flags(cgroup_version: int) -> list[str]:
     """Return the `docker run` flags that every machine gets, whatever its name."""
     return [
-        *(_cgroup_v2() if facts.cgroup_version >= 2 else _cgroup_v1()),
+        *(_cgroup_v2() if cgroup_version >= 2 else _cgroup_v1()),
         *UNCONFINED,
         "--security-opt=systempaths=unconfined",
         "--tmpfs=/run",

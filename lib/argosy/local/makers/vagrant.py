@@ -17,11 +17,11 @@ from shutil import which
 from typing import Any
 
 from argosy import atomic
-from argosy.config import Settings
+from argosy.config.loading import Settings
 from argosy.errors import EngineError, Refused
+from argosy.local.makers.base import ABSENT, RUNNING, STOPPED, Boot
+from argosy.local.makers.container import parse_host_keys
 from argosy.model import Machine
-from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
-from argosy.providers.container import parse_host_keys
 
 REQUEST = "request.json"
 LOG = "vagrant.log"
@@ -32,6 +32,7 @@ _WORDS = {"running": RUNNING, "poweroff": STOPPED, "shutoff": STOPPED, "stopped"
 class VagrantMachines:
     """Virtual machines (`local.provider` virtualbox or libvirt); `VagrantContainers` builds on it.
 
+    Every call is idempotent, and safe after a call that was killed.
     `key`: the private ssh key of the cluster, which Vagrant's own `vagrant ssh` uses too.
     """
 
@@ -41,13 +42,19 @@ class VagrantMachines:
         self.folder = settings.state_path / "vagrant"
 
     def up(self, boots: Sequence[Boot], only: Sequence[Machine] = ()) -> None:
-        self._write_request(boots)
+        """Make and boot the machines, in parallel where that is possible; those that run are left as they are.
+
+        `boots`: all machines of the cluster; `only`: those that are touched, all when empty.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_if_changed(self.folder / REQUEST, _document(self._request(boots)))
         names: list[str | None] = [machine.name for machine in only]
         for name in names or [None]:
             up = partial(self._vagrant.up, vm_name=name, provider=self.settings.local.provider)
             self._call("up", up)
 
     def states(self, machines: Sequence[Machine]) -> dict[str, str]:
+        """Return name -> `running`, `stopped`, `absent`, or Vagrant's word for another state."""
         if not (self.folder / REQUEST).exists():
             return {machine.name: ABSENT for machine in machines}
         known = {status.name: status.state for status in self._call("status", self._vagrant.status)}
@@ -57,11 +64,13 @@ class VagrantMachines:
         }
 
     def host_keys(self, machine: Machine) -> Sequence[str]:
+        """Return the machine's public ssh host keys (`TYPE BASE64`), not read over the network that they secure."""
         command = " ".join(HOST_KEYS[2:])
         output = self._call("ssh", lambda: self._vagrant.ssh(vm_name=machine.name, command=command))
         return parse_host_keys(str(output))
 
     def destroy(self, machines: Sequence[Machine]) -> Sequence[str]:
+        """Destroy the machines with their disks; return what was removed, empty when nothing was there."""
         if not (self.folder / REQUEST).exists():
             return []
         gone = [f"machine {name}" for name, state in self.states(machines).items() if state != ABSENT]
@@ -70,9 +79,10 @@ class VagrantMachines:
         return gone
 
     def remove(self, machine: Machine) -> bool:
+        """Destroy one machine with its disk and leave the others alone; return whether there was anything of it."""
         path = self.folder / REQUEST
         request = json.loads(path.read_bytes()) if path.exists() else {"machines": []}
-        rest = [it for it in request["machines"] if it["name"] != machine.name]
+        rest = [other for other in request["machines"] if other["name"] != machine.name]
         if len(rest) == len(request["machines"]):
             return False
         there = self.states([machine])[machine.name] != ABSENT
@@ -83,6 +93,7 @@ class VagrantMachines:
         return there
 
     def console(self, machine: Machine) -> str:
+        """Return the last lines of the machine's own console: why it did not boot."""
         return f"see the console of {machine.name} in {self.settings.local.provider}"
 
     @cached_property
@@ -106,10 +117,6 @@ class VagrantMachines:
             "VAGRANT_CHECKPOINT_DISABLE": "1",
             "VAGRANT_DEFAULT_PROVIDER": self.settings.local.provider,
         }
-
-    def _write_request(self, boots: Sequence[Boot]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        atomic.write_if_changed(self.folder / REQUEST, _document(self._request(boots)))
 
     def _request(self, boots: Sequence[Boot]) -> dict[str, Any]:
         local = self.settings.local

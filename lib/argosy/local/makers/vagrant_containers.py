@@ -11,20 +11,20 @@ from typing import Any
 
 import docker
 from docker.models.containers import Container
-from tenacity import RetryError as StillWaiting
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from argosy import atomic
-from argosy.config import Settings
-from argosy.engine import find_container, remove_container, remove_labelled
-from argosy.engine_connection import refusals
+from argosy.clock import wait_until
+from argosy.config.loading import Settings
+from argosy.engine.connection import refusals
+from argosy.engine.containers import find_container, labels_on, remove_container
+from argosy.engine.names import container_name, is_own, labels_of, network_name, refuse_foreign
+from argosy.engine.ownership import remove_own
 from argosy.errors import DeadlineExceeded, EngineError, Refused
 from argosy.fanout import fan_out, joined
-from argosy.local_names import CLUSTER_LABEL, container_name, labels_of, network_name, volume_name
+from argosy.local.makers.base import ABSENT, RUNNING, STOPPED, Boot
+from argosy.local.makers.container import INIT, cgroup_version, machine_flags, own_flags, parse_host_keys
+from argosy.local.makers.vagrant import HOST_KEYS, VagrantMachines
 from argosy.model import Machine
-from argosy.providers.base import ABSENT, RUNNING, STOPPED, Boot
-from argosy.providers.container import INIT, EngineFacts, machine_flags, own_flags, parse_host_keys
-from argosy.providers.vagrant import HOST_KEYS, VagrantMachines
 
 ORPHAN_DEADLINE_SECONDS = 120
 STOP_SECONDS = 20
@@ -36,15 +36,12 @@ _STATES = {"running": RUNNING, "exited": STOPPED, "created": STOPPED, "dead": ST
 class VagrantContainers(VagrantMachines):
     """Containers with systemd on the provisioning host's engine (`local.provider` docker).
 
-    `image`: the local reference of the machine image; `facts`: what the engine can do.
+    `image`: the local reference of the machine image.
     """
 
-    def __init__(
-        self, settings: Settings, key: Path, client: docker.DockerClient, facts: EngineFacts, image: str = ""
-    ) -> None:
+    def __init__(self, settings: Settings, key: Path, client: docker.DockerClient, image: str = "") -> None:
         super().__init__(settings, key)
         self.client = client
-        self.facts = facts
         self.image = image
 
     def up(self, boots: Sequence[Boot], only: Sequence[Machine] = ()) -> None:
@@ -85,7 +82,7 @@ class VagrantContainers(VagrantMachines):
         self._wait_for_killed_run()
         joined(fan_out({machine.name: machine for machine in machines}, self._stop, max_parallel=STOPS_AT_ONCE))
         removed = list(super().destroy(machines))
-        swept = remove_labelled(self.client, labels_of(self.settings, "machine"), ("container", "volume"))
+        swept = remove_own(self.client, self.settings, "machine", ("container", "volume"))
         if self.folder.exists():
             rmtree(self.folder)
         return [*removed, *(name for name in swept if name.startswith("container"))]
@@ -147,13 +144,14 @@ class VagrantContainers(VagrantMachines):
         with refusals(machine.name):
             self._remove_volume(machine)
             self.client.volumes.create(
-                volume_name(self.settings, machine.name), labels=labels_of(self.settings, "machine")
+                container_name(self.settings, machine.name), labels=labels_of(self.settings, "machine")
             )
 
     def _remove_volume(self, machine: Machine) -> bool:
-        name = volume_name(self.settings, machine.name)
+        name = container_name(self.settings, machine.name)
         found = [volume for volume in self.client.volumes.list(filters={"name": name}) if volume.name == name]
         for volume in found:
+            refuse_foreign(f"volume {name}", labels_on(volume), labels_of(self.settings, "machine"))
             volume.remove()
         return bool(found)
 
@@ -162,7 +160,8 @@ class VagrantContainers(VagrantMachines):
 
         It is complete: one `docker run` makes it. Raises Refused for a container that is not of this cluster.
         """
-        if container.labels.get(CLUSTER_LABEL) != self.settings.cluster:
+        refuse_foreign(f"container {container.name}", container.labels, labels_of(self.settings, "machine"))
+        if not is_own(self.settings, container.labels):
             raise Refused(f"{container.name}: a container of that name is there and isn't ours: remove or rename it")
         record = self._record(machine)
         record.parent.mkdir(parents=True, exist_ok=True)
@@ -173,17 +172,16 @@ class VagrantContainers(VagrantMachines):
         return self.folder / "machines" / "machines" / machine.name / "docker" / "id"
 
     def _wait_for_killed_run(self) -> None:
-        """Wait for the `vagrant` of a run that was killed: it goes on by itself, and holds locks in its home folder."""
-        waiting = Retrying(
-            retry=retry_if_result(bool), stop=stop_after_delay(ORPHAN_DEADLINE_SECONDS), wait=wait_fixed(0.2)
-        )
-        try:
-            waiting(lambda: [path for path in (self._home / "data").glob("lock.*.lock") if _is_locked(path)])
-        except StillWaiting:
+        """Wait for the `vagrant` of a run that was killed: it continues, and holds locks in its home folder."""
+
+        def is_over() -> bool:
+            return not any(map(_is_locked, (self._home / "data").glob("lock.*.lock")))
+
+        if not wait_until(is_over, ORPHAN_DEADLINE_SECONDS):
             raise DeadlineExceeded(
                 f"another vagrant has been at work on cluster {self.settings.cluster!r} for "
                 f"{ORPHAN_DEADLINE_SECONDS} s: wait for it, or end it, then run the same command again"
-            ) from None
+            )
 
     @property
     def _home(self) -> Path:
@@ -196,10 +194,12 @@ class VagrantContainers(VagrantMachines):
     def _request(self, boots: Sequence[Boot]) -> dict[str, Any]:
         if not self.image:
             raise EngineError(f"no machine image: `inv build.images --only {self.settings.local.machine_image}`")
+        with refusals("engine"):
+            flags = machine_flags(cgroup_version(self.client.info()))
         return {
             **super()._request(boots),
             "image": self.image,
-            "create_args": machine_flags(self.facts),
+            "create_args": flags,
             "cmd": list(INIT),
         }
 
@@ -212,7 +212,7 @@ class VagrantContainers(VagrantMachines):
                 name=machine.name,
                 network=network_name(self.settings),
                 address=machine.address,
-                volume=volume_name(self.settings, machine.name),
+                volume=container_name(self.settings, machine.name),
                 seed=self._seed(machine),
                 labels=labels_of(self.settings, "machine"),
             ),

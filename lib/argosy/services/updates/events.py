@@ -1,5 +1,5 @@
-"""What an update of a scheduled service tells while it goes, beside what all work tells
-(argosy.events). Pure.
+"""Pure. What an update of a scheduled service tells while it goes, beside what all work tells
+(argosy.cluster.events).
 
 {"event": "step-done", "at": "2026-01-31T12:00:05.120Z", "service": "web", "step": "starting", "seconds": 5.0}
 """
@@ -7,42 +7,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from argosy.events import Event
-from argosy.update_plan import change
-from argosy.update_record import State, Step, Update
+from argosy.cluster.change import State
+from argosy.cluster.events import Event
+from argosy.services.updates.plan import change
+from argosy.services.updates.record import Update, UpdateStep
 
 _DOING = {
-    Step.STARTING: "starting the new instances",
-    Step.SHARING: "giving the new instances their share of the requests",
-    Step.SOAKING: "watching the new instances",
-    Step.OPENING: "giving the new instances all requests that they can take",
-    Step.CLOSING: "giving the old instances no more requests",
-    Step.EMPTYING: "waiting for the connections to the old instances to end",
-    Step.REMOVING: "removing the old instances",
-    Step.RESTARTING: "starting the old instances again",
-    Step.REOPENING: "giving the old instances their requests again",
-    Step.WITHDRAWING: "giving the new instances no more requests",
-    Step.LEAVING: "waiting for the connections to the new instances to end",
-    Step.DISCARDING: "removing the new instances",
+    UpdateStep.STARTING: "starting the new instances",
+    UpdateStep.SHARING: "giving the new instances their share of the requests",
+    UpdateStep.SOAKING: "watching the new instances",
+    UpdateStep.OPENING: "giving the new instances all requests that they can take",
+    UpdateStep.CLOSING: "giving the old instances no more requests",
+    UpdateStep.EMPTYING: "waiting for the connections to the old instances to end",
+    UpdateStep.REMOVING: "removing the old instances",
+    UpdateStep.RESTARTING: "starting the old instances again",
+    UpdateStep.REOPENING: "giving the old instances their requests again",
+    UpdateStep.WITHDRAWING: "giving the new instances no more requests",
+    UpdateStep.LEAVING: "waiting for the connections to the new instances to end",
+    UpdateStep.DISCARDING: "removing the new instances",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(Event):
-    """It begins, or goes on after somebody stopped."""
+    """It begins, or is resumed."""
 
     update: Update
     resumed: bool = False
 
     @property
     def text(self) -> str:
-        it = self.update
-        verb = "goes on" if self.resumed else "begins"
-        if it.back:
-            return f"update {it.id} {verb}: back to generation {it.old.number}, since {it.reason}"
-        return f"update {it.id} {verb}: generation {it.old.number} -> {it.new.number}: {change(it)}"
+        update = self.update
+        verb = "resumes" if self.resumed else "begins"
+        if update.back:
+            return f"update {update.id} {verb}: back to generation {update.old.number}, since {update.reason}"
+        return f"update {update.id} {verb}: generation {update.old.number} -> {update.new.number}: {change(update)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class NothingToDo(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBegan(Event):
-    step: Step
+    step: UpdateStep
 
     @property
     def text(self) -> str:
@@ -65,27 +65,8 @@ class StepBegan(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepDone(Event):
-    step: Step
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        return f"{self.step} took {self.seconds:.1f} s"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Soaking(Event):
-    until: datetime
-
-    @property
-    def text(self) -> str:
-        return f"watching the new instances for {max(0.0, (self.until - self.at).total_seconds()):.0f} s"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GoingBack(Event):
-    """The old instances serve on, and the new ones go."""
+    """The old instances continue to serve, and the new ones go."""
 
     reason: str
 

@@ -1,5 +1,4 @@
-"""What an update of a scheduled service is to be: its generation, its share of the requests, and the plan in words.
-Pure."""
+"""Pure. What an update of a scheduled service is to be: generation, share of the requests, and the plan in words."""
 
 from __future__ import annotations
 
@@ -8,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from argosy.cluster.change import State
+from argosy.config.scheduled import ScheduledSettings
 from argosy.errors import ConfigError
-from argosy.model import Step as PlanStep
-from argosy.scheduled_record import Generation, ScheduledRecord, definition_json
-from argosy.scheduled_settings import ScheduledSettings
+from argosy.model import Step
 from argosy.schema.values import DEFAULT_WEIGHT, MAX_WEIGHT
-from argosy.service_update import is_routed, steps_back, steps_on
-from argosy.update_record import Options, Step, Update
+from argosy.services.record import Generation, ScheduledRecord, definition_json
+from argosy.services.updates.record import Options, Update, UpdateStep
+from argosy.services.updates.transitions import is_routed, steps_back, steps_on
 
 SHARE_ERROR = 0.1
 """By how much of itself a canary's share may be off before the old instances' weights are changed, too."""
@@ -26,6 +26,7 @@ def begin_update(
     """Return the record of an update that begins. `record`: what is wanted of the service so far."""
     update = Update(
         id=id,
+        state=State.RUNNING,
         name=record.name,
         old=record.current,
         new=new,
@@ -33,8 +34,8 @@ def begin_update(
         before=record.replicas,
         stopped=record.stopped,
         options=options,
-        step=Step.ENDING,
-        reached=Step.ENDING,
+        step=UpdateStep.ENDING,
+        reached=UpdateStep.ENDING,
         since=now,
         started=now,
         by=by,
@@ -52,7 +53,8 @@ def wanted_replicas(record: ScheduledRecord, definition: ScheduledSettings) -> i
 def next_generation(current: int, used: Iterable[int]) -> int:
     """Return the number of a generation beside `current`. `used`: others that there were once.
 
-    One is odd and the other even: services that never share a machine are kept apart by that (argosy.scheduled_rules).
+    One is odd and the other even: services that never share a machine are kept apart by that
+    (argosy.config.scheduled_rules).
     """
     number = max([current, *used]) + 1
     return number + (number - current + 1) % 2
@@ -85,39 +87,39 @@ def share_weights(share: float, new: int, old: int, old_weight: int = DEFAULT_WE
     return mine, weight
 
 
-def plan_lines(update: Update) -> list[PlanStep]:
+def plan_lines(update: Update) -> list[Step]:
     """Return what is left to do, as `--dry-run` prints it."""
     way = steps_back(update) if update.back else steps_on(update)
     left = way[way.index(update.step) :]
-    return [PlanStep(update.name, line) for step in left for line in _lines(update, step)]
+    return [Step(update.name, line) for step in left for line in _lines(update, step)]
 
 
-def _lines(update: Update, step: Step) -> Iterator[str]:
+def _lines(update: Update, step: UpdateStep) -> Iterator[str]:
     old, new = f"generation {update.old.number}", f"generation {update.new.number}"
-    if step is Step.STARTING:
+    if step is UpdateStep.STARTING:
         beside = f"once {old} is gone" if update.options.stop_first else f"beside {old}"
         many = "one on each machine that fits" if update.replicas is None else f"{update.replicas} instances"
         yield f"start {new} ({change(update)}) {beside}: {many}, which get no requests yet"
         yield f"wait until each of them is healthy{_known(update.new)}"
-    elif step is Step.REMOVING and update.stopped:
+    elif step is UpdateStep.REMOVING and update.stopped:
         yield f"it is stopped, and stays so: {new} ({change(update)}) is what service.start starts"
-    elif step is Step.REMOVING:
+    elif step is UpdateStep.REMOVING:
         yield f"stop and remove {old}"
         if update.options.stop_first:
             yield f"from here on nobody serves until {new} does (order: stop-first)"
-    elif step is not Step.ENDING:
+    elif step is not UpdateStep.ENDING:
         share = f"{update.options.share:.0%}"
         yield {
-            Step.SHARING: f"give {new} {share} of the requests",
-            Step.SOAKING: f"watch it for {update.options.soak_seconds:g} s",
-            Step.OPENING: f"give {new} its full share of requests",
-            Step.CLOSING: f"give {old} no more requests, and wait until every live router knows",
-            Step.EMPTYING: f"wait until the connections to {old} have ended",
-            Step.RESTARTING: f"start {old} again, and wait until it is healthy",
-            Step.REOPENING: f"give {old} its full share of requests again",
-            Step.WITHDRAWING: f"give {new} no more requests, and wait until every live router knows",
-            Step.LEAVING: f"wait until the connections to {new} have ended",
-            Step.DISCARDING: f"stop and remove {new}",
+            UpdateStep.SHARING: f"give {new} {share} of the requests",
+            UpdateStep.SOAKING: f"watch it for {update.options.soak_seconds:g} s",
+            UpdateStep.OPENING: f"give {new} its full share of requests",
+            UpdateStep.CLOSING: f"give {old} no more requests, and wait until every live router knows",
+            UpdateStep.EMPTYING: f"wait until the connections to {old} have ended",
+            UpdateStep.RESTARTING: f"start {old} again, and wait until it is healthy",
+            UpdateStep.REOPENING: f"give {old} its full share of requests again",
+            UpdateStep.WITHDRAWING: f"give {new} no more requests, and wait until every live router knows",
+            UpdateStep.LEAVING: f"wait until the connections to {new} have ended",
+            UpdateStep.DISCARDING: f"stop and remove {new}",
         }[step]
 
 

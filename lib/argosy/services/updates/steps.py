@@ -4,58 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 
-from argosy.agent.labels import ATTRIBUTES
-from argosy.errors import DeadlineExceeded, OutOfSequence, Unhealthy
+from argosy.errors import Unhealthy
 from argosy.etcd import Delete, Put
-from argosy.events import Said
-from argosy.operations.service.updating.looking import NOTHING, POLL_SECONDS, QUIET_SECONDS, Looking, shown
-from argosy.operations.service.updating.seams import Operator
-from argosy.scheduled_record import Generation
-from argosy.schema import generation_key, service_key, weight_key
-from argosy.service_update import is_routed
-from argosy.update_plan import share_weights
-from argosy.update_record import Step, Update
+from argosy.schema import generation_key, service_key
+from argosy.schema.declared import ATTRIBUTES
+from argosy.services.applying import Executor
+from argosy.services.record import Generation
+from argosy.services.serving import Gates, Watch, applied_reason, failing, weight_reason
+from argosy.services.spec import Routing, routing_of
+from argosy.services.state import Routes, ServicesState
+from argosy.services.updates.interfaces import Operator
+from argosy.services.updates.plan import share_weights
+from argosy.services.updates.record import Update, UpdateStep
+from argosy.services.updates.transitions import is_routed
+from argosy.services.waiting import last_lines
 
 RECENT_SECONDS = 5.0
 """So long the routers' word on instances that were all well counts."""
 SOAK_POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 30.0
 """So long an instance that was well once may be ill: its machine may be gone, and another be found for it."""
-TRIES = 10
-"""Of a change of a service that others, Swarm among them, are faster than."""
-MAX_DEEDS = 100
-BEFORE_OPENING = (Step.STARTING, Step.SHARING, Step.SOAKING)
+NOTHING = 0
+"""The weight of a generation that gets no requests."""
+BEFORE_OPENING = (UpdateStep.STARTING, UpdateStep.SHARING, UpdateStep.SOAKING)
 
 
 class Steps:
     """The work of one update, by one operator. `do` raises ArgosyError for what goes wrong."""
 
     def __init__(self, operator: Operator) -> None:
-        self._operator = operator
-        self._lock = operator.lock
-        self._engine = operator.engine
         self._name = operator.name
-        self._clock = operator.clock
-        self._looks = Looking(operator)
+        self._work = operator.work
+        self._say = partial(operator.report, operator.name)
+        self._lock = operator.work.holding
+        self._clock = operator.work.clock
+        self._executor = Executor(self._work, self._name, operator.events, operator.report)
+        self._waiter = self._executor.waiter
+        self._watches: dict[int, Watch] = {}
+        self._routers = self._work.routers(self._name)
         self._reached_at = float("-inf")
 
-    def do(self, update: Update, step: Step) -> None:
+    def do(self, update: Update, step: UpdateStep) -> None:
         """Do all that belongs to `step`; some of it, or all, may be done already."""
         old, new = update.old, update.new
-        work: dict[Step, Callable[[], None]] = {
-            Step.STARTING: lambda: self._start(update, new, update.replicas),
-            Step.SHARING: lambda: self._share(update),
-            Step.SOAKING: lambda: self.watch(update),
-            Step.OPENING: lambda: self._open(update, new),
-            Step.CLOSING: lambda: self._hand_over(update),
-            Step.EMPTYING: lambda: self._leave(update),
-            Step.REMOVING: lambda: self._remove(update, old),
-            Step.RESTARTING: lambda: self._start(update, old, update.before),
-            Step.REOPENING: lambda: self._open(update, old),
-            Step.WITHDRAWING: lambda: self._withdraw(update),
-            Step.LEAVING: lambda: self._empty(new),
-            Step.DISCARDING: lambda: self._remove(update, new),
+        work: dict[UpdateStep, Callable[[], None]] = {
+            UpdateStep.STARTING: lambda: self._start(update, new, update.replicas),
+            UpdateStep.SHARING: lambda: self._share(update),
+            UpdateStep.SOAKING: lambda: self.watch(update),
+            UpdateStep.OPENING: lambda: self._open(update, new),
+            UpdateStep.CLOSING: lambda: self._hand_over(update),
+            UpdateStep.EMPTYING: lambda: self._leave(update),
+            UpdateStep.REMOVING: lambda: self._remove(update, old),
+            UpdateStep.RESTARTING: lambda: self._restart(update),
+            UpdateStep.REOPENING: lambda: self._open(update, old),
+            UpdateStep.WITHDRAWING: lambda: self._withdraw(update),
+            UpdateStep.LEAVING: lambda: self._empty(new),
+            UpdateStep.DISCARDING: lambda: self._remove(update, new),
         }
         self._lock.check()
         work[step]()
@@ -66,20 +72,17 @@ class Steps:
         `recent_seconds`: how old the routers' word may be, which takes a moment to ask for.
         """
         asked = self._clock.elapsed() - self._reached_at <= recent_seconds
-        self._wait_until_well(update, update.new, update.replicas, None, PATIENCE_SECONDS, not asked)
+        self._wait_until_well(update, update.new, update.replicas, PATIENCE_SECONDS, ask=not asked)
 
     def soak(self, update: Update, until: datetime) -> None:
         """Watch the new instances until then. Raises Unhealthy as soon as one has failed."""
-        before = self._looks.failures(update.new)
+        watch = self._watches[update.new.number] = Watch(self._name, update.new)
         while (left := (until - self._clock.now()).total_seconds()) > 0:
             self._lock.check()
             self.watch(update)
-            fresh = self._looks.failures(update.new).keys() - before.keys()
-            if fresh:
-                ended = self._looks.failures(update.new)[min(fresh)]
-                raise Unhealthy(
-                    f"{ended.machine}: {ended.short} has failed: {ended.trouble}{self._looks.lines(update.new)}"
-                )
+            if failed := next(iter(watch.failures.last.values()), None):
+                reason = f"{failed.machine}: {failed.short} has failed: {failed.trouble}"
+                raise Unhealthy(reason + last_lines(self._work, watch))
             self._lock.pause(min(left, SOAK_POLL_SECONDS))
 
     # Steps
@@ -87,72 +90,67 @@ class Steps:
     def _start(self, update: Update, generation: Generation, replicas: int | None) -> None:
         if is_routed(generation):
             self._lock.write([Put(self._key(generation), str(NOTHING))])
-        self._begin(generation, replicas)
+        self._executor.start(generation, replicas)
         weight = NOTHING if is_routed(generation) else None
         seconds = generation.definition.update.deadline_seconds
-        self._wait_until_well(update, generation, replicas, weight, seconds, True)
+        self._wait_until_well(update, generation, replicas, seconds, weight)
+
+    def _restart(self, update: Update) -> None:
+        """Start the old generation anew: whoever stood still may yet remove the service that is there."""
+        self._executor.remove(update.old.number)
+        self._start(update, update.old, update.before)
 
     def _wait_until_well(
         self,
         update: Update,
         generation: Generation,
         replicas: int | None,
-        weight: int | None,
         seconds: float,
-        ask: bool,
+        weight: int | None = None,
+        ask: bool = True,
     ) -> None:
         """Wait until all instances of a generation are well; by the routers' word, too, if we are to `ask` for it."""
-        reached = ask and self._checks_hold(update)
-        self._looks.wait(lambda: self._looks.unready(generation, replicas, weight, reached), seconds, generation)
+        asking = ask and is_routed(generation) and self._checks_hold(update)
+
+        def also(state: ServicesState, gates: Gates) -> Gates:
+            if not state.count(generation.definition, replicas) and replicas is None:
+                return {("", "machines"): "no machine that is in service fits its constraints"}
+            service = state.of(self._name)
+            running = service.generations.get(generation.number)
+            if not asking or failing(gates) or running is None:
+                return {}
+            return self._unreached(service.routes, [instance.id for instance in running.up])
+
+        self._waiter.wait_until_serving(self._watch(generation), replicas, seconds, weight, also)
         if ask and generation == update.new:
             self._reached_at = self._clock.elapsed()
 
-    def _begin(self, generation: Generation, replicas: int | None) -> None:
-        """Let Swarm run a generation. Swarm itself touches a service that was just made, so it is looked at again."""
-        for attempt in range(1, TRIES + 1):
-            begin = self._engine.prepare(generation, replicas)
-            self._lock.check()
-            try:
-                begin()
-            except OutOfSequence:
-                if attempt == TRIES:
-                    raise
-                self._lock.pause(POLL_SECONDS)
-            else:
-                return
-
     def _share(self, update: Update) -> None:
-        found = self._looks.known()
-        new, old = self._looks.instances_of(found, update.new), self._looks.instances_of(found, update.old)
+        new, old = (len(self._executor.registered(generation.number)[1]) for generation in (update.new, update.old))
         if not new:
             raise Unhealthy("no new instance is registered any more")
         if not old:
             self._say("no old instance is registered, so there is nothing to share: the new ones get all requests")
             self._open(update, update.new)
             return
-        present = self._operator.routing(update.old).weight
-        mine, its = share_weights(update.options.share, len(new), len(old), present)
+        present = self._routing(update.old).weight
+        mine, its = share_weights(update.options.share, new, old, present)
         weights = {update.new.number: mine} | ({update.old.number: its} if its != present else {})
-        share = len(new) * mine / (len(new) * mine + len(old) * its)
-        self._say(
-            f"{len(new)} new instances of weight {mine}, {len(old)} old ones of {its}: {share:.1%} of the requests"
-        )
+        share = new * mine / (new * mine + old * its)
+        self._say(f"{new} new instances of weight {mine}, {old} old ones of {its}: {share:.1%} of the requests")
         if self._attributes_change(update):
             self._say("routes and checks change with it: until it gets all requests, those of the old generation hold")
-        self._lock.write([Put(generation_key(self._name, number), str(it)) for number, it in weights.items()])
-        for generation in (update.old, update.new):
-            if generation.number in weights:
-                self._looks.wait_for_weight(generation, weights[generation.number])
+        self._lock.write([Put(generation_key(self._name, number), str(weight)) for number, weight in weights.items()])
+        for number, weight in sorted(weights.items()):
+            self._wait_for_weight(number, weight)
 
     def _open(self, update: Update, generation: Generation) -> None:
         """Give a generation its full weight, and the service the keys that this generation has for it."""
-        routing = self._operator.routing(generation)
+        routing = self._routing(generation)
         self._lock.write([Put(self._key(generation), str(routing.weight)), *self._attributes(routing.attributes)])
-        self._looks.wait_for_weight(generation, routing.weight)
+        self._wait_for_weight(generation.number, routing.weight)
         if self._attributes_change(update):
-            self._looks.wait(
-                lambda: self._looks.reached(generation), self._looks.applied_seconds, quiet_seconds=QUIET_SECONDS
-            )
+            self._follow(lambda: self._reached(generation))
 
     def _hand_over(self, update: Update) -> None:
         """Let the old generation get no more requests, if the new one can take them: it may be long since it could."""
@@ -168,48 +166,54 @@ class Steps:
 
     def _withdraw(self, update: Update) -> None:
         """Let the new generation get no more requests, if somebody else is there to take them, or it gets none."""
-        serving = self._looks.instances_of(self._looks.known(), update.new)
-        if serving and not update.options.stop_first and is_routed(update.old):
-            self._looks.wait(
-                lambda: self._looks.served(update.old), self._looks.applied_seconds, quiet_seconds=QUIET_SECONDS
-            )
+        if self._executor.registered(update.new.number)[1] and not update.options.stop_first and is_routed(update.old):
+            self._follow(lambda: self._served(update.old))
         self._close(update.new)
 
     def _close(self, generation: Generation) -> None:
         """Let a generation get no more requests."""
-        found = self._looks.known()
-        own = [
-            it
-            for it in self._looks.instances_of(found, generation)
-            if it in found.weights and not found.weights[it].lease
-        ]
-        for instance in own:
-            self._say(f"the weight that somebody gave {instance} goes: it is to get no more requests")
-        deeds: list[Put | Delete] = [Delete(weight_key(self._name, it)) for it in own[:MAX_DEEDS]]
-        self._lock.write([Put(self._key(generation), str(NOTHING)), *deeds])
-        self._looks.wait_for_weight(generation, NOTHING)
+        if reason := self._executor.close(generation.number):
+            raise Unhealthy(reason)
 
     def _empty(self, generation: Generation) -> None:
-        seconds = self._operator.limits.drain_seconds
-        found = self._looks.known()
-        servers = found.servers(self._looks.instances_of(found, generation))
-        left = self._operator.routers.wait_until_idle(servers, seconds) if servers else {}
-        for machine, count in left.items():
-            self._say(f"{count} connections to {shown(generation)} are still open after {seconds:g} s", machine)
+        self._executor.empty(self._executor.registered(generation.number)[1], shown(generation))
 
     def _remove(self, update: Update, generation: Generation) -> None:
         """Remove a generation's service, and any other but the one that stays, and wait until nothing of it is left."""
-        for number in self._engine.generations():
-            if number != update.wanted.number:
-                self._lock.check()
-                self._engine.remove(number)
-        seconds = generation.definition.stop.grace_seconds + self._operator.limits.stop_seconds
-        self._looks.wait(
-            lambda: self._looks.left(generation), seconds + self._looks.applied_seconds, error=DeadlineExceeded
-        )
+        present = self._work.look(self._name).of(self._name).generations
+        for number in sorted({*present, generation.number} - {update.wanted.number}):
+            self._executor.remove(number)
+
+    # Looks
+
+    def _watch(self, generation: Generation) -> Watch:
+        return self._watches.setdefault(generation.number, Watch(self._name, generation))
+
+    def _unreached(self, routes: Routes, ids: list[str]) -> Gates:
+        """Return the checks that the routers' own checks of these instances, as far as they are registered, pass."""
+        servers = routes.servers(ids)
+        unready = self._routers.unready(servers) if servers else {}
+        return {(machine, "router"): reason for machine, reason in unready.items()} or {("", "routers"): ""}
+
+    def _reached(self, generation: Generation) -> Gates:
+        return self._unreached(*self._executor.registered(generation.number))
+
+    def _served(self, generation: Generation) -> Gates:
+        """Return the check that some instance of a generation gets requests by every live router."""
+        routes, ids = self._executor.registered(generation.number)
+        serving = [id for id in ids if not applied_reason(id, routes) and weight_reason(id, routes, NOTHING)]
+        reason = "" if serving else f"no instance of {shown(generation)} is registered that could take the requests"
+        return {("", "instances"): reason}
+
+    def _wait_for_weight(self, number: int, weight: int) -> None:
+        self._follow(lambda: self._executor.weighed(number, weight))
+
+    def _follow(self, look: Callable[[], Gates]) -> None:
+        if reason := self._executor.follow(look):
+            raise Unhealthy(reason)
 
     def _attributes_change(self, update: Update) -> bool:
-        return self._operator.routing(update.new).attributes != self._operator.routing(update.old).attributes
+        return self._routing(update.new).attributes != self._routing(update.old).attributes
 
     def _checks_hold(self, update: Update) -> bool:
         """Whether routers can tell how the new instances are: not by a check of the old ones, as long as the service's
@@ -218,6 +222,9 @@ class Steps:
 
     # Words and keys
 
+    def _routing(self, generation: Generation) -> Routing:
+        return routing_of(self._work.settings, self._name, generation)
+
     def _key(self, generation: Generation) -> str:
         return generation_key(self._name, generation.number)
 
@@ -225,9 +232,10 @@ class Steps:
         if values is None:
             return []
         return [
-            Put(service_key(self._name, it), values[it]) if it in values else Delete(service_key(self._name, it))
-            for it in ATTRIBUTES
+            Put(service_key(self._name, key), values[key]) if key in values else Delete(service_key(self._name, key))
+            for key in ATTRIBUTES
         ]
 
-    def _say(self, message: str, machine: str = "") -> None:
-        self._operator.events(Said(at=self._clock.now(), service=self._name, machine=machine, message=message))
+
+def shown(generation: Generation) -> str:
+    return f"generation {generation.number}"

@@ -1,6 +1,6 @@
-"""How an update of a scheduled service goes: what comes next, and what the record becomes. Pure.
+"""Pure. How an update of a scheduled service goes: what comes next, and what the record becomes.
 
-    update = begin_update(...)                         # argosy.update_plan
+    update = begin_update(...)                         # argosy.services.updates.plan
     while ...:
         match next_step(update, now): ...              # what to do now
         update = advance(update, event, now)           # what the record says when that has happened
@@ -11,23 +11,23 @@ wherever they stopped, leads to the same end. Until the old generation is being 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from argosy.scheduled_record import Generation
-from argosy.update_record import State, Step, Update
+from argosy.cluster.change import Finish, Finished, Resumed, State, Stopped, seconds_between
+from argosy.services.record import Generation
+from argosy.services.updates.record import Update, UpdateStep
 
 _SIDE_BY_SIDE = (
-    Step.STARTING,
-    Step.SHARING,
-    Step.SOAKING,
-    Step.OPENING,
-    Step.CLOSING,
-    Step.EMPTYING,
-    Step.REMOVING,
+    UpdateStep.STARTING,
+    UpdateStep.SHARING,
+    UpdateStep.SOAKING,
+    UpdateStep.OPENING,
+    UpdateStep.CLOSING,
+    UpdateStep.EMPTYING,
+    UpdateStep.REMOVING,
 )
-_STOP_FIRST = (Step.CLOSING, Step.EMPTYING, Step.REMOVING, Step.STARTING, Step.OPENING)
+_STOP_FIRST = (UpdateStep.CLOSING, UpdateStep.EMPTYING, UpdateStep.REMOVING, UpdateStep.STARTING, UpdateStep.OPENING)
 
 
 # What to do next
@@ -37,7 +37,7 @@ _STOP_FIRST = (Step.CLOSING, Step.EMPTYING, Step.REMOVING, Step.STARTING, Step.O
 class Do:
     """Do all that belongs to this step; some of it, or all, may be done already."""
 
-    step: Step
+    step: UpdateStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,6 @@ class Soak:
     """Watch the new instances until then."""
 
     until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Close the record."""
 
 
 Action = Do | Soak | Finish
@@ -76,54 +71,43 @@ class TurnedBack:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    pass
-
-
 Event = Ended | Failed | TurnedBack | Stopped | Resumed | Finished
 
 
 # The way
 
 
-def steps_on(update: Update) -> tuple[Step, ...]:
+def steps_on(update: Update) -> tuple[UpdateStep, ...]:
     """Return all steps of the way on, ENDING the last."""
     if update.stopped:
-        return (Step.REMOVING, Step.ENDING)
-    skipped = set() if is_routed(update.new) else {Step.OPENING}
-    skipped |= set() if is_routed(update.old) else {Step.CLOSING, Step.EMPTYING}
-    skipped |= set() if update.options.share else {Step.SHARING, Step.SOAKING}
+        return (UpdateStep.REMOVING, UpdateStep.ENDING)
+    skipped = set() if is_routed(update.new) else {UpdateStep.OPENING}
+    skipped |= set() if is_routed(update.old) else {UpdateStep.CLOSING, UpdateStep.EMPTYING}
+    skipped |= set() if update.options.share else {UpdateStep.SHARING, UpdateStep.SOAKING}
     every = _STOP_FIRST if update.options.stop_first else _SIDE_BY_SIDE
-    return (*(step for step in every if step not in skipped), Step.ENDING)
+    return (*(step for step in every if step not in skipped), UpdateStep.ENDING)
 
 
-def steps_back(update: Update) -> tuple[Step, ...]:
+def steps_back(update: Update) -> tuple[UpdateStep, ...]:
     """Return all steps of the way back from `update.reached`, ENDING the last."""
-    reopening = [Step.REOPENING] if is_routed(update.old) else []
-    withdrawing = [Step.WITHDRAWING, Step.LEAVING] if is_routed(update.new) else []
+    reopening = [UpdateStep.REOPENING] if is_routed(update.old) else []
+    withdrawing = [UpdateStep.WITHDRAWING, UpdateStep.LEAVING] if is_routed(update.new) else []
     if not update.options.stop_first:
-        moved = [] if update.reached is Step.STARTING else [*reopening, *withdrawing]
-        return (*moved, Step.DISCARDING, Step.ENDING)
-    if update.reached in (Step.CLOSING, Step.EMPTYING):
-        return (*reopening, Step.ENDING)
-    moved = withdrawing if update.reached is Step.OPENING else []
-    return (*moved, Step.DISCARDING, Step.RESTARTING, *reopening, Step.ENDING)
+        moved = [] if update.reached is UpdateStep.STARTING else [*reopening, *withdrawing]
+        return (*moved, UpdateStep.DISCARDING, UpdateStep.ENDING)
+    if update.reached in (UpdateStep.CLOSING, UpdateStep.EMPTYING):
+        return (*reopening, UpdateStep.ENDING)
+    moved = withdrawing if update.reached is UpdateStep.OPENING else []
+    return (*moved, UpdateStep.DISCARDING, UpdateStep.RESTARTING, *reopening, UpdateStep.ENDING)
 
 
 def may_turn(update: Update) -> bool:
     """Say whether there is a way back still: the old instances run, or nobody has them stopped for good."""
-    past = (Step.ENDING,) if update.options.stop_first and not update.stopped else (Step.REMOVING, Step.ENDING)
+    past = (
+        (UpdateStep.ENDING,)
+        if update.options.stop_first and not update.stopped
+        else (UpdateStep.REMOVING, UpdateStep.ENDING)
+    )
     return not update.back and update.step not in past
 
 
@@ -134,10 +118,10 @@ def is_routed(generation: Generation) -> bool:
 
 def next_step(update: Update, now: datetime) -> Action:
     """Return what to do now."""
-    if update.step is Step.ENDING:
+    if update.step is UpdateStep.ENDING:
         return Finish()
     until = update.since + timedelta(seconds=update.options.soak_seconds)
-    if update.step is Step.SOAKING and now < until:
+    if update.step is UpdateStep.SOAKING and now < until:
         return Soak(until)
     return Do(update.step)
 
@@ -146,7 +130,7 @@ def advance(update: Update, event: Event, now: datetime) -> Update:
     """Return the record after `event`. Raises ValueError for one that can't happen."""
     match event:
         case Ended():
-            if update.step is Step.ENDING:
+            if update.step is UpdateStep.ENDING:
                 raise ValueError(f"update {update.id} of {update.name} has no step left")
             way = steps_back(update) if update.back else steps_on(update)
             return _moved(update, way[way.index(update.step) + 1], now)
@@ -168,9 +152,8 @@ def advance(update: Update, event: Event, now: datetime) -> Update:
             return replace(update, state=State.ROLLED_BACK if update.back else State.DONE)
 
 
-def _moved(update: Update, step: Step, now: datetime) -> Update:
-    taken = max(0.0, (now - update.since).total_seconds())
-    seconds = {**update.seconds, update.step: math.floor(taken * 1000) / 1000}
+def _moved(update: Update, step: UpdateStep, now: datetime) -> Update:
+    seconds = {**update.seconds, update.step: seconds_between(update.since, now)}
     reached = update.reached if update.back else step
     return replace(update, step=step, reached=reached, since=now, seconds=seconds)
 

@@ -1,0 +1,1 @@
+"""Register the instances that run on this machine in etcd, each as long as it is healthy."""

@@ -1,0 +1,1 @@
+"""Keep this machine's HAProxy as etcd says: servers at run time, structure by reloads."""

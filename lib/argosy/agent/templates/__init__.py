@@ -1,0 +1,1 @@
+"""Keep files of the system as etcd's keys say (docs/templates.md)."""

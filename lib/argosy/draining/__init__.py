@@ -1,0 +1,1 @@
+"""Take a machine out of service and put it back."""

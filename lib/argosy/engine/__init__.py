@@ -1,0 +1,1 @@
+"""Docker engines: the provisioning host's through the SDK, machines' through their socket or ssh (`api`)."""

@@ -1,0 +1,1 @@
+"""Images on the engine of the provisioning host: their build context, content and versions."""

@@ -1,1 +1,0 @@
-"""Effects on machines and real systems, one capability per file."""

@@ -1,0 +1,22 @@
+"""Who updates a service, and with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from argosy.cluster.driver import LockHolder
+from argosy.cluster.events import Said
+from argosy.services.work import ServicesCluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator(LockHolder):
+    """Somebody who holds the cluster's lock, and updates the service of this name."""
+
+    name: str
+    work: ServicesCluster
+
+    def report(self, subject: str, message: str) -> None:
+        """Tell a line among the events. `subject`: a machine, or the service."""
+        machine = "" if subject == self.name else subject
+        self.events(Said(at=self.work.clock.now(), service=self.name, machine=machine, message=message))

@@ -1,0 +1,22 @@
+"""One cluster for the tests of this folder, which run in the order of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from lab import START_SECONDS, Lab, cleared
+
+
+@pytest.fixture(scope="package")
+def project(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A project whose cluster is not started yet; what it leaves on the engine is removed in the end."""
+    with cleared(tmp_path_factory.mktemp("project"), "sea", "e2e", 56) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="package")
+def cluster(project: Lab) -> Lab:
+    """Three healthy machines, shared by the tests that leave them so."""
+    project.inv("local.start", "3", timeout=START_SECONDS)
+    return project
