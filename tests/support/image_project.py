@@ -67,10 +67,16 @@ class Project:
         self.said.append(f"{subject}: {message}")
 
     def write(self, name: str, dockerfile: str = "FROM scratch\nCOPY data /data\n", **files: str) -> None:
-        """Make the image `name`, or change its files."""
+        """Make the image `name`, or change its files.
+
+        A first step of this project's own: the classic builder shares the layers of equal steps between all projects,
+        and another test that removes its images would take one from under a build that is at its next step.
+        """
         folder = self.root / name
         folder.mkdir(exist_ok=True)
-        (folder / "Dockerfile").write_text(dockerfile)
+        (folder / "Dockerfile").write_text(
+            dockerfile.replace("FROM scratch\n", f"FROM scratch\nENV PROJECT={self.system}\n")
+        )
         for file, text in files.items():
             (folder / file).write_text(text)
         self.images.setdefault(name, {"context": name})
