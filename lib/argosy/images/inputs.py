@@ -1,8 +1,9 @@
 """Pure. What an image is made of, in one digest: who builds from the same inputs need not build, nor make a version.
 
 Inputs are the build context as it is sent (paths, types, modes, link targets, bytes), the name of the Dockerfile, the
-labels, the kind of machine, the packages that are fetched, what the images of ours stand on that it needs, and the
-external images that the Dockerfile names. What a command fetches while it builds is none of them.
+labels, the kind of machine, the values of build arguments, the packages that are fetched, what the images of ours stand
+on that it needs, and the external images that the Dockerfile names. What a command fetches while it builds is none of
+them, nor is which builder it is, or a secret.
 """
 
 from __future__ import annotations
@@ -98,15 +99,18 @@ def inputs_digest(
     bases: Mapping[str, str],
     labels: Mapping[str, str],
     machine: str,
+    arguments: Mapping[str, str] | None = None,
 ) -> str:
     """Return the digest of all inputs, `sha256:...`; empty when one of them is not known.
 
     `context`: its digest; `packages`: what names those of the wheelhouse; `needs`: by build argument what the image of
-    ours is made of; `bases`: external images by name, each with its digest; `machine`: such as amd64.
+    ours is made of; `bases`: external images by name, each with its digest; `machine`: such as amd64; `arguments`: values
+    of build arguments. Which builder it was is no input: both make the same of them.
     """
     if not all([*needs.values(), *bases.values(), machine]):
         return ""
     parts = [context, dockerfile, packages, dict(needs), dict(bases), dict(labels), machine]
+    parts += [dict(arguments)] if arguments else []
     return f"sha256:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
 
 
