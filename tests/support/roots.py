@@ -1,6 +1,6 @@
 """Hosts of other Debian suites beside this one: a system made by mmdebstrap, entered in namespaces of its own.
 
-    with root("trixie", ENGINE) as host:
+    with root("trixie") as host:
         host.run(["docker", "--version"])
         with host.engine() as socket:
             docker.DockerClient(f"unix://{socket}").ping()
@@ -18,13 +18,13 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
 import pytest
 from waiting import until
 
@@ -36,8 +36,11 @@ ENTER = Path(__file__).with_name("enter_root.sh")
 PROGRAMS = ("mmdebstrap", "slirp4netns", "nsenter", "unshare")
 CGROUPS = Path("/sys/fs/cgroup")
 BASE = ("ca-certificates", "iproute2", "kmod", "netbase", "procps")
-ENGINE = ("docker.io", "docker-cli", "iptables")
-"""What `Root.engine` needs, from trixie on; bookworm's docker.io has the command."""
+HOST = (
+    "docker-buildx", "docker-cli", "docker-registry", "docker.io", "etcd-client", "etcd-server", "haproxy", "iptables",
+    "python3-venv",
+)  # fmt: skip
+"""What tests look for on a host of trixie and later: tests that name no other packages share one system."""
 VOLUMES = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/argosy")
 """An engine keeps its data on a real file system: its overlays can't stand on the root's."""
 HOST_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
@@ -97,15 +100,15 @@ class Root:
         self.path("/etc/docker").mkdir(exist_ok=True)
         self.path("/etc/docker/daemon.json").write_text(json.dumps(own | features | options))
         environment = {"DOCKER_MIN_API_VERSION": minimum_api} if minimum_api else {}
-        log, socket = self.path("/var/log/dockerd.log"), self.path("/run/docker.sock")
+        log, address = self.path("/var/log/dockerd.log"), self.path("/run/docker.sock")
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 self.argv(["dockerd"], **environment), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
             )
         try:
-            until(lambda: process.poll() is not None or _answers(socket), ENGINE_SECONDS, 0.1)
+            until(lambda: process.poll() is not None or _answers(address), ENGINE_SECONDS, 0.1)
             assert process.poll() is None, f"dockerd ended with {process.returncode}:\n{log.read_text()[-3000:]}"
-            yield socket
+            yield address
         finally:
             with suppress(FileNotFoundError):
                 self.run(["kill", self.path("/run/docker.pid").read_text()], check=False)
@@ -114,7 +117,7 @@ class Root:
 
 @contextmanager
 def root(
-    suite: str, packages: Sequence[str] = (), *, cgroup: str = "", binds: Sequence[Path | str] = ()
+    suite: str, packages: Sequence[str] = HOST, *, cgroup: str = "", binds: Sequence[Path | str] = ()
 ) -> Iterator[Root]:
     """Yield a root of Debian's `suite` with `packages`; skip where none can be made.
 
@@ -130,7 +133,7 @@ def root(
         yield Root(live.name, pid)
 
 
-def system(suite: str, packages: Sequence[str] = ()) -> Path:
+def system(suite: str, packages: Sequence[str] = HOST) -> Path:
     """Return the folder of a system of Debian's `suite` with BASE and `packages`, made where it is not there yet.
 
     All roots share it: nobody writes there. `packages`: as apt takes them; `NAME/SUITE` is another suite's, whose
@@ -293,11 +296,12 @@ def _way_out(pid: int) -> Iterator[None]:
         process.wait(END_SECONDS)
 
 
-def _answers(socket: Path) -> bool:
+def _answers(address: Path) -> bool:
     """Say whether an engine answers at its socket."""
-    try:
-        client = docker.DockerClient(f"unix://{socket}", version="auto")
-    except docker.errors.DockerException:
-        return False
-    client.close()
-    return True
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(address))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+        except OSError:
+            return False
