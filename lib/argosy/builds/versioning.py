@@ -187,8 +187,8 @@ def build_version(
 ) -> Built:
     """Build one image and give it its version, unless its newest version was made of the same inputs.
 
-    `builder`: one that can build it; `needs`: by build argument; `labels`: beside our own; `fetch`: the images that must
-    be on this engine in the end, wherever they were built. Raises BuildFailed.
+    `builder`: one that can build it; `needs`: by build argument; `labels`: beside our own; `fetch`: the images that
+    must be on this engine in the end, wherever they were built. Raises BuildFailed.
     """
     started, repository, image = time.monotonic(), on_engine(settings, name), image_settings(settings, name)
     with write_context(context) as stream:

@@ -56,6 +56,8 @@ def memo_key(layers: Iterable[str], config: Mapping[str, Any]) -> str:
 
 def _seen(config: Mapping[str, Any]) -> bytes:
     seen = {key: config.get(key) for key in CONFIG_KEYS if config.get(key)}
+    if seen.get("WorkingDir") == "/":  # BuildKit writes out what is meant where none is set
+        del seen["WorkingDir"]
     return json.dumps(seen, sort_keys=True).encode()
 
 

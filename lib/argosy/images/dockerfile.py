@@ -22,11 +22,11 @@ _DIRECTIVES = ("syntax", "escape", "check")
 _WORD = re.compile(r"""(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^\s])+""")
 _HEREDOC = re.compile(r"""\d*<<(-?)(['"]?)([^<'"]+)\2""")
 _HEREDOC_KEYWORDS = ("RUN", "COPY", "ADD")
-_CLASSIC_FLAGS = {
+_CLASSIC_FLAGS: dict[str, set[str]] = {
     "FROM": {"platform"},
+    "RUN": set(),
     "COPY": {"from", "chown"},
     "ADD": {"chown"},
-    "HEALTHCHECK": {"interval", "timeout", "start-period", "start-interval", "retries"},
 }
 _GIT = re.compile(r"git@|(git|ssh)://|https?://\S+\.git(#\S*)?$")
 _NAME = re.compile(r"\$\{?(\w+)")
@@ -90,7 +90,7 @@ def needs_buildkit(dockerfile: Dockerfile, given: Collection[str] = ()) -> list[
 def _beyond_classic(instruction: Instruction, given: Collection[str]) -> Iterator[str]:
     keyword = instruction.keyword
     for name in dict.fromkeys(flag.partition("=")[0] for flag in instruction.flags):
-        if name not in _CLASSIC_FLAGS.get(keyword, ()):
+        if name not in _CLASSIC_FLAGS.get(keyword, {name}):
             yield f"{keyword} --{name}"
     if instruction.heredoc:
         yield f"{keyword} with a heredoc"

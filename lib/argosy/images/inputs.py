@@ -104,8 +104,8 @@ def inputs_digest(
     """Return the digest of all inputs, `sha256:...`; empty when one of them is not known.
 
     `context`: its digest; `packages`: what names those of the wheelhouse; `needs`: by build argument what the image of
-    ours is made of; `bases`: external images by name, each with its digest; `machine`: such as amd64; `arguments`: values
-    of build arguments. Which builder it was is no input: both make the same of them.
+    ours is made of; `bases`: external images by name, each with its digest; `machine`: such as amd64; `arguments`: the
+    other build arguments with their values. Which builder it was is no input: both make the same of them.
     """
     if not all([*needs.values(), *bases.values(), machine]):
         return ""

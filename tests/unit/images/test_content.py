@@ -91,7 +91,9 @@ def test_configuration_counts(key: str) -> None:
     assert digest(*BASE, config={**CONFIG, key: ["other"]}) != digest(*BASE)
 
 
-@pytest.mark.parametrize("change", [{"Labels": {}}, {"Image": "sha256:2"}, {"Hostname": "x"}, {"User": ""}])
+@pytest.mark.parametrize(
+    "change", [{"Labels": {}}, {"Image": "sha256:2"}, {"Hostname": "x"}, {"User": ""}, {"WorkingDir": "/"}]
+)
 def test_labels_and_what_no_container_sees_do_not_count(change: dict[str, object]) -> None:
     assert digest(*BASE, config={**CONFIG, **change}) == digest(*BASE)
 

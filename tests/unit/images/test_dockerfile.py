@@ -83,7 +83,7 @@ def test_the_frontend_stands_before_everything_else(text: str, syntax: str) -> N
     ("text", "found"),
     [
         ("RUN --mount=type=cache,target=/c x", ["1: RUN --mount"]),
-        ("FROM a\nRUN --mount=type=tmpfs \\\n  --mount=type=ssh --network=none x", ["2: RUN --mount", "2: RUN --network"]),
+        ("FROM a\nRUN --mount=type=ssh \\\n --mount=b --network=c x", ["2: RUN --mount", "2: RUN --network"]),
         ("RUN <<EOF\nx\nEOF", ["1: RUN with a heredoc"]),
         ("FROM a\nCOPY <<EOF /x\nRUN --mount=no\nEOF\nCOPY --link a b", ["2: COPY with a heredoc", "5: COPY --link"]),
         ("COPY --chmod=755 a b", ["1: COPY --chmod"]),
