@@ -108,6 +108,15 @@ def test_the_size_of_the_chunks_does_not_matter(size: int) -> None:
     assert content_digest(cut(data, size), CONFIG) == content_digest([data], CONFIG)
 
 
+def test_whether_the_folder_of_a_volume_is_there_already_does_not_matter() -> None:
+    config: dict[str, object] = {**CONFIG, "Volumes": {"/srv/data": {}, "/etc": {}}}
+    folders = [entry(name, type=tarfile.DIRTYPE, mode=0o755) for name in ("srv", "srv/data")]
+    assert digest(*BASE, config=config) == digest(*BASE, *folders, config=config)
+    assert digest(*BASE, config=config) == digest(*BASE, folders[0], config=config)
+    assert digest(*BASE, config=config) != digest(*BASE, entry("srv", type=tarfile.DIRTYPE, mode=0o700), config=config)
+    assert digest(*BASE) != digest(*BASE, *folders)
+
+
 def test_is_read_as_it_comes() -> None:
     """An image of any size is never held whole: each chunk is asked for only when it is needed."""
     asked: list[int] = []
