@@ -41,9 +41,9 @@ def plan_images(settings: Settings, only: Collection[str] = ()) -> list[Step]:
     read_series(settings)
     with connect() as client:
         newest = newest_of(of_cluster(stored_images(client, settings.system), settings.cluster))
-    names = select_images(settings.images, only, newest)
-    _refuse_unpinned(settings, names)
-    refuse_unbuildable(settings, names, choose_builder(settings.build.builder))
+        names = select_images(settings.images, only, newest)
+        _refuse_unpinned(settings, names)
+        refuse_unbuildable(client, settings, names, choose_builder(settings.build.builder))
     steps = []
     for name in names:
         needs = sorted(set(settings.images[name].needs.values()))
@@ -66,7 +66,7 @@ def build_images(settings: Settings, report: Report, only: Collection[str] = (),
         names = select_images(settings.images, only, newest)
         _refuse_unpinned(settings, names)
         chosen = tell_builder(settings, report)
-        refuse_unbuildable(settings, names, chosen)
+        refuse_unbuildable(client, settings, names, chosen)
         pushed = [name for name in names if settings.images[name].push]
         builder = _Builder(
             settings,

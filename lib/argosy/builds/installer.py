@@ -40,7 +40,8 @@ def plan_installer(settings: Settings) -> list[Step]:
     """Return what `build_installer` would do, changing nothing."""
     read_series(settings)
     read_templates(settings)
-    refuse_unbuildable(settings, [INSTALLER], choose_builder(settings.build.builder))
+    with connect() as client:
+        refuse_unbuildable(client, settings, [INSTALLER], choose_builder(settings.build.builder))
     here = _built_here(settings)
     pushes = plan_push(settings, here) if here else []
     return [*pushes, Step(INSTALLER, f"build the release of {', '.join(pinned_names(settings))}")]
@@ -79,9 +80,9 @@ def build_release(
     pinned = pinned_services(json.loads(rendered["release.json"]))
     image = installer_image(settings.images)
     builder = tell_builder(settings, report)
-    refuse_unbuildable(settings, [INSTALLER], builder)
     context = image_context(settings, INSTALLER, image)
     with connect() as client, building(settings, client):
+        refuse_unbuildable(client, settings, [INSTALLER], builder)
         return build_version(
             client,
             settings,

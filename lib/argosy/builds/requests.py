@@ -6,11 +6,15 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import docker
+
 from argosy.builds.plan import installer_image
 from argosy.config.loading import ImageSettings, Settings
 from argosy.config.suites import ARGUMENT
+from argosy.errors import ConfigError
 from argosy.images.builders import Builder, choose_builder
 from argosy.images.inputs import declares
+from argosy.images.store import keeps_indices
 from argosy.images.versions import INSTALLER
 from argosy.report import Report
 from argosy.secrets import sources
@@ -28,12 +32,20 @@ def tell_builder(settings: Settings, report: Report) -> Builder:
     return builder
 
 
-def refuse_unbuildable(settings: Settings, names: Collection[str], builder: Builder) -> None:
-    """Raise ConfigError when one of the images asks for what the builder can't do."""
+def refuse_unbuildable(
+    client: docker.DockerClient, settings: Settings, names: Collection[str], builder: Builder
+) -> None:
+    """Raise ConfigError when one of the images asks for what the builder, or the engine, can't do."""
     for name in names:
         image, where = image_settings(settings, name), f"images.{name}"
         builder.refuse_setting(image.secrets, f"{where}.secrets")
         builder.refuse_setting(image.platforms, f"{where}.platforms")
+        if len(image.platforms) > 1 and not keeps_indices(client):
+            raise ConfigError(
+                "several need containerd's image store, and this engine has another: give one platform, or "
+                'set "features": {"containerd-snapshotter": true} in its daemon.json',
+                f"{where}.platforms",
+            )
         file = settings.find(image.context) / image.dockerfile
         if file.is_file():  # else it is refused with its context
             given = {*image.args, *image.needs, ARGUMENT}

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -22,6 +22,7 @@ from argosy.engine.names import SYSTEM_LABEL
 from argosy.errors import ConfigError, RegistryError
 from argosy.images.builders import Builder
 from argosy.images.buildkit import BuildRequest
+from argosy.images.content import content_of_platforms
 from argosy.images.context import BuildContext, context_digest, write_context
 from argosy.images.inputs import inputs_digest, parse_bases
 from argosy.images.memo import ContentMemo
@@ -210,19 +211,31 @@ def build_version(
                 labels={CANDIDATE_LABEL: settings.system},
                 arguments={argument: need.reference for argument, need in needs.items()} | suite | image.args,
                 secrets=secrets,
-                platform=",".join(image.platforms),
                 no_cache=no_cache,
             )
-            candidate = builder.build(client, name, stream, request, lambda step: report(name, step))
-    content = read_content(client, candidate, settings.system, memo)
-    contents = known.contents(name)
-    decided = decide(name, read_series(settings), contents, content)
-    version, is_new = str(decided), decided not in contents
-    ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
-    ours[INPUTS_LABEL] = inputs
-    # An unchanged version's tag moves to the fresh candidate, which holds the same: its layers are what the builder's
-    # cache goes by, and the old one goes.
-    tag(client, stamp(client, name, candidate, {**ours, **(labels or {})}), repository, version)
+
+            def run(asked: BuildRequest) -> str:
+                return builder.build(client, name, stream, asked, lambda step: report(name, step))
+
+            candidates = {kind: run(replace(request, platform=kind)) for kind in image.platforms or [""]}
+            found_here = {
+                kind: read_content(client, candidate, settings.system, memo, kind)
+                for kind, candidate in candidates.items()
+            }
+            content = content_of_platforms(found_here)
+            contents = known.contents(name)
+            decided = decide(name, read_series(settings), contents, content)
+            version, is_new = str(decided), decided not in contents
+            ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
+            stamped = {**ours, INPUTS_LABEL: inputs, **(labels or {})}
+            if len(candidates) > 1:  # BuildKit has each in its cache, and makes one image of all
+                made = run(replace(request, platform=",".join(candidates), labels=stamped, no_cache=False))
+            else:
+                [(kind, candidate)] = candidates.items()
+                made = stamp(client, name, candidate, stamped, kind)
+    # An unchanged version's tag moves to the fresh image, which holds the same: its layers are what the builder's cache
+    # goes by, and the old one goes.
+    tag(client, made, repository, version)
     known.present.add(name)
     seconds = time.monotonic() - started
     report(name, f"{'new version' if is_new else 'unchanged:'} {version} ({seconds:.1f} s)")

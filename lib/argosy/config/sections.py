@@ -144,7 +144,7 @@ class ImageSettings(Section):
     `wheels`: a requirements file (with hashes), brought as a wheelhouse in the folder `wheelhouse/` of the context;
     `wheels_python`: the image's Python (3.13), when it may be another than this host's. `args`: values of build
     arguments. `secrets`: by id, for RUN --mount=type=secret. `platforms`: what it is built for, such as
-    linux/arm64; what the engine is when left out. `agent`: our agent's code is
+    linux/arm64; what the engine is when left out; an image of several when several. `agent`: our agent's code is
     brought as the folder `argosy/` of the context. `push`: machines need it, so it goes to the registry. `on_demand`:
     it is built only when it is named, or when one that is built needs it."""
 

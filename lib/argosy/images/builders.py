@@ -48,6 +48,7 @@ class Builder:
             dockerfile=request.dockerfile,
             arguments=request.arguments,
             no_cache=request.no_cache,
+            platform=request.platform,
             on_step=on_step,
         )
 

@@ -31,7 +31,7 @@ END_SECONDS = 10
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """What is built of a context. `arguments`: values of build arguments; `secrets`: by id the file that holds each;
-    `platform`: such as linux/arm64, the engine's own when empty."""
+    `platform`: such as linux/arm64, several by commas; the engine's own when empty."""
 
     dockerfile: str = "Dockerfile"
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -47,6 +47,13 @@ def content_digest(exported: Iterable[bytes], config: Mapping[str, Any]) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
+def content_of_platforms(contents: Mapping[str, str]) -> str:
+    """Return the content of an image that is one of each platform, from theirs; of a single one it is that one's."""
+    if len(contents) == 1:
+        return next(iter(contents.values()))
+    return f"sha256:{hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()}"
+
+
 def memo_key(layers: Iterable[str], config: Mapping[str, Any]) -> str:
     """Return what the same content always follows from, also under another image id, as with other labels.
 
