@@ -65,7 +65,7 @@ def build_images(settings: Settings, report: Report, only: Collection[str] = (),
         newest = newest_of(of_cluster(stored_images(client, settings.system), settings.cluster))
         names = select_images(settings.images, only, newest)
         _refuse_unpinned(settings, names)
-        chosen = tell_builder(settings, report)
+        chosen = tell_builder(client, settings, report)
         refuse_unbuildable(client, settings, names, chosen)
         pushed = [name for name in names if settings.images[name].push]
         builder = _Builder(

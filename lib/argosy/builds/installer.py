@@ -79,9 +79,9 @@ def build_release(
     release = {f"{RELEASE_FOLDER}/{path}": content for path, content in rendered.items()}
     pinned = pinned_services(json.loads(rendered["release.json"]))
     image = installer_image(settings.images)
-    builder = tell_builder(settings, report)
     context = image_context(settings, INSTALLER, image)
     with connect() as client, building(settings, client):
+        builder = tell_builder(client, settings, report)
         refuse_unbuildable(client, settings, [INSTALLER], builder)
         return build_version(
             client,

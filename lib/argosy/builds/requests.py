@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import docker
 
 from argosy.builds.plan import installer_image
 from argosy.config.loading import ImageSettings, Settings
 from argosy.config.suites import ARGUMENT
-from argosy.errors import ConfigError
+from argosy.errors import ConfigError, RegistryError
 from argosy.images.builders import Builder, choose_builder
 from argosy.images.inputs import declares
 from argosy.images.store import keeps_indices
 from argosy.images.versions import INSTALLER
+from argosy.registry import access
 from argosy.report import Report
 from argosy.secrets import sources
 
@@ -25,11 +27,23 @@ def image_settings(settings: Settings, name: str) -> ImageSettings:
     return installer_image(settings.images) if name == INSTALLER else settings.images[name]
 
 
-def tell_builder(settings: Settings, report: Report) -> Builder:
-    """Return the builder that is used, and report which one it is, and why."""
+def tell_builder(client: docker.DockerClient, settings: Settings, report: Report) -> Builder:
+    """Return the builder that is used, and report which one it is, and why.
+
+    A cache in the registry makes builds faster and nothing else: where it can't be had, that is reported.
+    """
     builder = choose_builder(settings.build.builder)
     report("builder", builder.told)
-    return builder
+    if not settings.build.registry_cache:
+        return builder
+    try:
+        if not builder.buildkit or not keeps_indices(client):
+            raise ConfigError("it needs BuildKit and an engine with containerd's image store", "build.registry_cache")
+        login = (settings.registry.user, access.password(settings))
+        return replace(builder, logins={access.required_address(settings): login}, caches=True)
+    except (RegistryError, ConfigError) as error:
+        report("registry", f"no cache of builds there: {error}")
+        return builder
 
 
 def refuse_unbuildable(

@@ -26,7 +26,7 @@ from argosy.images.content import content_of_platforms
 from argosy.images.context import BuildContext, context_digest, write_context
 from argosy.images.inputs import inputs_digest, parse_bases
 from argosy.images.memo import ContentMemo
-from argosy.images.repositories import on_engine
+from argosy.images.repositories import cache_of, on_engine
 from argosy.images.store import (
     CANDIDATE_LABEL,
     CONTENT_LABEL,
@@ -217,7 +217,12 @@ def build_version(
             def run(asked: BuildRequest) -> str:
                 return builder.build(client, name, stream, asked, lambda step: report(name, step))
 
-            candidates = {kind: run(replace(request, platform=kind)) for kind in image.platforms or [""]}
+            candidates = {
+                kind: run(
+                    replace(request, platform=kind, cache=cache_of(settings, name, kind) if builder.caches else "")
+                )
+                for kind in image.platforms or [""]
+            }
             found_here = {
                 kind: read_content(client, candidate, settings.system, memo, kind)
                 for kind, candidate in candidates.items()

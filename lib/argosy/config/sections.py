@@ -87,10 +87,12 @@ class DockerSettings(Section):
 
 class BuildSettings(Section):
     """`suite`: Debian's, that our images are built on; the host's own or the newest stable one when left out.
-    `builder`: `auto` is BuildKit where this host's docker has buildx, else the classic builder."""
+    `builder`: `auto` is BuildKit where this host's docker has buildx, else the classic builder. `registry_cache`: the
+    cluster's registry keeps what the steps of builds have made, for other hosts."""
 
     suite: Annotated[str, Field(pattern=f"^({'|'.join(PYTHONS)})$")]
     builder: Literal["auto", "buildkit", "classic"]
+    registry_cache: bool
     keep_versions: Annotated[int, Field(ge=1)]
     max_parallel: Annotated[int, Field(ge=1)]
 

@@ -5,8 +5,8 @@ Both get the same context, and make images of the same content; BuildKit builds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import IO, Literal
 
 import docker
@@ -23,10 +23,13 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """`told`: which one it is, and why; `buildkit`: nothing for the classic builder."""
+    """`told`: which one it is, and why; `buildkit`: nothing for the classic builder; `logins`: user and password by the
+    address of a registry; `caches`: whether the cluster's registry keeps a cache."""
 
     told: str
     buildkit: BuildKit | None = None
+    logins: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    caches: bool = False
 
     def build(
         self,
@@ -39,7 +42,7 @@ class Builder:
         """Build `context` (a tar) and return the id of the untagged result. Raises BuildFailed, with the failing step
         in its message and the end of the output as `log`."""
         if self.buildkit:
-            return self.buildkit.build(name, context, request, on_step)
+            return self.buildkit.build(name, context, request, self.logins, on_step)
         return store.build(
             client,
             name,

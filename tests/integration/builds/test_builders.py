@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dockerfile_idioms import BUILDKIT, SHARED, Idiom
@@ -36,8 +37,8 @@ def host() -> Iterator[Root]:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["layer store", "containerd store"])
-def engine(request: pytest.FixtureRequest, host: Root, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let an engine of Debian 13, with buildx, be this process's own."""
+def engine(request: pytest.FixtureRequest, host: Root, tmp_path_factory: pytest.TempPathFactory) -> Iterator[bool]:
+    """Let an engine of Debian 13, with buildx, be this process's own. Yield whether containerd keeps its images."""
     with connect() as client:
         if not client.images.list(BASE):
             pytest.skip(f"no image {BASE} here: `make base` makes it")
@@ -49,7 +50,7 @@ def engine(request: pytest.FixtureRequest, host: Root, tmp_path_factory: pytest.
         patch.setenv("DOCKER_CONFIG", str(config))
         with connect() as client:
             client.images.load(base)
-        yield
+        yield request.param
 
 
 @pytest.fixture
@@ -145,6 +146,77 @@ def test_a_secret_is_in_no_image_and_in_no_command(project: Project, tmp_path: P
     (tmp_path / "key").unlink()
     with raises(ConfigError, path="images.web.secrets.key.command"):
         build(project, "auto")
+
+
+class TestPlatforms:
+    def test_another_one_than_the_engine_s(self, project: Project) -> None:
+        project.write("web", data="made")
+        project.images["web"]["platforms"] = ["linux/arm64"]
+        built = build(project, "auto")
+        with connect() as client:
+            assert client.images.get(built.reference).attrs["Architecture"] == "arm64"
+        assert build(project, "auto").version == "0.1.0"
+        assert project.untagged() == 0
+
+    def test_several_are_one_image_where_the_engine_keeps_such(self, project: Project, engine: bool) -> None:
+        project.write("web", "FROM scratch\nARG TARGETARCH\nCOPY data.$TARGETARCH /data\n")
+        for architecture in ("amd64", "arm64"):
+            project.write("web", (project.root / "web/Dockerfile").read_text(), **{f"data.{architecture}": "made"})
+        project.images["web"]["platforms"] = ["linux/amd64", "linux/arm64"]
+        if not engine:
+            with raises(ConfigError, "containerd-snapshotter", path="images.web.platforms"):
+                build(project, "auto")
+            return
+        first = build(project, "auto")
+        assert architectures(first.reference) == {"amd64", "arm64"}
+        assert (build(project, "auto").version, project.tags(), project.untagged()) == ("0.1.0", ["web:0.1.0"], 0)
+        (project.root / "web/data.arm64").write_text("changed")
+        assert (build(project, "auto").version, project.untagged()) == ("0.1.1", 0)
+
+
+def architectures(reference: str) -> set[str]:
+    """Return what an image on an engine with containerd's store is for."""
+    with (
+        connect() as client,
+        tarfile.open(fileobj=io.BytesIO(b"".join(client.images.get(reference).save()))) as archive,
+    ):
+
+        def document(path: str) -> dict[str, Any]:
+            content = archive.extractfile(path)
+            assert content
+            return json.load(content)  # type: ignore[no-any-return]
+
+        def blob(entry: dict[str, Any]) -> dict[str, Any]:
+            return document(f"blobs/{entry['digest'].replace(':', '/')}")
+
+        return {
+            str(blob(blob(manifest)["config"])["architecture"])
+            for index in document("index.json")["manifests"]
+            for manifest in blob(index)["manifests"]
+        }
+
+
+def test_another_host_has_from_the_registry_what_steps_have_made(project: Project, host: Root, engine: bool) -> None:
+    project.write("web", f"FROM {BASE}\nRUN --network=none head -c 16 /dev/urandom > /out\n")
+    project.options["registry"] = {"address": "localhost:5000", "password": {"command": ["echo", "secret"]}}
+    project.options["build"] = {"registry_cache": True}
+    serve = host.argv(["docker-registry", "serve", "/etc/docker/registry/config.yml"])
+    with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as registry:
+        try:
+            until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)
+            first = images.build_images(project.settings, project.report)[0]
+            with connect() as client:
+                client.images.remove(first.reference)
+                client.api.prune_builds()
+            project.said.clear()
+            second = images.build_images(project.settings, project.report)[0]
+        finally:
+            registry.terminate()
+    if engine:
+        assert (second.content, [line for line in project.said if "step" in line]) == (first.content, [])
+    else:
+        assert second.content != first.content
+        assert [line for line in project.said if "no cache of builds" in line and "containerd" in line]
 
 
 class TestFailures:

@@ -7,7 +7,7 @@ from raised import raises
 
 from argosy.errors import ConfigError
 from argosy.images.builders import Builder, choose_builder
-from argosy.images.buildkit import BuildKit, BuildRequest, buildx_environment, buildx_words
+from argosy.images.buildkit import BuildKit, BuildRequest, buildx_environment, buildx_words, docker_config
 from argosy.images.log import BuildKitLog
 
 STARTED = ["docker", "buildx", "build", "--builder", "default", "--progress", "plain", "--load", "--metadata-file", "m"]
@@ -77,6 +77,28 @@ class TestCommand:
         ours = {"PATH": "/bin", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
         assert buildx_environment(own) == {**ours, "DOCKER_HOST": "unix:///var/run/docker.sock"}
         assert buildx_environment({**own, "DOCKER_HOST": "tcp://x:1"}) == {**ours, "DOCKER_HOST": "tcp://x:1"}
+
+    def test_keeps_what_steps_make_in_a_registry_whose_refusal_ends_no_build(self) -> None:
+        words = buildx_words(BuildRequest(cache="r:5000/air/cache/web:cache"), "m")
+        assert words[-5:-1] == [
+            *("--cache-from", "type=registry,ref=r:5000/air/cache/web:cache"),
+            *("--cache-to", "type=registry,ref=r:5000/air/cache/web:cache,mode=max,ignore-error=true"),
+        ]
+
+    def test_has_our_logins_beside_the_user_s(self) -> None:
+        own = {
+            "auths": {"x": {"auth": "1"}, "r:5000": {}},
+            "credsStore": "pass",
+            "proxies": {},
+            "credHelpers": {"y": "z"},
+        }
+        assert docker_config(own, "/home/me/.docker", {"r:5000": ("me", "secret")}) == {
+            "auths": {"x": {"auth": "1"}, "r:5000": {"auth": "bWU6c2VjcmV0"}},
+            "credsStore": "pass",
+            "proxies": {},
+            "credHelpers": {"y": "z", "r:5000": ""},
+            "cliPluginsExtraDirs": ["/home/me/.docker/cli-plugins"],
+        }
 
 
 class TestLog:
