@@ -85,7 +85,7 @@ BUILDKIT = (
     ),
     Idiom(
         "script",
-        "FROM BASE\nRUN <<EOF bash -e\nFROM=made\necho $FROM > /out\nEOF\n",
+        "FROM BASE\nRUN <<'EOF' bash -e\nFROM=made\necho $FROM > /out\nEOF\n",
         refused="line 2: RUN with a heredoc",
     ),
     Idiom(
