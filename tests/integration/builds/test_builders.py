@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,8 +26,14 @@ from argosy.builds.versioning import Built
 from argosy.engine.connection import connect
 from argosy.errors import BuildFailed, ConfigError
 from argosy.images.builders import choose_builder
+from argosy.images.context import included_paths
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(4)]
+IGNORED = """\
+*.md,!README.md / **/*.log,!a/b/keep.log / a,!a/b / a/*,!a/b / *,!a/b/x.log,!src / /a/b,./src/ / src/**,!src/**/*.py
+**,!**/*.py / # said,,  a   / a/../src / [ab]/* / a/b/*.lo? / !a,* / **/m / \\#x / **/b,!**/b/x.log / src/*/ / */b / ..
+*.*,!*.py / a/b/x.log/ / README*,!README.md,README.md"""
+"""Ignore files, the lines of each by commas."""
 PLUGINS = "/usr/libexec/docker/cli-plugins"
 
 
@@ -146,6 +153,25 @@ def test_a_secret_is_in_no_image_and_in_no_command(project: Project, tmp_path: P
     (tmp_path / "key").unlink()
     with raises(ConfigError, path="images.web.secrets.key.command"):
         build(project, "auto")
+
+
+@pytest.mark.usefixtures("engine")
+def test_ignore_files_leave_out_what_docker_s_own_reading_does(tmp_path: Path) -> None:
+    files = "README.md x.md a/b/x.log a/b/keep.log a/c.txt src/m.py src/p/q.py src/p/q.pyc src/m/z.js m/y.js #x b/k"
+    for name in files.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    (tmp_path / "Dockerfile.dockerignore").touch()
+    command = ["docker", "buildx", "build", "--builder", "default", "--output", "type=tar,dest=-", str(tmp_path)]
+    for lines in re.split(r" / |\n", IGNORED):
+        (tmp_path / "Dockerfile.dockerignore").write_text("\n".join([*lines.split(","), "Dockerfile*"]))
+        with tarfile.open(
+            fileobj=io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout)
+        ) as archive:
+            theirs = {member.name for member in archive if member.isfile()}
+        ours = {path for path in included_paths(tmp_path) if (tmp_path / path).is_file()}
+        assert ours - {"Dockerfile"} == theirs, lines
 
 
 class TestPlatforms:
