@@ -60,6 +60,12 @@ def engine(request: pytest.FixtureRequest, host: Root, tmp_path_factory: pytest.
         yield request.param
 
 
+@pytest.fixture(scope="session")
+def contents() -> dict[str, str]:
+    """The content of each idiom as an engine before had it."""
+    return {}
+
+
 @pytest.fixture
 def project(engine: None, tmp_path: Path) -> Iterator[Project]:
     with image_project(tmp_path, "builders") as made:
@@ -92,13 +98,16 @@ def read(reference: str, path: str) -> str:
 
 
 @pytest.mark.parametrize("idiom", SHARED, ids=lambda idiom: idiom.name)
-def test_an_idiom_of_always_is_built_by_both_with_one_content_and_one_version(project: Project, idiom: Idiom) -> None:
+def test_an_idiom_of_always_is_built_by_both_with_one_content_and_one_version(
+    project: Project, contents: dict[str, str], idiom: Idiom
+) -> None:
     write(project, idiom)
     first = build(project, "buildkit")
     second = build(project, "classic")
     assert (first.version, first.is_new) == ("0.1.0", True)
     assert (second.version, second.is_new, second.content) == ("0.1.0", False, first.content)
     assert second.inputs == first.inputs
+    assert contents.setdefault(idiom.name, first.content) == first.content, "another engine's content is another"
     assert read(second.reference, "/out") == "made\n"
     assert project.untagged() == 0
     assert [line.partition(",")[0] for line in project.said if line.startswith("builder:")] == [
