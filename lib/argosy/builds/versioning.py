@@ -32,6 +32,7 @@ from argosy.images.store import (
     VERSION_LABEL,
     base_digest,
     build,
+    log_in,
     machine_kind,
     pull,
     read_content,
@@ -45,6 +46,7 @@ from argosy.images.versions import Stored, Version, counted, decide, of_cluster,
 from argosy.registry import access
 from argosy.registry.trust import trust_registry
 from argosy.report import Report
+from argosy.secrets.logins import by_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def build_version(
     wherever they were built. Raises BuildFailed.
     """
     started, repository = time.monotonic(), on_engine(settings, name)
+    log_in(client, by_host(settings))
     with write_context(context) as stream:
         others = _suite_argument(context, settings.build.suite)
         inputs = _inputs(client, context, stream, needs, others, labels or {})
@@ -269,7 +272,7 @@ def _fetch(
             return
         trust_registry(settings, report)
         where = f"{settings.registry.address}/{access.as_image(settings, wanted).repository}"
-        credentials = {"username": settings.registry.user, "password": access.password(settings)}
+        credentials = access.own_login(settings).for_engine()
         try:
             image = pull(client, where, wanted.digest, credentials)
             tag(client, image, on_engine(settings, name), version)

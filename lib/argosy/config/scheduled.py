@@ -17,10 +17,10 @@ from argosy.config.types import (
     Name,
     Port,
     PositiveSeconds,
+    Reference,
     Section,
 )
 
-IMAGE_OR_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]*(:\d+)?([/:@][A-Za-z0-9_][A-Za-z0-9._:-]*)*$"
 CONSTRAINT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(!?=)([A-Za-z0-9_][A-Za-z0-9_.:/-]*)")
 METADATA_KEY = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 MACHINE = "machine"
@@ -95,7 +95,7 @@ class ScheduledSettings(Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    image: Annotated[str, Field(pattern=IMAGE_OR_REFERENCE)]
+    image: Reference
     replicas: Annotated[int, Field(ge=0, le=10000)] | None = None
     everywhere: Annotated[bool, Field(alias="global")] = False
     constraints: list[Annotated[str, AfterValidator(lambda text: str(parse_constraint(text)))]] = []

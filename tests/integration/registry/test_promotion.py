@@ -95,7 +95,7 @@ def web(settings: Settings, version: str) -> str:
 
 def raw(settings: Settings, repository: str, digest: str) -> bytes:
     with access.opened(settings) as registry:
-        manifest = registry.raw_manifest(repository, digest)
+        manifest = registry.manifest(repository, digest)
     assert manifest is not None
     return manifest.content
 
@@ -248,7 +248,7 @@ class TestBetweenRegistries:
         two = place.release("two")
         where = f"{place.project.system}/web"
         with access.opened(far) as registry:
-            taken = registry.raw_manifest(where, "0.1.0")
+            taken = registry.manifest(where, "0.1.0")
             assert taken is not None
             registry.put_manifest(where, "0.1.1", taken)
             before = registry.digest(where, "0.1.1")
