@@ -119,10 +119,10 @@ def parse_config(content: bytes, digest: str) -> Config:
 
 
 def _descriptors(document: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:
-    entries = document.get(key) or []
-    if not isinstance(entries, list):
+    entries = document.get(key)
+    if not isinstance(entries, list | None):
         raise Malformed(f"is no image's manifest: its {key} are no list")
-    return tuple(map(_descriptor, entries))
+    return tuple(map(_descriptor, entries or ()))
 
 
 def _descriptor(entry: object) -> Descriptor:

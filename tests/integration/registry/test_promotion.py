@@ -143,7 +143,7 @@ class TestInOneRegistry:
             f"web: copy 0.1.0 ({digest[:19]}) to {own.registry.address}",
             "release: make a release of own of staging 0.1.0, with web 0.1.0, and push it",
         ]
-        assert contents.list_images(own) == []
+        assert contents.list_images(own, place.project.report) == []
 
     def test_what_it_can_t_be_is_refused(self, place: Place) -> None:
         with raises(ConfigError, "this cluster", path="from"):
@@ -224,7 +224,7 @@ class TestBetweenRegistries:
                 (own / path).write_bytes((theirs / path).read_bytes())
             yield place.of("far", registry={"address": elsewhere.settings.registry.address})
         with access.opened(elsewhere.settings) as registry:
-            for where in registry.repositories(f"{place.project.system}/"):
+            for where in registry.repositories(f"{place.project.system}/") or ():
                 for tag in registry.tags(where):
                     registry.delete(where, registry.digest(where, tag))
 
@@ -260,7 +260,11 @@ class TestBetweenRegistries:
             assert registry.digest(where, "0.1.1") == before
             assert registry.digest(where, f"0.1.1-{digest[7:19]}") == digest
             assert access.versions_in(registry, far, "web") == [Version(0, 1, 0), Version(0, 1, 1)]
-        rows = [(row.name, row.version, row.digest) for row in contents.list_images(far) if row.name == "web"]
+        rows = [
+            (row.name, row.version, row.digest)
+            for row in contents.list_images(far, place.project.report)
+            if row.name == "web"
+        ]
         assert ("web", "0.1.1", digest) in rows
         assert ("web", "0.1.1", before) in rows
 
