@@ -347,7 +347,7 @@ class Registry:
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             return RegistryError(
                 f"{self.address}: the registry refused user {self.user} or the password: "
-                f"compare {self._section}.user and {self._section}.password with the registry's, and what it may do there"
+                f"compare {self._section}.user and {self._section}.password with the registry's, and its rights there"
             )
         if response.status_code == HTTPStatus.FORBIDDEN:
             return RegistryError(
