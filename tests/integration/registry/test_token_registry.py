@@ -6,6 +6,7 @@ With the engine of this host, and with one that keeps images as Docker 29 does, 
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from argosy.images.store import pull, untag
 from argosy.images.versions import ReleaseInUse
 from argosy.registry import access, contents, push
 from argosy.releases import promotion
+from argosy_installer.docker import Credentials, Docker
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(2)]
 
@@ -203,3 +205,20 @@ def test_who_has_no_right_is_told_so(place: Place) -> None:
     (wrong.secrets_path / "registry.password").write_text("wrong")
     with raises(RegistryError, "token service refused user app or the password"):
         contents.list_images(wrong, place.project.report)
+
+
+def test_machines_tell_a_wrong_password_from_what_may_pass(place: Place) -> None:
+    place.build("one")
+    push.push(place.staging, place.project.report)
+    address = place.registry.address
+    reference = access.current_images(place.staging)["web"].reference(address)
+    socket_path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    docker = Docker(Path(socket_path))
+
+    def status(user: str, password: str, image: str = reference) -> int:
+        return docker.ask_registry(image, Credentials(address, user, password))[0]
+
+    assert status("app", PASSWORD) == 200
+    assert status("app", "wrong") == 401
+    assert status("nobody", PASSWORD) in (401, 403)
+    assert status("app", PASSWORD, f"{address}/team/app/web@sha256:{'a' * 64}") == 404
