@@ -140,6 +140,9 @@ def _service(registry: TokenRegistry) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer)
 
+        def do_POST(self) -> None:
+            self.send_error(404)  # as services do that know no OAuth: then it is asked by GET
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 

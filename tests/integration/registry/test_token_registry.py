@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from argosy.engine.connection import connect
 from argosy.errors import RegistryError
 from argosy.images.store import pull, untag
 from argosy.images.versions import ReleaseInUse
+from argosy.pki import authority
 from argosy.registry import access, contents, push
 from argosy.releases import promotion
 from argosy_installer.docker import Credentials, Docker
@@ -38,18 +40,26 @@ LISTS_NONE = "registry: it lists no repositories: looked for the images of here 
 CLONE_NEWNET = 0x40000000
 
 
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of secrets with the CA of all that runs here: an engine reads those that it trusts once."""
+    folder = tmp_path_factory.mktemp("authorities")
+    authority.ensure_registry_certificate(folder, ["127.0.0.1"])
+    return folder
+
+
 @pytest.fixture(scope="module", params=["here", "containerd"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Root | None]:
+def engine(request: pytest.FixtureRequest, authorities: Path) -> Iterator[Root | None]:
     """This host's engine, or in a root of sid Docker 28.5 that acts as 29; the root's, if any."""
     if request.param == "here":
         yield None
         return
-    with (
-        root("sid", cgroup="v2") as host,
-        host.engine(containerd_store=True, minimum_api="1.44") as address,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("DOCKER_HOST", f"unix://{address}")
+    with ExitStack() as stack:
+        host = stack.enter_context(root("sid", cgroup="v2"))
+        # It trusts token services by the system's CAs alone.
+        host.path("/etc/ssl/certs/test.pem").write_bytes(authority.authority_path(authorities).read_bytes())
+        address = stack.enter_context(host.engine(containerd_store=True, minimum_api="1.44"))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("DOCKER_HOST", f"unix://{address}")
         with connect() as client:
             client.api.import_image_from_data(b"\0" * 1024, *BASE.split(":"))
         yield host
@@ -84,14 +94,16 @@ class Place:
 
 
 @pytest.fixture
-def place(engine: Root | None, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(
+    engine: Root | None, authorities: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
     cache = tmp_path_factory.getbasetemp().parent / "docker-registry"
     with image_project(tmp_path, "tokens") as project, ExitStack() as stack:
         project.write("installer", "FROM scratch\nCOPY release /release\n")
         project.write("web", data="one")
         project.options["services"] = {"web": {"image": "web"}}
         folder = project.settings.secrets_path
-        folder.mkdir(parents=True)
+        shutil.copytree(authorities, folder)
         registry = stack.enter_context(token_registry(folder, cache))
         project.options["registry"] = {"address": registry.address}
         registry.users = {"app": PASSWORD, "nobody": PASSWORD}
@@ -108,9 +120,11 @@ def place(engine: Root | None, tmp_path: Path, tmp_path_factory: pytest.TempPath
 def seen_in(host: Root, port: int) -> Iterator[None]:
     """Let the root reach what listens on this port of this host's loopback, on its own."""
     with _listening_in(host, port) as listening:
-        threading.Thread(target=_relay, args=(listening, port), daemon=True).start()
+        thread = threading.Thread(target=_relay, args=(listening, port))
+        thread.start()
         yield
         listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def _listening_in(host: Root, port: int) -> socket.socket:
@@ -134,18 +148,23 @@ def _relay(listening: socket.socket, port: int) -> None:
             inside, _ = listening.accept()
         except OSError:
             return
-        outside = socket.create_connection(("127.0.0.1", port))
-        for source, target in ((inside, outside), (outside, inside)):
-            threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+        threading.Thread(target=_join, args=(inside, port), daemon=True).start()
+
+
+def _join(inside: socket.socket, port: int) -> None:
+    with inside, socket.create_connection(("127.0.0.1", port)) as outside:
+        back = threading.Thread(target=_copy, args=(outside, inside))
+        back.start()
+        _copy(inside, outside)
+        back.join()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+    with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
-    except OSError:
-        source.close()
 
 
 def test_images_are_pushed_listed_and_pulled(place: Place) -> None:
