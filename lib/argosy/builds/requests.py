@@ -20,6 +20,7 @@ from argosy.images.versions import INSTALLER
 from argosy.registry import access
 from argosy.report import Report
 from argosy.secrets import sources
+from argosy.secrets.logins import by_host
 
 
 def image_settings(settings: Settings, name: str) -> ImageSettings:
@@ -32,15 +33,15 @@ def tell_builder(client: docker.DockerClient, settings: Settings, report: Report
 
     A cache in the registry makes builds faster and nothing else: where it can't be had, that is reported.
     """
-    builder = choose_builder(settings.build.builder)
+    builder = replace(choose_builder(settings.build.builder), logins=by_host(settings))
     report("builder", builder.told)
     if not settings.build.registry_cache:
         return builder
     try:
         if not builder.buildkit or not keeps_indices(client):
             raise ConfigError("it needs BuildKit and an engine with containerd's image store", "build.registry_cache")
-        login = (settings.registry.user, access.password(settings))
-        return replace(builder, logins={access.required_address(settings): login}, caches=True)
+        own = access.own_login(settings)
+        return replace(builder, logins={**builder.logins, own.address: own.for_engine()}, caches=True)
     except (RegistryError, ConfigError) as error:
         report("registry", f"no cache of builds there: {error}")
         return builder

@@ -288,7 +288,7 @@ def _fetch(
             return
         trust_registry(settings, report)
         where = f"{settings.registry.address}/{access.as_image(settings, wanted).repository}"
-        credentials = {"username": settings.registry.user, "password": access.password(settings)}
+        credentials = access.own_login(settings).for_engine()
         try:
             image = pull(client, where, wanted.digest, credentials)
             tag(client, image, on_engine(settings, name), version)

@@ -57,6 +57,15 @@ _SPECIAL = re.compile(r'[\\"$]')
 _ESCAPED = r"\\\g<0>"
 
 
+def log_in(client: docker.DockerClient, logins: Mapping[str, Mapping[str, str]]) -> None:
+    """Let builds pull external images that need a login, beside what this user's `docker login` is for. In memory.
+
+    `logins`: by registry, as X-Registry-Config has them.
+    """
+    for registry, login in logins.items():
+        client.api._auth_configs.add_auth(registry, dict(login))  # type: ignore[attr-defined]
+
+
 class Streams:
     """Clients whose streams another thread can end: on Ctrl-C, the engine stops a build when its stream closes."""
 
