@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dockerfile_idioms import BUILDKIT, SHARED, Idiom
@@ -27,6 +27,7 @@ from argosy.engine.connection import connect
 from argosy.errors import BuildFailed, ConfigError
 from argosy.images.builders import choose_builder
 from argosy.images.context import included_paths
+from argosy.images.store import push
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(4)]
 IGNORED = """\
@@ -193,7 +194,9 @@ class TestPlatforms:
         assert build(project, "auto").version == "0.1.0"
         assert project.untagged() == 0
 
-    def test_several_are_one_image_where_the_engine_keeps_such(self, project: Project, engine: bool) -> None:
+    def test_several_are_one_image_where_the_engine_keeps_such(
+        self, project: Project, host: Root, engine: bool
+    ) -> None:
         project.write("web", "FROM scratch\nARG TARGETARCH\nCOPY data.$TARGETARCH /data\n")
         for architecture in ("amd64", "arm64"):
             project.write("web", (project.root / "web/Dockerfile").read_text(), **{f"data.{architecture}": "made"})
@@ -203,50 +206,48 @@ class TestPlatforms:
                 build(project, "auto")
             return
         first = build(project, "auto")
-        assert architectures(first.reference) == {"amd64", "arm64"}
+        assert platforms_pushed(first.reference, host) == ["linux/amd64", "linux/arm64"]
         assert (build(project, "auto").version, project.tags(), project.untagged()) == ("0.1.0", ["web:0.1.0"], 0)
         (project.root / "web/data.arm64").write_text("changed")
         assert (build(project, "auto").version, project.untagged()) == ("0.1.1", 0)
 
 
-def architectures(reference: str) -> set[str]:
-    """Return what an image on an engine with containerd's store is for."""
-    with (
-        connect() as client,
-        tarfile.open(fileobj=io.BytesIO(b"".join(client.images.get(reference).save()))) as archive,
-    ):
+@contextmanager
+def registry(host: Root) -> Iterator[None]:
+    """Let a registry be at localhost:5000 of the host."""
+    serve = host.argv(["docker-registry", "serve", "/etc/docker/registry/config.yml"])
+    with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+        try:
+            until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)
+            yield
+        finally:
+            serving.terminate()
 
-        def document(path: str) -> dict[str, Any]:
-            content = archive.extractfile(path)
-            assert content
-            return json.load(content)  # type: ignore[no-any-return]
 
-        def blob(entry: dict[str, Any]) -> dict[str, Any]:
-            return document(f"blobs/{entry['digest'].replace(':', '/')}")
-
-        return {
-            str(blob(blob(manifest)["config"])["architecture"])
-            for index in document("index.json")["manifests"]
-            for manifest in blob(index)["manifests"]
-        }
+def platforms_pushed(reference: str, host: Root) -> list[str]:
+    """Push an image; return for what it is, as the registry has it."""
+    with registry(host), connect() as client:
+        client.api.tag(reference, "localhost:5000/web", "1")
+        [digest] = push(client, "localhost:5000/web:1", {"username": "x", "password": "x"})
+        url = f"http://localhost:5000/v2/web/manifests/{digest}"
+        asked = f"urllib.request.Request({url!r}, headers={{'Accept': 'application/vnd.oci.image.index.v1+json'}})"
+        program = f"import urllib.request; print(urllib.request.urlopen({asked}).read().decode())"
+        index = json.loads(host.run(["python3", "-c", program]).stdout)
+        client.images.remove("localhost:5000/web:1")
+    return sorted("{os}/{architecture}".format_map(entry["platform"]) for entry in index["manifests"])
 
 
 def test_another_host_has_from_the_registry_what_steps_have_made(project: Project, host: Root, engine: bool) -> None:
     project.write("web", f"FROM {BASE}\nRUN --network=none head -c 16 /dev/urandom > /out\n")
     project.options["registry"] = {"address": "localhost:5000", "password": {"command": ["echo", "secret"]}}
     project.options["build"] = {"registry_cache": True}
-    serve = host.argv(["docker-registry", "serve", "/etc/docker/registry/config.yml"])
-    with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as registry:
-        try:
-            until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)
-            first = images.build_images(project.settings, project.report)[0]
-            with connect() as client:
-                client.images.remove(first.reference)
-                client.api.prune_builds()
-            project.said.clear()
-            second = images.build_images(project.settings, project.report)[0]
-        finally:
-            registry.terminate()
+    with registry(host):
+        first = images.build_images(project.settings, project.report)[0]
+        with connect() as client:
+            client.images.remove(first.reference)
+            client.api.prune_builds()
+        project.said.clear()
+        second = images.build_images(project.settings, project.report)[0]
     if engine:
         assert (second.content, [line for line in project.said if "step" in line]) == (first.content, [])
     else:
