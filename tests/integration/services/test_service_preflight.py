@@ -24,7 +24,9 @@ case $* in
     version) exit {there} ;;
     "image inspect "*) [ -e {folder}/image ] ;;
     *" pull "*) touch {folder}/pulled; echo layers; echo "first line" >&2; echo "manifest unknown" >&2; exit {pulls} ;;
-    ps*) port=$(echo "$*" | sed 's|.*publish=\\([^ ]*\\)/\\([a-z]*\\).*|\\1.\\2|'); cat {folder}/held.$port 2>/dev/null || : ;;
+    ps*)
+        port=$(echo "$*" | sed 's|.*publish=\\([^ ]*\\)/\\([a-z]*\\).*|\\1.\\2|')
+        cat {folder}/held.$port 2>/dev/null || : ;;
     *) exit 9 ;;
 esac
 """
