@@ -5,7 +5,7 @@ from __future__ import annotations
 from argosy.errors import Refused
 from argosy.paths import Names
 from argosy.services import preflight_scripts
-from argosy.services.plan import refuse_unplaceable
+from argosy.services.plan import grows_anywhere, refuse_unplaceable
 from argosy.services.record import Generation
 from argosy.services.spec import service_name
 from argosy.services.state import machine_of
@@ -25,16 +25,18 @@ def refuse_unready(work: ServicesCluster, name: str, generation: Generation, rep
     if replicas == 0:
         return
     state = work.look()
-    refuse_unplaceable(state, name, definition, replicas, anywhere=not state.of(name).homes)
+    seen = state.of(name)
+    anywhere = grows_anywhere(seen, replicas or 0)
+    refuse_unplaceable(state, name, definition, replicas, anywhere=anywhere)
     known = {host.name for host in work.hosts}
     taking = {machine_of(node) for node in state.taking(definition)}
-    homes = set(state.of(name).homes) if definition.keeps_home else set()
+    homes = {*seen.homes} if definition.keeps_home and not anywhere else set()
     names = sorted(known & taking & (homes or taking))
-    own = [service_name(settings.system, name, number) for number in state.of(name).generations]
-    argv = preflight_scripts.look(Names(settings.system), generation.image.reference, definition)
+    own = [service_name(settings.system, name, number) for number in seen.generations]
+    script = preflight_scripts.look(Names(settings.system), generation.image.reference, definition)
 
     def ask(host: Host) -> list[str]:
-        told = host.run(argv, sudo=True, timeout_seconds=PULL_SECONDS).stdout
+        told = host.run(script, sudo=True, timeout_seconds=PULL_SECONDS).stdout
         return list(preflight_scripts.lacking(told, generation.image.reference, own))
 
     outcomes = work.hosts.each(ask, names, what="Looking whether it can run there") if names else {}

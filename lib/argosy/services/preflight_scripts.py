@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from argosy.config.loading import ScheduledSettings
 from argosy.paths import Names
+from argosy.ssh.shell import Script
 
 _LOOK = """\
 set -e
@@ -39,13 +40,13 @@ done
 https://www.kernel.org/doc/html/v5.10/networking/proc_net_tcp.html"""
 
 
-def look(names: Names, image: str, definition: ScheduledSettings) -> list[str]:
-    """Return the argv that says what an instance would lack on a machine: a line for each thing."""
+def look(names: Names, image: str, definition: ScheduledSettings) -> Script:
+    """Return what says what an instance would lack on a machine: a line for each thing."""
     files = [f"{names.secrets}/{secret}" for secret in definition.secrets]
     files += [volume.source for volume in definition.volumes if not volume.named]
     outer = [port.partition(":")[0] + (port[port.index("/") :] if "/" in port else "/tcp") for port in definition.ports]
     words = [*(f"file:{path}" for path in files), *(f"port:{port}" for port in outer)]
-    return ["sh", "-c", _LOOK, "look", image, f"{names.secrets}/registry", *words]
+    return Script(f"look whether {image} can run", _LOOK, image, f"{names.secrets}/registry", *words)
 
 
 def lacking(text: str, image: str, own: Collection[str]) -> Iterator[str]:
