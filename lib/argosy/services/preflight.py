@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argosy.errors import Refused
+from argosy.errors import ConfigError, Refused
 from argosy.paths import Names
 from argosy.services import preflight_scripts
 from argosy.services.plan import grows_anywhere, refuse_unplaceable
@@ -28,7 +28,10 @@ def refuse_unready(work: ServicesCluster, name: str, generation: Generation, rep
     seen = state.of(name)
     anywhere = grows_anywhere(seen, replicas or 0)
     refuse_unplaceable(state, name, definition, replicas, anywhere=anywhere)
-    known = {host.name for host in work.hosts}
+    try:
+        known = {host.name for host in work.hosts}
+    except ConfigError:  # no machine is known to this host, so none can be asked
+        known = set()
     taking = {machine_of(node) for node in state.taking(definition)}
     homes = {*seen.homes} if definition.keeps_home and not anywhere else set()
     names = sorted(known & taking & (homes or taking))

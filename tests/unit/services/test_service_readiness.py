@@ -10,10 +10,11 @@ from fake_host import FakeHost, FakeHosts
 from service_examples import IMAGE, Cluster, definition, node, record
 
 from argosy.config.loading import Settings, load
-from argosy.errors import Refused
+from argosy.errors import ConfigError, Refused
 from argosy.model import Machine
 from argosy.services.preflight import refuse_unready
 from argosy.services.record import Generation
+from argosy.services.work import ServicesCluster
 
 LOOK = f"look whether {IMAGE.reference} can run"
 
@@ -87,6 +88,14 @@ def test_none_at_all_and_none_that_is_known_ask_nobody(settings: Settings) -> No
     place = Place(settings, Cluster(), "air-01")
     assert place.check(0) == []
     assert Place(settings, Cluster()).check() == []
+
+
+def test_where_no_machine_is_known_nobody_is_asked(settings: Settings) -> None:
+    work = ServicesCluster(settings)
+    with pytest.raises(ConfigError):
+        _ = work.hosts
+    work.look = lambda _="": Cluster().state()  # type: ignore[method-assign]
+    refuse_unready(work, "web", Generation(1, definition(), IMAGE), 2)
 
 
 def test_no_machine_that_fits_is_refused_before_anybody_is_asked(settings: Settings) -> None:
