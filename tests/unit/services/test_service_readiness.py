@@ -94,7 +94,7 @@ def test_where_no_machine_is_known_nobody_is_asked(settings: Settings) -> None:
     work = ServicesCluster(settings)
     with pytest.raises(ConfigError):
         _ = work.hosts
-    work.look = lambda _="": Cluster().state()  # type: ignore[method-assign]
+    work.look = lambda _="": Cluster().state()  # type: ignore[method-assign, assignment]
     refuse_unready(work, "web", Generation(1, definition(), IMAGE), 2)
 
 
