@@ -19,7 +19,8 @@ from argosy import atomic
 from argosy.config.loading import Settings
 from argosy.config.suites import ARGUMENT
 from argosy.engine.names import SYSTEM_LABEL
-from argosy.errors import ConfigError, RegistryError
+from argosy.errors import ConfigError, EngineError, RegistryError
+from argosy.etcd.versions import parse_etcd_version
 from argosy.images.context import BuildContext, context_digest, write_context
 from argosy.images.inputs import declares, inputs_digest, parse_bases
 from argosy.images.memo import ContentMemo
@@ -27,6 +28,7 @@ from argosy.images.repositories import on_engine
 from argosy.images.store import (
     CANDIDATE_LABEL,
     CONTENT_LABEL,
+    ETCD_LABEL,
     IMAGE_LABEL,
     INPUTS_LABEL,
     VERSION_LABEL,
@@ -35,6 +37,7 @@ from argosy.images.store import (
     machine_kind,
     pull,
     read_content,
+    read_output,
     remove_candidates,
     stamp,
     stored_images,
@@ -218,6 +221,8 @@ def build_version(
     version, is_new = str(decided), decided not in contents
     ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
     ours[INPUTS_LABEL] = inputs
+    if name == settings.etcd.image:
+        ours[ETCD_LABEL] = _etcd_version(client, candidate, settings, report)
     # An unchanged version's tag moves to the fresh candidate, which holds the same: its layers are what the builder's
     # cache goes by, and the old one goes.
     tag(client, stamp(client, name, candidate, {**ours, **(labels or {})}), repository, version)
@@ -225,6 +230,18 @@ def build_version(
     seconds = time.monotonic() - started
     report(name, f"{'new version' if is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
     return Built(name, version, f"{repository}:{version}", is_new, content, seconds, inputs)
+
+
+def _etcd_version(client: docker.DockerClient, candidate: str, settings: Settings, report: Report) -> str:
+    """Return the version of the etcd in an image, as it tells itself; empty, and told, when it does not."""
+    try:
+        output = read_output(client, candidate, settings.system, "etcd", "--version")
+        version, reason = parse_etcd_version(output), "`etcd --version` prints none"
+    except EngineError as error:
+        version, reason = None, str(error)
+    if version is None:
+        report(settings.etcd.image, f"which version of etcd it holds is not known: {reason}")
+    return str(version or "")
 
 
 def _suite_argument(context: BuildContext, suite: str) -> dict[str, str]:
