@@ -94,8 +94,8 @@ def refusal(running: Mapping[str, str], new: EtcdVersion) -> str:
 def plan_upgrade(members: Sequence[RunningEtcd], image: str, new: EtcdVersion | None) -> tuple[str, ...]:
     """Return the machines whose etcd has to be restarted with the image of digest `image`, in this order.
 
-    One that is not healthy goes first, since that takes nothing from anybody; who leads goes last, after one election.
-    `new`: what the image holds, None where nobody tells. Raises Refused when etcd would not bear it.
+    Who leads goes last. All have to be healthy to begin with; where that has begun, one that has not come back goes
+    first. `new`: what the image holds, None where nobody tells. Raises Refused when etcd would not bear it.
     """
     left = [member for member in members if (member.runs, member.chosen) != (image, image)]
     if not left:
@@ -104,7 +104,8 @@ def plan_upgrade(members: Sequence[RunningEtcd], image: str, new: EtcdVersion | 
     if learners:
         raise Refused(f"{', '.join(learners)}: its etcd has no vote yet: wait until it has joined, or take it back")
     unwell = [member for member in members if not member.healthy]
-    if len(unwell) > 1 or (unwell and unwell[0] not in left):
+    begun = [member for member in left if member.chosen == image or len({other.chosen for other in members}) > 1]
+    if len(unwell) > 1 or any(member not in begun for member in unwell):
         names = ", ".join(member.machine for member in unwell)
         raise Refused(f"{names}: its etcd member is not well: bring it back before etcd is upgraded anywhere")
     running = {member.machine: member.version for member in members if member.healthy}

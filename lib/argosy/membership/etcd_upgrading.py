@@ -85,7 +85,7 @@ def give_way(cluster: OpenCluster, members: Cluster, name: str) -> None:
 
 @dataclass
 class Upgrading:
-    """The upgrade of all members to `image`. `told`: what that says on the machines that it holds, once they have it."""
+    """The upgrade of all members to `image`. `told`: the etcd in it, as machines say that have pulled it."""
 
     cluster: Membership
     image: Stored
@@ -173,7 +173,7 @@ class Upgrading:
         if reason := wait_until(lambda: self._unwell(name), seconds, done=lambda found: not found, every=0.5):
             raise Unhealthy(
                 f"{name}: its etcd is not well {seconds:g} s after its restart ({reason}): inv cluster.logs etcd; the "
-                f"others are as they were. The same command tries it again, with --image another one; before it was {before}"
+                f"others are as they were. The same command tries it again, or another --image; it had {before}"
             )
 
     def _unwell(self, name: str) -> str:

@@ -20,9 +20,14 @@ def running(*versions: str) -> dict[str, str]:
 def members(*versions: str) -> list[RunningEtcd]:
     """Return members of which the first leads; those of 3.5 run the new image."""
     return [
-        RunningEtcd(name, version, *([NEW, NEW] if version.startswith("3.5") else [OLD, OLD]), leader=name == "air-01")
+        RunningEtcd(name, version, image, image, leader=name == "air-01")
         for name, version in running(*versions).items()
+        for image in [NEW if version.startswith("3.5") else OLD]
     ]
+
+
+def down(member: RunningEtcd, *, chosen: str) -> RunningEtcd:
+    return replace(member, version="", healthy=False, runs="", chosen=chosen)
 
 
 class TestReading:
@@ -108,14 +113,20 @@ class TestUpgrading:
         with pytest.raises(Refused, match="would skip a minor version: air-01 has"):
             plan_upgrade(members("3.4.23", "3.5.16"), "sha256:" + "3" * 64, V36)
 
-    def test_all_others_are_well_and_one_that_is_not_goes_first(self) -> None:
+    def test_it_begins_when_all_are_well(self) -> None:
+        first, second, third = members("3.4.23", "3.4.23", "3.4.23")
+        with pytest.raises(Refused, match="air-03: its etcd member is not well: bring it back"):
+            plan_upgrade([first, second, down(third, chosen=OLD)], NEW, V35)
+
+    def test_one_that_did_not_come_back_from_it_goes_first_by_either_image(self) -> None:
         first, second, third = members("3.4.23", "3.4.23", "3.5.16")
-        down = replace(second, version="", healthy=False)
-        assert plan_upgrade([first, down, third], NEW, V35) == ("air-02", "air-01")
+        lost = down(second, chosen=NEW)
+        assert plan_upgrade([first, lost, third], NEW, V35) == ("air-02", "air-01")
+        assert plan_upgrade([first, lost, third], OLD, V34) == ("air-02", "air-03")
         with pytest.raises(Refused, match="air-03: its etcd member is not well: bring it back"):
             plan_upgrade([first, second, replace(third, healthy=False)], NEW, V35)
         with pytest.raises(Refused, match="air-01, air-02: its etcd member is not well"):
-            plan_upgrade([replace(first, healthy=False), down, third], NEW, V35)
+            plan_upgrade([replace(first, healthy=False), lost, third], NEW, V35)
 
     def test_nobody_is_on_their_way_in(self) -> None:
         first, second = members("3.4.23", "3.4.23")
