@@ -117,13 +117,15 @@ def remove_machine(
 
 
 @task(
+    words="existing",
+    words_max=1,
     help={
-        "existing": f"{EXISTING}; any that this host knows when left out",
+        "existing": f"{EXISTING}; one that this checkout knows when left out",
         "image": "version of the image of etcd, such as 0.1.3; the registry's newest when left out",
     }
 )
 def upgrade_etcd(
-    c: Context, existing: str = "", image: str = "", cluster: str = "", dry_run: bool = False, json: bool = False
+    c: Context, existing: list[str], image: str = "", cluster: str = "", dry_run: bool = False, json: bool = False
 ) -> None:
     """Bring the registry's image of etcd to all members, one after the other, each well before the next.
 
@@ -138,7 +140,7 @@ def upgrade_etcd(
 
     settings = settings_of(c, cluster)
     operation = etcd_upgrading.plan if dry_run else etcd_upgrading.upgrade
-    planned = operation(settings, existing, console.report, image)
+    planned = operation(settings, existing[0] if existing else "", console.report, image)
     if json:
         console.print_json(planned.to_json())
         return
