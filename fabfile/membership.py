@@ -122,7 +122,7 @@ def remove_machine(
     help={
         "existing": f"{EXISTING}; one that this checkout knows when left out",
         "image": "version of the image of etcd, such as 0.1.3; the registry's newest when left out",
-    }
+    },
 )
 def upgrade_etcd(
     c: Context, existing: list[str], image: str = "", cluster: str = "", dry_run: bool = False, json: bool = False
