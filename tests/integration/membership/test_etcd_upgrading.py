@@ -6,11 +6,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from member_lab import ETCD, Lab, etcd_version
 
+from argosy import inventory
 from argosy.errors import EtcdError, Refused, Unhealthy
 from argosy.etcd.versions import parse_etcd_version
 from argosy.membership import adding, backups, etcd_upgrading, removing
@@ -184,6 +186,12 @@ class TestInPlace:
             upgrade(lab)
         assert sorted(versions(lab).values()) == ["", "3.4", "3.4"]
         monkeypatch.undo()
+
+    def test_who_writes_its_files_anew_at_every_boot_is_replaced_instead(self, make: Make) -> None:
+        lab = make(1)
+        inventory.remember(lab.settings, [replace(lab.machines["air-01"].machine, os="flatcar")])
+        with pytest.raises(Refused, match=r"air-01: gets its files anew .* at every boot.*add-machine --replace"):
+            upgrade(lab)
 
 
 class TestNewcomers:
