@@ -44,6 +44,11 @@ class Series(NamedTuple):
         return f"{self.major}.{self.minor}"
 
 
+LEAST_BEFORE = {Series(3, 6): EtcdVersion(3, 5, 26)}
+"""What every member must have at least before that series comes
+(https://etcd.io/docs/v3.6/upgrades/upgrade_3_6/, https://github.com/etcd-io/etcd/issues/19557)."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningEtcd:
     """A member, and its machine. `version`: what it tells of itself, empty while it does not answer; `runs`: the digest
@@ -73,13 +78,13 @@ def refusal(running: Mapping[str, str], new: EtcdVersion) -> str:
     silent = [name for name, version in told.items() if version is None]
     if silent:
         return f"{', '.join(silent)}: which etcd runs there could not be known; bring it back, or remove it, first"
-    known = {name: version.series for name, version in told.items() if version is not None}
+    known = {name: version for name, version in told.items() if version is not None}
     if not known:
         return ""
-    lowest = min(known.values())
+    lowest = min(version.series for version in known.values())
     if new.series in (lowest, lowest.next):
-        return ""
-    those = [name for name, series in known.items() if series == lowest]
+        return _too_early(known, new)
+    those = [name for name, version in known.items() if version.series == lowest]
     if new.series < lowest:
         return (
             f"etcd {new} is older than what the cluster speaks, which is {lowest} on {', '.join(those)}, and etcd has "
@@ -88,6 +93,19 @@ def refusal(running: Mapping[str, str], new: EtcdVersion) -> str:
     return (
         f"etcd {new} would skip a minor version: {', '.join(those)} {'has' if len(those) == 1 else 'have'} {lowest}. "
         f"First bring every member to {lowest.next}: inv cluster.upgrade-etcd with an image that has it"
+    )
+
+
+def _too_early(running: Mapping[str, EtcdVersion], new: EtcdVersion) -> str:
+    """Return why members must have a later patch first; empty when they have."""
+    least = LEAST_BEFORE.get(new.series)
+    early = [name for name, version in running.items() if least and version < least]
+    if not early:
+        return ""
+    return (
+        f"etcd {new} may follow {least} or later only, for before that a promoted learner could become one again: "
+        f"{', '.join(early)} {'has' if len(early) == 1 else 'have'} an older one. First bring every member to {least} "
+        "or later: inv cluster.upgrade-etcd with an image that has it"
     )
 
 

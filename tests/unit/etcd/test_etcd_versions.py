@@ -75,6 +75,15 @@ class TestWhatMayCome:
         )
         assert "air-01 has 3.4" in refusal(running("3.4.23"), V36)
 
+    def test_what_follows_3_5_wants_its_late_patches(self) -> None:
+        assert refusal(running("3.5.26", "3.5.30", "3.6.1"), V36) == ""
+        assert refusal(running("3.5.26", "3.5.16", "3.6.1"), V36) == (
+            "etcd 3.6.7 may follow 3.5.26 or later only, for before that a promoted learner could become one again: "
+            "air-02 has an older one. First bring every member to 3.5.26 or later: inv cluster.upgrade-etcd with an "
+            "image that has it"
+        )
+        assert refusal(running("3.6.1"), EtcdVersion(3, 7, 0)) == ""
+
     def test_there_is_no_way_back(self) -> None:
         assert refusal(running("3.5.16", "3.5.16"), V34) == (
             "etcd 3.4.7 is older than what the cluster speaks, which is 3.5 on air-01, air-02, and etcd has no way "
