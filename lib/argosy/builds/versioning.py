@@ -36,6 +36,7 @@ from argosy.images.store import (
     INPUTS_LABEL,
     VERSION_LABEL,
     base_digest,
+    log_in,
     machine_kind,
     pull,
     read_content,
@@ -195,6 +196,7 @@ def build_version(
     must be on this engine in the end, wherever they were built. Raises BuildFailed.
     """
     started, repository, image = time.monotonic(), on_engine(settings, name), image_settings(settings, name)
+    log_in(client, builder.logins)
     with write_context(context) as stream:
         suite = suite_argument(settings, _dockerfile(context))
         inputs = _inputs(client, context, stream, needs, suite, image, labels or {})

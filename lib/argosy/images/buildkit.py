@@ -68,15 +68,15 @@ def buildx_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "DOCKER_HOST": kept.get("DOCKER_HOST") or DEFAULT_ENGINE, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
-def docker_config(own: Mapping[str, Any], folder: str, logins: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def docker_config(own: Mapping[str, Any], folder: str, logins: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Return the configuration of docker's program: the user's `own`, of `folder`, with `logins` that win over it.
 
     https://docs.docker.com/reference/cli/docker/#configuration-files. A helper without a name is the file itself: that
     of the user's, where all logins have one, is not asked for ours.
     """
     auths = {
-        address: {"auth": base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()}
-        for address, login in logins.items()
+        address: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+        for address, (user, password) in logins.items()
     }
     helpers = {**(own.get("credHelpers") or {}), **dict.fromkeys(logins, "")}
     plugins = [f"{folder}/cli-plugins", *(own.get("cliPluginsExtraDirs") or ())]
@@ -120,7 +120,7 @@ class BuildKit:
         name: str,
         context: IO[bytes],
         request: BuildRequest,
-        logins: Mapping[str, Mapping[str, str]],
+        logins: Mapping[str, tuple[str, str]],
         on_step: Callable[[str], None],
     ) -> str:
         """Build `context` (a tar) and return the id of the untagged result. `logins`: to registries, beside the user's.
@@ -185,7 +185,7 @@ class BuildKit:
                 self._children.discard(child)
 
 
-def _write_config(path: Path, logins: Mapping[str, Mapping[str, str]]) -> None:
+def _write_config(path: Path, logins: Mapping[str, tuple[str, str]]) -> None:
     folder = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
     try:
         own = json.loads((Path(folder) / CONFIG_FILE).read_bytes())

@@ -1,8 +1,8 @@
 """The tar that the engine builds an image from: the same bytes for the same sources, whoever checked them out.
 
 Entries are sorted, belong to root, carry one fixed time, and their mode keeps only what git keeps: whether a file may
-be executed. `.dockerignore` works as in `docker build`, and `DOCKERFILE.dockerignore` beside a Dockerfile wins over it,
-so that several images can share one context.
+be executed. `.dockerignore` works as in `docker build` (argosy.images.ignore), and `DOCKERFILE.dockerignore` beside a
+Dockerfile wins over it, so that several images can share one context.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from docker.utils.build import exclude_paths
-
 from argosy.errors import ConfigError
+from argosy.images.ignore import IgnoreFile, parse_ignore
 
 TIME = 315532800  # 1980-01-01: zip archives, and so wheels, know nothing earlier
 WHEELHOUSE = "wheelhouse"
@@ -56,6 +56,9 @@ def write_context(context: BuildContext) -> IO[bytes]:
     except OSError as error:
         stream.close()
         raise ConfigError(f"{error.filename or context.folder}: {error.strerror}", f"{context.where}.context") from None
+    except ValueError as error:
+        stream.close()
+        raise ConfigError(f"its .dockerignore: {error}", f"{context.where}.context") from None
     stream.seek(0)
     return stream
 
@@ -77,14 +80,24 @@ def context_digest(stream: IO[bytes]) -> str:
 
 
 def included_paths(folder: Path, dockerfile: str = "Dockerfile") -> list[str]:
-    """Return the paths of `folder` that its ignore file lets through, sorted."""
-    patterns: list[str] = []
+    """Return the paths of `folder` that its ignore file lets through, sorted. Raises ValueError for a bad line."""
+    text = ""
     for candidate in (folder / f"{dockerfile}.dockerignore", folder / ".dockerignore"):
         if candidate.is_file():
-            lines = (line.strip() for line in candidate.read_text().splitlines())
-            patterns = [line for line in lines if line and not line.startswith("#")]
+            text = candidate.read_text(errors="replace")
             break
-    return sorted(exclude_paths(str(folder), patterns, dockerfile=dockerfile))
+    return sorted(_kept(folder, "", parse_ignore(text, [dockerfile, ".dockerignore"])))
+
+
+def _kept(folder: Path, above: str, ignore: IgnoreFile) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = f"{above}{entry.name}"
+            left_out = ignore.leaves_out(path)
+            if not left_out:
+                yield path
+            if entry.is_dir(follow_symlinks=False) and (not left_out or ignore.may_keep_below(path)):
+                yield from _kept(Path(entry.path), f"{path}/", ignore)
 
 
 def _add_sources(archive: tarfile.TarFile, context: BuildContext) -> None:

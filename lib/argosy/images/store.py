@@ -61,13 +61,14 @@ _SPECIAL = re.compile(r'[\\"$]')
 _ESCAPED = r"\\\g<0>"
 
 
-def log_in(client: docker.DockerClient, logins: Mapping[str, Mapping[str, str]]) -> None:
-    """Let builds pull external images that need a login, beside what this user's `docker login` is for. In memory.
+def log_in(client: docker.DockerClient, logins: Mapping[str, tuple[str, str]]) -> None:
+    """Let this client get external images that need a login, beside what this user's `docker login` is for. In memory.
 
-    `logins`: by registry, as X-Registry-Config has them.
+    `logins`: user and password by Docker's names of registries.
     """
-    for registry, login in logins.items():
-        client.api._auth_configs.add_auth(registry, dict(login))  # type: ignore[attr-defined]
+    for registry, (user, password) in logins.items():
+        login = {"username": user, "password": password, "serveraddress": registry}
+        client.api._auth_configs.add_auth(registry, login)  # type: ignore[attr-defined]
 
 
 class Streams:
