@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from found import check_machines
 from lab import Lab, docker, eventually
 from steady import Outcome, Steady
 from swarm_checks import is_settled
@@ -94,6 +95,11 @@ def record(lab: Lab) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.journey
+def test_its_machines_are_what_the_page_of_what_is_supported_says(growing: Lab) -> None:
+    check_machines(growing, FIRST[0], "test_local_growth.py")
+
+
 def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
     plan = growing.inv("local.add-machine", "--dry-run").stdout
     assert f"{NEWCOMER}: make it at 192.168.58.104" in plan
@@ -102,6 +108,7 @@ def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
     assert record(growing)["joining"] == ""
 
 
+@pytest.mark.journey("growth")
 def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
     with requests(growing) as outcome:
@@ -116,6 +123,7 @@ def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     assert "nothing changed" in growing.inv("local.start", "4").stdout
 
 
+@pytest.mark.journey("rolling upgrade")
 def test_a_new_version_comes_to_all_machines_and_no_request_fails(growing: Lab) -> None:
     before = releases(growing)
     change_frontend(growing, "a new version")
@@ -176,6 +184,7 @@ def test_a_release_that_never_gets_healthy_stops_at_the_canary_and_is_taken_back
     is_settled(growing, [*FIRST, NEWCOMER])
 
 
+@pytest.mark.journey("removal")
 def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
     with requests(growing) as outcome:
