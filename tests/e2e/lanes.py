@@ -12,7 +12,7 @@ from dataclasses import dataclass
 CHOSEN = "ARGOSY_LANE"
 """The environment variable that names a lane for all labs."""
 JOURNEYS = ("setup", "rolling upgrade", "service update", "growth", "removal", "backup")
-"""What a lane is proven by. A test says which it is, `pytest.mark.journey("growth")`; with no name, all lanes run it."""
+"""What a lane is proven by: `pytest.mark.journey("growth")`, or with no name where it is just run on every lane."""
 
 
 @dataclass(frozen=True)
