@@ -74,7 +74,7 @@ def _test_everything(c: Context, coverage: bool) -> None:
 
 @task
 def docs(_c: Context) -> None:
-    """Write anew what is made: docs/tasks.md, the picture in docs/architecture.md, docs/support.md from the lanes' tests.
+    """Write anew docs/tasks.md, the picture in docs/architecture.md, and docs/support.md from what the tests found.
 
     Example: inv docs
     """

@@ -1,4 +1,4 @@
-"""Pure. docs/support.md: what is supported and proven, from what the tests found on each lane (tests/e2e/support.json)."""
+"""Pure. docs/support.md: what is supported and proven, from what each lane's tests found (tests/e2e/support.json)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 HEAD = """\
 # What is supported, and proven
 
-A row is a lane: Debian's suite, and with it the versions of all else. Every version here was read on the machines and their host by the tests that
-use them (`inv test --only matrix`), and `inv docs` wrote this page from it.
+A row is a lane: Debian's suite, and with it the versions of all else. Every version here was read on the machines and
+their host by the tests that use them (`inv test --only matrix`), and `inv docs` wrote this page from it.
 
 """
 COLUMNS = (
@@ -19,10 +19,12 @@ COLUMNS = (
     ("Python", "machine", "python"),
 )  # fmt: skip
 TAIL = """
-Docker 28 on the last lane acts as Docker 29 does: images in containerd's store, and no API before 1.44. Its suite gets other versions all the time.
+On the lane `newest`, whose suite gets other versions all the time, Docker acts as Docker 29 does: images are in
+containerd's store, and no API before 1.44 is answered.
 
-Each run of all tests (`make test`) proves every lane: the journeys are shared out over Debian 12 and 13, and a short day (setup, rolling upgrade, service
-update, backup) is spent on what comes next. The unit tests run on Python 3.11 and 3.13. All journeys on every lane:
+Each run of all tests (`make test`) proves every lane: the journeys are shared out over Debian 12 and 13, and a short
+day (setup, rolling upgrade, service update, backup) is spent on what comes next. The unit tests run on Python 3.11 and
+3.13. All journeys on every lane:
 
 """
 
