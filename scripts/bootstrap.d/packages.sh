@@ -21,6 +21,7 @@ missing_packages() {
     fi
     # In newer releases docker.io is the engine only.
     have docker || ! installable docker-cli || echo docker-cli
+    docker buildx version >/dev/null 2>&1 || ! installable docker-buildx || echo docker-buildx
     have vagrant || echo vagrant
     have ssh || echo openssh-client
     have ip || echo iproute2
