@@ -42,11 +42,11 @@ class RootLab(Lab):
 
 
 def two_services(document: dict[str, Any]) -> None:
-    """Leave of the example what needs no database, and let the machines' engines act as Docker 29 does."""
+    """Leave of the example what needs no database, on machines whose engines act as Docker 29 does."""
     for name in ("postgres", "backend"):
         del document["images"][name]
     del document["services"]["backend"], document["services"]["frontend"]["requires"]
-    del document["secrets"], document["settings"], document["templates"]
+    del document["secrets"], document["settings"]
     document["images"]["machine"] = {"context": "machine", "push": False, "on_demand": True}
     (section,) = document["clusters"].values()
     del section["settings"], section["local"]["dependencies"]
