@@ -35,7 +35,7 @@ def render_support(found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [[lane, *(entry[where][what] for _, where, what in COLUMNS)] for lane, entry in found.items()]
     journeys = list(dict.fromkeys(name for entry in found.values() for name in entry["journeys"]))
     proven = [
-        [lane, *("yes" if name in entry["journeys"] else "no" for name in journeys), entry["day"]]
+        [lane, *("yes" if name in entry["journeys"] else "-" for name in journeys), entry["day"]]
         for lane, entry in found.items()
     ]
     return HEAD + _table(titles, rows) + TAIL + _table(["lane", *journeys, "last run"], proven)
