@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import ROOT, Lab, docker, eventually
+from found import check_machines
+from lab import Lab, docker, ensure_base, eventually
+from lanes import suite_of
 from steady import Outcome, Steady
 from swarm_checks import is_settled
-
-from argosy.config.suites import host_suite
 
 ASKED = {"": ("/", 100), "web.any.example": ("/", 100), "backend.any.example": ("/visits", 20)}
 """Host -> path, and how often in a second."""
@@ -29,8 +28,8 @@ CHANGE_SECONDS = 600
 FIRST = ["lake-01", "lake-02", "lake-03"]
 NEWCOMER = "lake-04"
 NEXT = "trixie"
-"""The Debian of machines that come late, where this host's own, and so the first ones', is the one before."""
-CROSSES = host_suite() == "bookworm"
+"""The Debian of machines that come late, where the first ones' is the one before."""
+CROSSES = suite_of("test_local_growth.py", os.environ) == "bookworm"
 FRONTEND = "example/frontend/frontend/__main__.py"
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow(13), pytest.mark.timeout(1200)]
@@ -102,6 +101,11 @@ def record(lab: Lab) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.journey
+def test_its_machines_are_what_the_page_of_what_is_supported_says(growing: Lab) -> None:
+    check_machines(growing, FIRST[0], "test_local_growth.py")
+
+
 def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
     plan = growing.inv("local.add-machine", "--dry-run").stdout
     assert f"{NEWCOMER}: make it at 192.168.58.104" in plan
@@ -110,6 +114,7 @@ def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
     assert record(growing)["joining"] == ""
 
 
+@pytest.mark.journey("growth")
 def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
     with requests(growing) as outcome:
@@ -124,6 +129,7 @@ def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     assert "nothing changed" in growing.inv("local.start", "4").stdout
 
 
+@pytest.mark.journey("rolling upgrade")
 def test_a_new_version_comes_to_all_machines_and_no_request_fails(growing: Lab) -> None:
     before = releases(growing)
     change_frontend(growing, "a new version")
@@ -184,6 +190,7 @@ def test_a_release_that_never_gets_healthy_stops_at_the_canary_and_is_taken_back
     is_settled(growing, [*FIRST, NEWCOMER])
 
 
+@pytest.mark.journey("removal")
 def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
     with requests(growing) as outcome:
@@ -202,8 +209,8 @@ def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
 def next_debian(growing: Lab) -> str:
     """Return the Debian of machines that come from now on; the registry has its etcd. Nothing that runs changes."""
     if not CROSSES:
-        return host_suite()
-    subprocess.run([ROOT / "scripts/bootstrap", "base"], env={**os.environ, "SUITE": NEXT}, check=True)
+        return growing.suite
+    ensure_base(NEXT)
     before = etcd_versions(growing)
     growing.configure(lambda document: document.update(build={**document.get("build", {}), "suite": NEXT}))
     words = ("build.images", "--only", "etcd,machine", "registry.push", "--only", "etcd")
@@ -257,7 +264,7 @@ def test_a_half_made_newcomer_is_taken_back(growing: Lab) -> None:
     assert record(growing)["joining"] == record(growing)["leaving"] == ""
 
 
-@pytest.mark.skipif(not CROSSES, reason="all machines are of one Debian here: this host's own")
+@pytest.mark.skipif(not CROSSES, reason="all machines are of one Debian in this lane")
 def test_the_old_debian_s_machines_go_and_the_one_that_stays_gets_the_new_etcd_and_no_request_fails(
     growing: Lab,
 ) -> None:
