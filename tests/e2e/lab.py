@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from argosy.atomic import locked
-from argosy.config.loading import load
+from argosy.config.loading import Settings, load
 from argosy.engine.names import container_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,9 +58,12 @@ class Lab:
     def balancer_port(self) -> int:
         return 8000 + self.third
 
+    @property
+    def settings(self) -> Settings:
+        return load(yaml.safe_load((self.root / "invoke.yaml").read_text()), self.cluster, self.root)
+
     def container(self, name: str) -> str:
-        document = yaml.safe_load((self.root / "invoke.yaml").read_text())
-        return container_name(load(document, self.cluster, self.root), name)
+        return container_name(self.settings, name)
 
     def on_engine(self, kind: str) -> list[str]:
         """Return what of this kind (container, network, volume) the engine has of the cluster."""
@@ -180,12 +183,19 @@ def cleared(root: Path, system: str, cluster: str, third: int) -> Iterator[Lab]:
     # Another test run on this engine would have clusters of the same names: one after the other.
     with locked(Path(tempfile.gettempdir()) / f"argosy-{cluster}.lock"):
         remove_leftovers(lab)
+        build_images(lab)
         try:
             yield lab
         finally:
             lab.end_begun()
             lab.inv("local.stop", "--all", check=False)
             remove_leftovers(lab)
+
+
+def build_images(lab: Lab) -> None:
+    """Build what the project is made of, one project after the other: the second has each step in the cache."""
+    with locked(Path(tempfile.gettempdir()) / "argosy-e2e-images.lock"):
+        lab.inv("build.images", "--only", ",".join(lab.settings.images), timeout=START_SECONDS)
 
 
 def remove_leftovers(lab: Lab) -> None:
