@@ -6,7 +6,6 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -168,14 +167,15 @@ def programs() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text()) for path in own}
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield where it stands and the text of each page and docstring."""
-    for page in PAGES:
-        yield str(page.relative_to(ROOT)), page.read_text()
+@cache
+def texts() -> list[tuple[str, str]]:
+    """Return where it stands and the text of each page and docstring."""
+    found = [(str(page.relative_to(ROOT)), page.read_text()) for page in PAGES]
     for path, tree in programs().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                yield str(path.relative_to(ROOT)), ast.get_docstring(node) or ""
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                found.append((str(path.relative_to(ROOT)), text))
+    return found
 
 
 def named(pattern: str) -> set[tuple[str, str]]:
