@@ -15,6 +15,7 @@ from bench import tasks as bench
 from invoke.collection import Collection
 from invoke.exceptions import ParseError
 from invoke.parser import Parser
+from invoke.parser.context import ParserContext
 from invoke.program import Program
 from pydantic import BaseModel
 from scripts import structure
@@ -143,14 +144,17 @@ def test_every_example_of_a_task_is_one_that_inv_takes() -> None:
 
 
 @cache
-def parser() -> Parser:
-    return Parser(contexts=ns.to_contexts(), initial=Program(namespace=ns).initial_context)
+def tasks() -> list[ParserContext]:
+    return list(ns.to_contexts())
 
 
 def refusal(command: str) -> str:
     """Return why `inv COMMAND` would be refused before any task runs, or an empty string."""
+    words = shlex.split(command)
+    # The parser copies all contexts that it knows for each line.
+    known = [task for task in tasks() if task.name in words]
     try:
-        found = parser().parse_argv(shlex.split(command))
+        found = Parser(contexts=known, initial=Program(namespace=ns).initial_context).parse_argv(words)
     except (ParseError, ConfigError) as error:
         return str(error)
     return disagreement([tasking._link(context) for context in found if context.name], "local")
