@@ -213,8 +213,10 @@ def docker(*words: str, check: bool = True) -> str:
 
 
 def eventually(what: str, passes: Callable[[], bool], seconds: float = 60) -> None:
-    """Poll until `passes()`; fail after `seconds`."""
+    """Poll until `passes()`; fail after `seconds`. A look that takes long, as `inv` does, leaves others as much."""
     deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not passes():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+        time.sleep(min(max(0.2, time.monotonic() - began), 2))
+        began = time.monotonic()
