@@ -1,4 +1,4 @@
-"""A cluster grows, is upgraded and shrinks at 220 requests a second through the balancer, of which not one fails.
+"""A cluster grows, is upgraded and shrinks at 120 requests a second through the balancer, of which not one fails.
 
 Most of them are for the frontend, which every machine runs, and for `web`, which the Swarm places; the others for what
 a backend reads in the database, whose one instance and data are on the first machine.
@@ -17,7 +17,7 @@ from lab import Lab, docker, eventually
 from steady import Outcome, Steady
 from swarm_checks import is_settled
 
-ASKED = {"": ("/", 100), "web.any.example": ("/", 100), "backend.any.example": ("/visits", 20)}
+ASKED = {"": ("/", 50), "web.any.example": ("/", 50), "backend.any.example": ("/visits", 20)}
 """Host -> path, and how often in a second."""
 SEEN = 60
 CHANGE_SECONDS = 600
