@@ -10,7 +10,9 @@ from argosy.config.containers import ContainerSettings
 from argosy.config.suites import PYTHONS
 from argosy.config.types import (
     Address,
+    Contradiction,
     EnvName,
+    FileName,
     HostName,
     ImageName,
     Interface,
@@ -19,6 +21,7 @@ from argosy.config.types import (
     Network,
     OptionalAddress,
     Os,
+    Platform,
     Port,
     PositiveSeconds,
     RegistryAddress,
@@ -83,9 +86,13 @@ class DockerSettings(Section):
 
 
 class BuildSettings(Section):
-    """`suite`: Debian's, that our images are built on; the host's own or the newest stable one when left out."""
+    """`suite`: Debian's, that our images are built on; the host's own or the newest stable one when left out.
+    `builder`: `auto` is BuildKit where this host's docker has buildx, else the classic builder. `registry_cache`: the
+    cluster's registry keeps what the steps of builds have made, for other hosts."""
 
     suite: Annotated[str, Field(pattern=f"^({'|'.join(PYTHONS)})$")]
+    builder: Literal["auto", "buildkit", "classic"]
+    registry_cache: bool
     keep_versions: Annotated[int, Field(ge=1)]
     max_parallel: Annotated[int, Field(ge=1)]
 
@@ -137,7 +144,9 @@ class RolloutSettings(Section):
 class ImageSettings(Section):
     """An image that we build. `needs`: build argument -> name of our image whose newest version it receives.
     `wheels`: a requirements file (with hashes), brought as a wheelhouse in the folder `wheelhouse/` of the context;
-    `wheels_python`: the image's Python (3.13), when it may be another than this host's. `agent`: our agent's code is
+    `wheels_python`: the image's Python (3.13), when it may be another than this host's. `args`: values of build
+    arguments. `secrets`: by id, for RUN --mount=type=secret. `platforms`: what it is built for, such as
+    linux/arm64; what the engine is when left out; an image of several when several. `agent`: our agent's code is
     brought as the folder `argosy/` of the context. `push`: machines need it, so it goes to the registry. `on_demand`:
     it is built only when it is named, or when one that is built needs it."""
 
@@ -146,9 +155,24 @@ class ImageSettings(Section):
     needs: dict[EnvName, ImageName] = {}
     wheels: str = ""
     wheels_python: Annotated[str, Field(pattern=r"^(3\.\d{1,2})?$")] = ""
+    args: dict[EnvName, Line] = {}
+    secrets: dict[FileName, SecretReference] = {}
+    platforms: list[Platform] = []
     agent: bool = False
     push: bool = True
     on_demand: bool = False
+
+    @model_validator(mode="after")
+    def _one_value_each(self) -> Self:
+        for name in self.args:
+            if name in self.needs:
+                raise Contradiction("needs gives this build argument already", f"args.{name}")
+        for name, reference in self.secrets.items():
+            if not reference.file and not reference.command:
+                raise Contradiction("give a file or a command", f"secrets.{name}")
+            if reference.generate_bytes:
+                raise Contradiction("a secret of a build is not made here", f"secrets.{name}.generate_bytes")
+        return self
 
 
 class PortRange(Section):

@@ -42,6 +42,12 @@ def registry_password_source(settings: Settings) -> Source:
     return _source(settings, "registry.password", reference, default)
 
 
+def build_source(settings: Settings, image: str, name: str) -> Source:
+    """Return the source of a secret that an image's build is given. No machine gets it."""
+    reference = settings.images[image].secrets[name]
+    return _source(settings, f"images.{image}.secrets.{name}", reference, settings.secrets_path / name)
+
+
 def will_be_made(source: Source) -> bool:
     """Return whether `ensure` would make the secret now."""
     return not source.command and source.generate_bytes > 0 and not source.path.exists()
