@@ -193,9 +193,10 @@ def cleared(root: Path, system: str, cluster: str, third: int) -> Iterator[Lab]:
 
 
 def build_images(lab: Lab) -> None:
-    """Build what the project is made of, one project after the other: the second has each step in the cache."""
-    with locked(Path(tempfile.gettempdir()) / "argosy-e2e-images.lock"):
-        lab.inv("build.images", "--only", ",".join(lab.settings.images), timeout=START_SECONDS)
+    """Build its images, after those of its suite who began before: then it has their steps in the cache."""
+    settings = lab.settings
+    with locked(Path(tempfile.gettempdir()) / f"argosy-e2e-images-{settings.build.suite}.lock"):
+        lab.inv("build.images", "--only", ",".join(settings.images), timeout=START_SECONDS)
 
 
 def remove_leftovers(lab: Lab) -> None:
