@@ -1,4 +1,4 @@
-"""A cluster grows, is upgraded, shrinks, and goes to the next Debian, at 220 requests a second through the balancer, of
+"""A cluster grows, is upgraded, shrinks, and goes to the next Debian, at 120 requests a second through the balancer, of
 which not one fails.
 
 Most of them are for the frontend, which every machine runs, and for `web`, which the Swarm places; the others for what
@@ -21,7 +21,7 @@ from lanes import suite_of
 from steady import Outcome, Steady
 from swarm_checks import is_settled
 
-ASKED = {"": ("/", 100), "web.any.example": ("/", 100), "backend.any.example": ("/visits", 20)}
+ASKED = {"": ("/", 50), "web.any.example": ("/", 50), "backend.any.example": ("/visits", 20)}
 """Host -> path, and how often in a second."""
 SEEN = 60
 CHANGE_SECONDS = 600
