@@ -215,13 +215,13 @@ class TestPlatforms:
 @contextmanager
 def registry(host: Root) -> Iterator[None]:
     """Let a registry be at localhost:5000 of the host."""
-    serve = host.argv(["docker-registry", "serve", "/etc/docker/registry/config.yml"])
-    with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+    serve = "echo $$ > /run/registry.pid; exec docker-registry serve /etc/docker/registry/config.yml"
+    with subprocess.Popen(host.argv(["sh", "-c", serve]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         try:
             until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)
             yield
         finally:
-            serving.terminate()
+            host.run(["sh", "-c", "kill $(cat /run/registry.pid)"])
 
 
 def platforms_pushed(reference: str, host: Root) -> list[str]:
