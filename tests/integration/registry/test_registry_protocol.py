@@ -54,7 +54,12 @@ class Answer:
 Handler = Callable[["Server", str, dict[str, list[str]], str], Answer]
 
 
-class Http6(ThreadingHTTPServer):
+class Http(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that does not trust this server."""
+
+
+class Http6(Http):
     address_family = socket.AF_INET6
 
 
@@ -67,7 +72,7 @@ class Server:
         pair = authority.ensure_registry_certificate(folder, [host])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.certificate, pair.key)
-        self._server = (Http6 if ":" in host else ThreadingHTTPServer)((host, 0), self._class())
+        self._server = (Http6 if ":" in host else Http)((host, 0), self._class())
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
