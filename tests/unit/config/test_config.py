@@ -191,6 +191,10 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_key(
         (section(registry={"user": "a:b"}), "clusters.here.registry.user"),
         (section(registries={"ghcr": {"user": "me"}}), "clusters.here.registries.ghcr"),
         (section(registries={"ghcr.io": {}}), "registries.ghcr.io.user"),
+        (
+            section(registries={"ghcr.io": {"user": "me", "password": {"generate_bytes": 8}}}),
+            "clusters.here.registries.ghcr.io.password.generate_bytes",
+        ),
         (section(registries={"ghcr.io": {"user": "me", "token": "x"}}), "clusters.here.registries.ghcr.io.token"),
         (
             section(registry={"address": "ghcr.io/team"}, registries={"ghcr.io": {"user": "me"}}),
