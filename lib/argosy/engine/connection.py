@@ -6,13 +6,14 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import docker
 import requests
 import urllib3
 from docker.errors import APIError, DockerException
 
+from argosy.engine.versions import OURS, version_to_ask
 from argosy.errors import EngineError
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -28,7 +29,7 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
     """
     try:
         _try_socket()
-        client = docker.from_env(timeout=timeout_seconds)
+        client = _client(timeout_seconds)
     except (DockerException, OSError) as error:
         raise EngineError(_no_engine(error)) from None
     streams: list[requests.Response] = []
@@ -44,6 +45,13 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
         for response in streams:  # one that wasn't read to its end holds a connection that the client doesn't close
             response.close()
         client.close()
+
+
+def _client(timeout_seconds: int) -> docker.DockerClient:
+    """Return a client that asks in the version that we ask every engine in: the SDK's own choice is the newest."""
+    with closing(docker.from_env(version=OURS, timeout=timeout_seconds)) as trial:
+        version = version_to_ask(trial.version(api_version=False))
+    return docker.from_env(version=version, timeout=timeout_seconds)
 
 
 def has_engine() -> bool:
