@@ -206,3 +206,21 @@ def suite_of_bootstrap(root: Path, before: str, yaml: str) -> subprocess.Complet
     chosen = f"unset SUITE INVOKE_BUILD_SUITE; {before or ':'}"
     script = f'set -eu; {chosen}; ROOT={root}; {parts}; find_suite; echo "$BASE_IMAGE"'
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("known", "missing", "said"), [(0, "vagrant\n", ""), (1, "", "the Docker engine makes")])
+def test_vagrant_is_wanted_only_where_apt_has_it(known: int, missing: str, said: str) -> None:
+    stubs = f"""
+        . "$ROOT/scripts/bootstrap.d/packages.sh"
+        engine_answers() {{ return 0; }}
+        have() {{ [ "$1" != vagrant ]; }}
+        installable() {{ return {known}; }}
+        apt_knows_packages() {{ return 0; }}
+        missing_python_packages() {{ :; }}
+        drop_policy() {{ :; }}
+        install_and_note() {{ :; }}
+    """
+    assert bootstrap(f"{stubs}\nmissing_packages").stdout == missing
+    told = bootstrap(f"{stubs}\nstep_packages").stdout
+    assert said in told
+    assert ("already complete" in told) == (not missing)
