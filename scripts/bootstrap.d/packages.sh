@@ -21,6 +21,7 @@ missing_packages() {
     fi
     # In newer releases docker.io is the engine only.
     have docker || ! installable docker-cli || echo docker-cli
+    docker buildx version >/dev/null 2>&1 || ! installable docker-buildx || echo docker-buildx
     # Where apt has none (Debian forky), the engine makes the machines: local.maker.
     have vagrant || ! installable vagrant || echo vagrant
     have ssh || echo openssh-client

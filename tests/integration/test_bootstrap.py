@@ -217,6 +217,7 @@ def test_vagrant_is_wanted_only_where_apt_has_it(known: int, missing: str, said:
         installable() {{ return {known}; }}
         apt_knows_packages() {{ return 0; }}
         missing_python_packages() {{ :; }}
+        docker() {{ return 0; }}
         drop_policy() {{ :; }}
         install_and_note() {{ :; }}
     """

@@ -1,7 +1,7 @@
 """Images on the Docker engine: built, given a version, told apart by content, pushed, removed.
 
-The engine's classic builder does the work (its API is in 20.10 and in every later engine). A build yields a *candidate*
-without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
+A build, by BuildKit or here by the engine's classic builder (its API is in 20.10 and in every later engine), yields a
+*candidate* without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
 
     argosy.candidate               on a candidate, the system, so that one left behind is found; on a version, nothing.
                                    An untagged stage of a build has its base's labels, so it never passes for one.
@@ -57,6 +57,15 @@ _SPECIAL = re.compile(r'[\\"$]')
 _ESCAPED = r"\\\g<0>"
 
 
+def log_in(client: docker.DockerClient, logins: Mapping[str, Mapping[str, str]]) -> None:
+    """Let builds pull external images that need a login, beside what this user's `docker login` is for. In memory.
+
+    `logins`: by registry, as X-Registry-Config has them.
+    """
+    for registry, login in logins.items():
+        client.api._auth_configs.add_auth(registry, dict(login))  # type: ignore[attr-defined]
+
+
 class Streams:
     """Clients whose streams another thread can end: on Ctrl-C, the engine stops a build when its stream closes."""
 
@@ -110,6 +119,7 @@ def build(
     dockerfile: str = "Dockerfile",
     arguments: Mapping[str, str] | None = None,
     no_cache: bool = False,
+    platform: str = "",
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> str:
     """Build `context` (a tar) and return the id of the untagged result.
@@ -127,6 +137,7 @@ def build(
                 buildargs=dict(arguments or {}),
                 labels=dict(labels or {}),
                 nocache=no_cache,
+                platform=platform or None,
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -147,11 +158,12 @@ def build(
     return built
 
 
-def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:
-    """Return the id of `candidate` with `labels`. The builder has it in its cache the second time."""
+def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str], platform: str = "") -> str:
+    """Return the id of `candidate` with `labels`. The builder has it in its cache the second time. `platform`: what it
+    was built for, when that is not what the engine is."""
     dockerfile = f"FROM {candidate}\n{label_instruction({**labels, CANDIDATE_LABEL: ''})}\n"
     with mkbuildcontext(BytesIO(dockerfile.encode())) as context:
-        return build(client, name, context)
+        return build(client, name, context, platform=platform)
 
 
 def label_instruction(labels: Mapping[str, str]) -> str:
@@ -160,13 +172,15 @@ def label_instruction(labels: Mapping[str, str]) -> str:
     return f"LABEL {' '.join(quoted)}"
 
 
-def read_content(client: docker.DockerClient, image: str, system: str, memo: ContentMemo) -> str:
+def read_content(client: docker.DockerClient, image: str, system: str, memo: ContentMemo, platform: str = "") -> str:
     """Return the digest of the content of the image whose id is `image`, unless `memo` knows it read through a
-    container that never starts."""
+    container that never starts. `platform`: as of `stamp`."""
 
     def export() -> str:
         labels = {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}
-        made = client.api.create_container(image, ["true"], labels=labels, network_disabled=True)
+        made = client.api.create_container(
+            image, ["true"], labels=labels, network_disabled=True, platform=platform or None
+        )
         try:
             return content_digest(client.api.export(made["Id"]), config)
         finally:
@@ -196,6 +210,13 @@ def base_digest(client: docker.DockerClient, reference: str) -> str:
                 return ""
     digests = {entry.rpartition("@")[2] for entry in found.attrs.get("RepoDigests") or ()}
     return digests.pop() if len(digests) == 1 else str(found.id)
+
+
+def keeps_indices(client: docker.DockerClient) -> bool:
+    """Return whether one image on the engine can be of several platforms: whether it is containerd that keeps them."""
+    with refusals("engine"):
+        status = client.info().get("DriverStatus") or ()
+    return any(entry[1:] == ["io.containerd.snapshotter.v1"] for entry in status)
 
 
 def machine_kind(client: docker.DockerClient) -> str:

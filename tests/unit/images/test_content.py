@@ -91,7 +91,9 @@ def test_configuration_counts(key: str) -> None:
     assert digest(*BASE, config={**CONFIG, key: ["other"]}) != digest(*BASE)
 
 
-@pytest.mark.parametrize("change", [{"Labels": {}}, {"Image": "sha256:2"}, {"Hostname": "x"}, {"User": ""}])
+@pytest.mark.parametrize(
+    "change", [{"Labels": {}}, {"Image": "sha256:2"}, {"Hostname": "x"}, {"User": ""}, {"WorkingDir": "/"}]
+)
 def test_labels_and_what_no_container_sees_do_not_count(change: dict[str, object]) -> None:
     assert digest(*BASE, config={**CONFIG, **change}) == digest(*BASE)
 
@@ -104,6 +106,15 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
 def test_the_size_of_the_chunks_does_not_matter(size: int) -> None:
     data = archive(*BASE, entry("big", b"x" * 3000))
     assert content_digest(cut(data, size), CONFIG) == content_digest([data], CONFIG)
+
+
+def test_whether_the_folder_of_a_volume_is_there_already_does_not_matter() -> None:
+    config: dict[str, object] = {**CONFIG, "Volumes": {"/srv/data": {}, "/etc": {}}}
+    folders = [entry(name, type=tarfile.DIRTYPE, mode=0o755) for name in ("srv", "srv/data")]
+    assert digest(*BASE, config=config) == digest(*BASE, *folders, config=config)
+    assert digest(*BASE, config=config) == digest(*BASE, folders[0], config=config)
+    assert digest(*BASE, config=config) != digest(*BASE, entry("srv", type=tarfile.DIRTYPE, mode=0o700), config=config)
+    assert digest(*BASE) != digest(*BASE, *folders)
 
 
 def test_is_read_as_it_comes() -> None:
