@@ -160,7 +160,10 @@ def test_one_machine_is_made_and_destroyed_beside_others(tmp_path: Path) -> None
 def choosing(
     root: Path, monkeypatch: pytest.MonkeyPatch, programs: set[str], maker: str = "auto", known: str = ""
 ) -> tuple[Growth, list[str]]:
-    """Return the work, and what is said of it, on a host that has these programs. `known`: what made its first machine, if there is one."""
+    """Return the work, and what is said of it, on a host that has these programs.
+
+    `known`: what made its first machine, if there is one.
+    """
     for module in ("makers.vagrant", "preparing"):
         monkeypatch.setattr(f"argosy.local.{module}.which", lambda name: name if name in programs else None)
     work, said = work_on(root, Record(maker=known), air_01=RUNNING if known else ABSENT, air_02=ABSENT), list[str]()
