@@ -102,6 +102,12 @@ class RegistryLogin(Section):
     user: Login
     password: SecretReference = SecretReference()
 
+    @model_validator(mode="after")
+    def _is_given(self) -> Self:
+        if self.password.generate_bytes:
+            raise Contradiction("what is made here no registry knows: leave it out", "password.generate_bytes")
+        return self
+
 
 class DockerSettings(Section):
     bip: Interface
