@@ -31,10 +31,13 @@ class RootLab(Lab):
 
     place: Root | None = None
 
+    @property
+    def python(self) -> str:
+        return str(ROOT / ".venv/bin/python")
+
     def argv(self, *words: str) -> list[str]:
         assert self.place
-        inv = [str(ROOT / ".venv/bin/python"), "-m", "invoke", *words]
-        return self.place.argv(inv, str(self.root), COLUMNS="200")
+        return self.place.argv(super().argv(*words), str(self.root), COLUMNS="200")
 
     def on_host(self, *argv: str) -> str:
         assert self.place
