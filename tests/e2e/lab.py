@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from argosy.atomic import locked
-from argosy.config.loading import load
+from argosy.config.loading import Settings, load
 from argosy.engine.names import container_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,9 +68,12 @@ class Lab:
     def balancer_port(self) -> int:
         return 8000 + self.third
 
+    @property
+    def settings(self) -> Settings:
+        return load(yaml.safe_load((self.root / "invoke.yaml").read_text()), self.cluster, self.root)
+
     def container(self, name: str) -> str:
-        document = yaml.safe_load((self.root / "invoke.yaml").read_text())
-        return container_name(load(document, self.cluster, self.root), name)
+        return container_name(self.settings, name)
 
     def on_engine(self, kind: str) -> list[str]:
         """Return what of this kind (container, network, volume) the engine has of the cluster."""
@@ -200,6 +203,12 @@ def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], N
     return change
 
 
+def made_by(document: dict[str, Any], maker: str) -> None:
+    """Settle what makes the machines."""
+    (section,) = document["clusters"].values()
+    section["local"]["maker"] = maker
+
+
 @contextmanager
 def cleared(root: Path, system: str, cluster: str, third: int, suite: str) -> Iterator[Lab]:
     """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images.
@@ -211,12 +220,20 @@ def cleared(root: Path, system: str, cluster: str, third: int, suite: str) -> It
     with locked(Path(tempfile.gettempdir()) / f"argosy-{cluster}.lock"):
         ensure_base(suite)
         remove_leftovers(lab)
+        build_images(lab)
         try:
             yield lab
         finally:
             lab.end_begun()
             lab.inv("local.stop", "--all", check=False)
             remove_leftovers(lab)
+
+
+def build_images(lab: Lab) -> None:
+    """Build its images, after those of its suite who began before: then it has their steps in the cache."""
+    settings = lab.settings
+    with locked(Path(tempfile.gettempdir()) / f"argosy-e2e-images-{settings.build.suite}.lock"):
+        lab.inv("build.images", "--only", ",".join(settings.images), timeout=START_SECONDS)
 
 
 def remove_leftovers(lab: Lab) -> None:
@@ -234,8 +251,10 @@ def docker(*words: str, check: bool = True) -> str:
 
 
 def eventually(what: str, passes: Callable[[], bool], seconds: float = 60) -> None:
-    """Poll until `passes()`; fail after `seconds`."""
+    """Poll until `passes()`; fail after `seconds`. A look that takes long, as `inv` does, leaves others as much."""
     deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not passes():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+        time.sleep(min(max(0.2, time.monotonic() - began), 2))
+        began = time.monotonic()

@@ -29,7 +29,7 @@ def image_settings(settings: Settings, name: str) -> ImageSettings:
 
 
 def tell_builder(client: docker.DockerClient, settings: Settings, report: Report) -> Builder:
-    """Return the builder that is used, and report which one it is, and why.
+    """Return the builder that is used, with the logins of further registries, and report which one it is, and why.
 
     A cache in the registry makes builds faster and nothing else: where it can't be had, that is reported.
     """
@@ -40,8 +40,9 @@ def tell_builder(client: docker.DockerClient, settings: Settings, report: Report
     try:
         if not builder.buildkit or not keeps_indices(client):
             raise ConfigError("it needs BuildKit and an engine with containerd's image store", "build.registry_cache")
-        own = access.own_login(settings)
-        return replace(builder, logins={**builder.logins, own.address: own.for_engine()}, caches=True)
+        login = (settings.registry.user, access.password(settings))
+        logins = {**builder.logins, access.required_address(settings): login}
+        return replace(builder, logins=logins, caches=True)
     except (RegistryError, ConfigError) as error:
         report("registry", f"no cache of builds there: {error}")
         return builder

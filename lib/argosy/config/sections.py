@@ -102,6 +102,12 @@ class RegistryLogin(Section):
     user: Login
     password: SecretReference = SecretReference()
 
+    @model_validator(mode="after")
+    def _is_given(self) -> Self:
+        if self.password.generate_bytes:
+            raise Contradiction("what is made here no registry knows: leave it out", "password.generate_bytes")
+        return self
+
 
 class DockerSettings(Section):
     bip: Interface
@@ -292,7 +298,10 @@ class BalancerSettings(Section):
 
 
 class LocalSettings(Section):
+    """`maker`: what makes machines that are containers; auto: Vagrant where it is installed, else the engine."""
+
     provider: Literal["docker", "virtualbox", "libvirt"]
+    maker: Literal["auto", "vagrant", "engine"]
     box: str
     machine_image: ImageName
     memory_megabytes: Annotated[int, Field(ge=256)]

@@ -23,13 +23,12 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """`told`: which one it is, and why; `buildkit`: nothing for the classic builder; `logins`: beside this user's own,
-    by registry, as the engine's API takes them in X-Registry-Config; `caches`: whether the cluster's registry keeps a
-    cache."""
+    """`told`: which one it is, and why; `buildkit`: nothing for the classic builder; `logins`: user and password by the
+    address of a registry; `caches`: whether the cluster's registry keeps a cache."""
 
     told: str
     buildkit: BuildKit | None = None
-    logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    logins: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
     caches: bool = False
 
     def build(
@@ -44,7 +43,6 @@ class Builder:
         in its message and the end of the output as `log`."""
         if self.buildkit:
             return self.buildkit.build(name, context, request, self.logins, on_step)
-        store.log_in(client, self.logins)
         return store.build(
             client,
             name,

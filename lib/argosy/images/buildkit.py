@@ -68,15 +68,15 @@ def buildx_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "DOCKER_HOST": kept.get("DOCKER_HOST") or DEFAULT_ENGINE, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
-def docker_config(own: Mapping[str, Any], folder: str, logins: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def docker_config(own: Mapping[str, Any], folder: str, logins: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Return the configuration of docker's program: the user's `own`, of `folder`, with `logins` that win over it.
 
     https://docs.docker.com/reference/cli/docker/#configuration-files. A helper without a name is the file itself: that
     of the user's, where all logins have one, is not asked for ours.
     """
     auths = {
-        address: {"auth": base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()}
-        for address, login in logins.items()
+        address: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+        for address, (user, password) in logins.items()
     }
     helpers = {**(own.get("credHelpers") or {}), **dict.fromkeys(logins, "")}
     plugins = [f"{folder}/cli-plugins", *(own.get("cliPluginsExtraDirs") or ())]
@@ -120,7 +120,7 @@ class BuildKit:
         name: str,
         context: IO[bytes],
         request: BuildRequest,
-        logins: Mapping[str, Mapping[str, str]],
+        logins: Mapping[str, tuple[str, str]],
         on_step: Callable[[str], None],
     ) -> str:
         """Build `context` (a tar) and return the id of the untagged result. `logins`: to registries, beside the user's.
@@ -135,8 +135,9 @@ class BuildKit:
             metadata = Path(folder) / "metadata.json"
             environment = buildx_environment(os.environ)
             if logins:
-                environment["DOCKER_CONFIG"] = folder
-                _write_config(Path(folder) / CONFIG_FILE, logins)
+                own = environment.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+                environment = {"DOCKER_CERT_PATH": own, **environment, "DOCKER_CONFIG": folder}
+                _write_config(Path(folder), own, logins)
             with self._child(buildx_words(request, str(metadata)), environment, context) as child:
                 for line in child.stdout or ():
                     log.add(line)
@@ -185,13 +186,12 @@ class BuildKit:
                 self._children.discard(child)
 
 
-def _write_config(path: Path, logins: Mapping[str, Mapping[str, str]]) -> None:
-    folder = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+def _write_config(folder: Path, own: str, logins: Mapping[str, tuple[str, str]]) -> None:
     try:
-        own = json.loads((Path(folder) / CONFIG_FILE).read_bytes())
+        users = json.loads((Path(own) / CONFIG_FILE).read_bytes())
     except (OSError, ValueError):
-        own = {}
-    atomic.write(path, json.dumps(docker_config(own, folder, logins)).encode(), mode=0o600)
+        users = {}
+    atomic.write(folder / CONFIG_FILE, json.dumps(docker_config(users, own, logins)).encode(), mode=0o600)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -193,6 +193,25 @@ def current_release(settings: Settings, version: str = "") -> Image:
     return as_image(settings, release_in_registry(settings, version))
 
 
+def etcd_image(settings: Settings, version: str = "") -> Stored:
+    """Return the image of etcd, `version` of it or the newest one, as the registry has it.
+
+    Raises Refused when it isn't there, ConfigError for what is no version.
+    """
+    name, wanted = settings.etcd.image, parse_version(version)
+    if version and wanted is None:
+        raise ConfigError(f"{version!r} is not a version, such as 0.1.3", "image")
+    with opened(settings) as registry:
+        if wanted is None:
+            found = newest_in(registry, settings, [name]).get(name)
+        else:
+            found = read_version(registry, settings, name, wanted)
+    if found is None:
+        what = f"image {name}{f' {version}' if version else ''}"
+        raise Refused(f"{what} is not in the registry: inv build.all registry.push (inv registry.list shows what is)")
+    return found
+
+
 def pinned_images(settings: Settings, version: str) -> tuple[Image, ...]:
     """Return the images that release `version` pins. Raises as `current_release`."""
     return release_in_registry(settings, version).pins

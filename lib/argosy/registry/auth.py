@@ -67,14 +67,12 @@ class RegistryAuth(httpx.Auth):
     """Answers a registry's challenges. Tokens are kept, one for each repository, for as long as the registry takes
     them; several threads may ask at once.
 
-    `section`: the setting that has user and password, for messages. httpx drops the Authorization header when a
-    registry redirects a download to a storage elsewhere. It would take the last answer of this flow for the registry's:
-    so a token service that gives no token raises RegistryError.
+    httpx drops the Authorization header when a registry redirects a download to a storage elsewhere. It would take the
+    last answer of this flow for the registry's: so a token service that gives no token raises RegistryError.
     """
 
     user: str
     password: str = field(repr=False)
-    section: str = "registry"
     _answers: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -125,7 +123,7 @@ class RegistryAuth(httpx.Auth):
         if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise TokenRefused(
                 f"{service}: the registry's token service refused user {self.user} or the password: "
-                f"compare {self.section}.user and {self.section}.password with the registry's"
+                "compare registry.user and registry.password with the registry's"
             )
         if response.status_code != httpx.codes.OK:
             reason = f"the registry's token service answered with {response.status_code} {response.reason_phrase}"

@@ -70,9 +70,8 @@ class Registry:
     """One registry at `address` (HOST or HOST:PORT), over TLS.
 
     `ca`: a certificate to trust beside the system's. `attempts`: how often a request is tried while the registry can't
-    be reached or is busy (429, 5xx), with the pauses that it asks for. `section`: the setting that has user and
-    password, for messages. Every method raises RegistryError, in one line: also when "not found" is not the word of a
-    registry, but of what stands before it.
+    be reached or is busy (429, 5xx), with the pauses that it asks for. Every method raises RegistryError, in one line:
+    also when "not found" is not the word of a registry, but of what stands before it.
     """
 
     def __init__(
@@ -84,11 +83,9 @@ class Registry:
         ca: Path | None = None,
         timeout_seconds: float = 30,
         attempts: int = ATTEMPTS,
-        section: str = "registry",
     ) -> None:
         self.address = address
         self.user = user
-        self._section = section
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
         context = ssl.create_default_context()
@@ -96,7 +93,7 @@ class Registry:
             context.load_verify_locations(ca)
         self._client = httpx.Client(
             base_url=f"https://{address}",
-            auth=RegistryAuth(user, password, section),
+            auth=RegistryAuth(user, password),
             verify=context,
             timeout=timeout_seconds,
             trust_env=not _is_near(address),
@@ -347,12 +344,12 @@ class Registry:
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             return RegistryError(
                 f"{self.address}: the registry refused user {self.user} or the password: "
-                f"compare {self._section}.user and {self._section}.password with the registry's, and its rights there"
+                "compare registry.user and registry.password with the registry's, and its rights there"
             )
         if response.status_code == HTTPStatus.FORBIDDEN:
             return RegistryError(
                 f"{self.address}: the registry does not let user {self.user} {what}: give it the right to, or take "
-                f"another {self._section}.user"
+                "another registry.user"
             )
         wait = asked_to_wait(response)
         later = f", to be asked again in {wait:.0f} s" if wait else ""

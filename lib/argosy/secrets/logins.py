@@ -43,9 +43,10 @@ def further(settings: Settings, place: str) -> Login:
     return Login(place.partition("/")[0], settings.registries[place].user, password)
 
 
-def by_host(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return the logins under `registries:` as the engine's API takes them, by its names of the registries."""
-    return {_key(host): further(settings, place).for_engine() for host, place in _hosts(settings.registries).items()}
+def by_host(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return user and password of the logins under `registries:`, by Docker's names of the registries."""
+    found = {_key(host): further(settings, place) for host, place in _hosts(settings.registries).items()}
+    return {key: (login.user, login.password) for key, login in found.items()}
 
 
 def docker_config(settings: Settings, own: Secret, others: Mapping[str, Secret]) -> Secret:

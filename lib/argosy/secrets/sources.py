@@ -42,16 +42,16 @@ def registry_password_source(settings: Settings) -> Source:
     return _source(settings, "registry.password", reference, default)
 
 
-def build_source(settings: Settings, image: str, name: str) -> Source:
-    """Return the source of a secret that an image's build is given. No machine gets it."""
-    reference = settings.images[image].secrets[name]
-    return _source(settings, f"images.{image}.secrets.{name}", reference, settings.secrets_path / name)
-
-
 def login_source(settings: Settings, place: str) -> Source:
     """Return the source of the password for `registries: PLACE`; none is ever made."""
     default = settings.secrets_path / "registries" / f"{place}.password"
     return _source(settings, f"registries.{place}.password", settings.registries[place].password, default)
+
+
+def build_source(settings: Settings, image: str, name: str) -> Source:
+    """Return the source of a secret that an image's build is given. No machine gets it."""
+    reference = settings.images[image].secrets[name]
+    return _source(settings, f"images.{image}.secrets.{name}", reference, settings.secrets_path / name)
 
 
 def will_be_made(source: Source) -> bool:

@@ -74,6 +74,8 @@ def runner(founder: Lab, empty_engine: str, key: str, tmp_path_factory: pytest.T
         """For the runner, the machines are somewhere: no tasks of `local`, nor what they run on this host."""
         section = document["clusters"][lab.cluster]
         section["provider"] = "static"
+        # The database was this host's: its image, 370 MB, has no use there.
+        del section["local"]["dependencies"], document["images"]["postgres"]
         section["settings"]["database/host"] = lab.host
 
     lab.configure(standing_elsewhere)

@@ -14,7 +14,7 @@ from swarm_checks import is_settled, nodes, places
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
 WEB = "example/web/web/__main__.py"
-RATE = 200
+RATE = 100
 CHANGE_SECONDS = 300
 ELSEWHERE_SECONDS = 30
 LOOK_SECONDS = 10

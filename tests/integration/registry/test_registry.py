@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import httpx
 import pytest
-from image_project import Project, emptied, free_port, registry_project
+from image_project import BASE, Project, emptied, free_port, registry_project
 from raised import raises
 
 from argosy.builds import images as image_builds
@@ -153,6 +153,19 @@ class TestPush:
         assert pushed(project) == ["web 0.1.1"]
         assert there(project) == ["api 0.1.0", "web 0.1.1", "web 0.1.0"]
         assert registry_access.current_images(project.settings)["web"].version == "0.1.1"
+
+    def test_the_image_of_etcd_tells_there_which_etcd_it_holds(self, project: Project) -> None:
+        dockerfile = f"FROM {BASE}\nCOPY etcd /usr/bin/etcd\nRUN chmod 755 /usr/bin/etcd\n"
+        for version in ("3.4.23", "3.5.16"):
+            project.write("etcd", dockerfile, etcd=f"#!/bin/sh\necho etcd Version: {version}\n")
+            image_builds.build_images(project.settings, project.report, ["etcd"])
+            assert len(pushed(project, "etcd")) == 1
+        assert registry_access.etcd_image(project.settings).etcd == "3.5.16"
+        assert registry_access.etcd_image(project.settings, "0.1.0").etcd == "3.4.23"
+        with pytest.raises(Refused, match=r"image etcd 0\.1\.7 is not in the registry: inv build\.all"):
+            registry_access.etcd_image(project.settings, "0.1.7")
+        with pytest.raises(ConfigError, match="'newest' is not a version"):
+            registry_access.etcd_image(project.settings, "newest")
 
     def test_leaves_no_tag_of_the_registry_behind(self, project: Project) -> None:
         make(project, "web", "tagged")

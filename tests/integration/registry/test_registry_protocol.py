@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import ssl
 import tempfile
 import threading
@@ -20,10 +21,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from argosy.errors import RegistryError
+from argosy.config.loading import load
+from argosy.errors import Refused, RegistryError
 from argosy.pki import authority
 from argosy.registry.client import Registry
 from argosy.registry.manifests import Config
+from argosy.registry.trust import trust_registry
+from argosy.report import silent
 
 pytestmark = pytest.mark.integration
 
@@ -50,18 +54,27 @@ class Answer:
 Handler = Callable[["Server", str, dict[str, list[str]], str], Answer]
 
 
+class Http(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that does not trust this server."""
+
+
+class Http6(Http):
+    address_family = socket.AF_INET6
+
+
 class Server:
     """Answers by `handler(server, path, query, authorization)`. `asked`: every request's path and authorization."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.handler: Handler = lambda *_: Answer()
         self.asked: list[tuple[str, str]] = []
-        pair = authority.ensure_registry_certificate(folder, ["127.0.0.1"])
+        pair = authority.ensure_registry_certificate(folder, [host])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.certificate, pair.key)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._class())
+        self._server = (Http6 if ":" in host else Http)((host, 0), self._class())
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.address = f"127.0.0.1:{self._server.server_port}"
+        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
@@ -519,3 +532,32 @@ class TestAnswers:
         server.handler = lambda *_: Answer(405)
         with pytest.raises(RegistryError, match="set REGISTRY_STORAGE_DELETE_ENABLED=true there"):
             registry.delete("air/web", "sha256:m")
+
+
+def test_a_registry_may_have_an_ipv6_address(tmp_path: Path) -> None:
+    server = Server(tmp_path, "::1")
+    server.handler = with_token
+    try:
+        with Registry(server.address, "me", "hunter2", ca=authority.authority_path(tmp_path)) as registry:
+            assert registry.tags("air/web") == ["air/web"]
+    finally:
+        server.stop()
+
+
+class TestTrust:
+    """The engine's, in a registry that several on this host use: it is nobody's where the system's CAs do."""
+
+    def test_the_cluster_s_ca_is_for_what_the_system_does_not_know(
+        self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document = {"registry": {"address": server.address}, "discovery": {"enabled": False}, "clusters": {"here": {}}}
+        settings, folder = load(document, root=tmp_path / "checkout"), tmp_path / "certs.d"
+        authority.ensure_ca(settings.secrets_path)
+        others = folder / server.address / "ca.crt"
+        others.parent.mkdir(parents=True)
+        others.write_bytes(b"another's")
+        with pytest.raises(Refused, match="a CA that this checkout did not put there"):
+            trust_registry(settings, silent, folder)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.authority_path(tmp_path)))
+        assert not trust_registry(settings, silent, folder)
+        assert others.read_bytes() == b"another's"

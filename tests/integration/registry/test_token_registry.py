@@ -25,7 +25,7 @@ from argosy.builds import images as image_builds
 from argosy.builds import installer
 from argosy.config.loading import Settings
 from argosy.engine.connection import connect
-from argosy.errors import RegistryError
+from argosy.errors import BuildFailed, RegistryError
 from argosy.images.store import pull, untag
 from argosy.images.versions import ReleaseInUse
 from argosy.pki import authority
@@ -224,6 +224,23 @@ def test_who_has_no_right_is_told_so(place: Place) -> None:
     (wrong.secrets_path / "registry.password").write_text("wrong")
     with raises(RegistryError, "token service refused user app or the password"):
         contents.list_images(wrong, place.project.report)
+
+
+def test_a_build_stands_on_an_image_that_takes_a_login(place: Place) -> None:
+    place.build("one")
+    push.push(place.staging, place.project.report)
+    with connect() as client:
+        for tag in place.project.tags():
+            untag(client, f"{place.project.system}/{tag}")
+    place.project.write("top", f"FROM {place.registry.address}/team/app/web:0.1.0\nCOPY data /more\n", data="more")
+    place.project.options["build"] = {"builder": "classic"}  # BuildKit's client asks the token service itself
+    with pytest.raises(BuildFailed):
+        image_builds.build_images(place.of("without", "team/next"), place.project.report, ["top"])
+    login = {"user": "app", "password": {"command": ["printf", PASSWORD]}}
+    place.project.options["registries"] = {f"{place.registry.address}/team": login}
+    settings = place.of("with", "team/next")
+    (built,) = image_builds.build_images(settings, place.project.report, ["top"])
+    assert (built.version, built.is_new, built.inputs[:7]) == ("0.1.0", True, "sha256:")
 
 
 def test_machines_tell_a_wrong_password_from_what_may_pass(place: Place) -> None:

@@ -16,6 +16,7 @@ from argosy.errors import ConfigError
 from argosy.model import Machine
 
 IMAGES = {"web": {"context": "web"}}
+BASE = {"context": "a"}
 
 
 def section(**keys: Any) -> dict[str, Any]:
@@ -190,6 +191,10 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_key(
         (section(registry={"user": "a:b"}), "clusters.here.registry.user"),
         (section(registries={"ghcr": {"user": "me"}}), "clusters.here.registries.ghcr"),
         (section(registries={"ghcr.io": {}}), "registries.ghcr.io.user"),
+        (
+            section(registries={"ghcr.io": {"user": "me", "password": {"generate_bytes": 8}}}),
+            "clusters.here.registries.ghcr.io.password.generate_bytes",
+        ),
         (section(registries={"ghcr.io": {"user": "me", "token": "x"}}), "clusters.here.registries.ghcr.io.token"),
         (
             section(registry={"address": "ghcr.io/team"}, registries={"ghcr.io": {"user": "me"}}),
@@ -214,6 +219,18 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_key(
             "clusters.here.services.w",
         ),
         (section(images=IMAGES, services={"Web": {"image": "web"}}), "clusters.here.services.Web"),
+        (section(build={"builder": "kaniko"}), "clusters.here.build.builder"),
+        (section(images={"a": {"context": "a", "platforms": ["arm64"]}}), "clusters.here.images.a.platforms"),
+        (section(images={"a": {"context": "a", "args": {"A B": "x"}}}), "clusters.here.images.a.args"),
+        (
+            section(images={"b": BASE, "a": {**BASE, "needs": {"B": "b"}, "args": {"B": "x"}}}),
+            "clusters.here.images.a.args.B",
+        ),
+        (section(images={"a": {**BASE, "secrets": {"k": {}}}}), "clusters.here.images.a.secrets.k"),
+        (
+            section(images={"a": {**BASE, "secrets": {"k": {"file": "f", "generate_bytes": 1}}}}),
+            "clusters.here.images.a.secrets.k",
+        ),
         ({"clusters": []}, "clusters"),
         ({"clusters": {"here": "text"}}, "clusters.here"),
         ({"clusters": {"here": {"clusters": {}}}}, "clusters.here.clusters"),

@@ -92,7 +92,7 @@ class TestCommand:
             "proxies": {},
             "credHelpers": {"y": "z"},
         }
-        assert docker_config(own, "/home/me/.docker", {"r:5000": {"username": "me", "password": "secret"}}) == {
+        assert docker_config(own, "/home/me/.docker", {"r:5000": ("me", "secret")}) == {
             "auths": {"x": {"auth": "1"}, "r:5000": {"auth": "bWU6c2VjcmV0"}},
             "credsStore": "pass",
             "proxies": {},

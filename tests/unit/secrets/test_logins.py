@@ -93,8 +93,8 @@ def test_the_upload_brings_them(tmp_path: Path) -> None:
 
 def test_the_engine_has_them_by_its_names(tmp_path: Path) -> None:
     assert by_host(settings(tmp_path, "docker.io", "ghcr.io/a")) == {
-        HUB_KEY: {"username": "me-of-docker.io", "password": "of docker.io", "serveraddress": HUB_KEY},
-        "ghcr.io": {"username": "me-of-ghcr.io/a", "password": "of ghcr.io/a", "serveraddress": "ghcr.io"},
+        HUB_KEY: ("me-of-docker.io", "of docker.io"),
+        "ghcr.io": ("me-of-ghcr.io/a", "of ghcr.io/a"),
     }
 
 
