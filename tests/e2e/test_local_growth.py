@@ -33,7 +33,7 @@ NEXT = "trixie"
 CROSSES = host_suite() == "bookworm"
 FRONTEND = "example/frontend/frontend/__main__.py"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow(13), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(18), pytest.mark.timeout(1200)]
 
 
 @contextmanager
