@@ -32,7 +32,7 @@ NEXT = "trixie"
 CROSSES = suite_of("test_local_growth.py", os.environ) == "bookworm"
 FRONTEND = "example/frontend/frontend/__main__.py"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow(13), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow(18), pytest.mark.timeout(1200)]
 
 
 @contextmanager
