@@ -47,31 +47,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 
 class SharedMachines(LoadFileScheduling):
-    """One process runs all files of a folder in e2e as well, in order: its tests share machines. No more than two have
-    machines at a time, which compute; the others run meanwhile what mostly waits."""
+    """One process runs all files of a folder in e2e as well, in order: its tests share machines."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = file.rpartition("/")[0]
-        return folder if _has_machines(folder) else file
-
-    def _assign_work_unit(self, node: Any) -> None:
-        """Give a process the first that it may run, or let it end when there is none."""
-        others = [other for other in self.nodes if other is not node and self._runs_machines(other)]
-        for scope in self.workqueue:
-            if len(others) < 2 or not _has_machines(scope):
-                self.workqueue.move_to_end(scope, last=False)
-                super()._assign_work_unit(node)
-                return
-        node.shutdown()
-
-    def _runs_machines(self, node: Any) -> bool:
-        units = self.assigned_work[node].items()
-        return any(_has_machines(scope) and not all(tests.values()) for scope, tests in units)
-
-
-def _has_machines(path: str) -> bool:
-    return path.startswith("tests/e2e/")
+        return folder if folder.startswith("tests/e2e/") else file
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,7 @@ from argosy.config.loading import Settings, load
 from argosy.engine.names import container_name
 
 ROOT = Path(__file__).resolve().parents[2]
+BASE_SECONDS = 600
 MEMORY = ROOT / ".argosy" / "e2e-build"
 COMMAND_SECONDS = 300
 START_SECONDS = 600
@@ -45,6 +46,11 @@ class Lab:
     third: int
     environment: Mapping[str, str] = field(default_factory=dict)
     begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def suite(self) -> str:
+        """Debian's, that its images and its machines are made of."""
+        return str(yaml.safe_load((self.root / "invoke.yaml").read_text())["build"]["suite"])
 
     @property
     def host(self) -> str:
@@ -120,6 +126,10 @@ class Lab:
         assert "Traceback" not in done.stderr
         return done.stderr.strip().splitlines()[-1]
 
+    def on_host(self, *argv: str) -> str:
+        """Run a command on the provisioning host and return its stdout."""
+        return subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True).stdout
+
     def json(self, *words: str, check: bool = True) -> Any:
         return json.loads(self.inv(*words, "--json", check=check).stdout)
 
@@ -141,7 +151,7 @@ class Lab:
             return {key.lower(): value for key, value in answer.headers.items()}, answer.read()
 
 
-def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
+def make_project(root: Path, system: str, cluster: str, third: int, suite: str) -> Lab:
     """Copy the example into a project of its own, as another repository would have it."""
     lab = Lab(root, system, cluster, third)
     shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
@@ -153,6 +163,7 @@ def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = system
+    document["build"] = {"suite": suite}
     document["services"]["frontend"]["volumes"][0]["source"] = f"/var/lib/{system}/files/frontend"
     document["secrets"]["database-password"]["file"] = f"secrets/{cluster}/database-password"
     section = document["clusters"].pop("local")
@@ -162,6 +173,18 @@ def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
     document["clusters"] = {cluster: section}
     (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return lab
+
+
+def ensure_base(suite: str) -> None:
+    """Bring the base image of a suite onto the engine, as `make setup` does for this host's own."""
+    # Two that make it at once would both do so.
+    with locked(Path(tempfile.gettempdir()) / f"argosy-base-{suite}.lock"):
+        command = [str(ROOT / "scripts" / "bootstrap"), "base"]
+        environment = {**os.environ, "SUITE": suite}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=BASE_SECONDS, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], None]:
@@ -177,11 +200,15 @@ def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], N
 
 
 @contextmanager
-def cleared(root: Path, system: str, cluster: str, third: int) -> Iterator[Lab]:
-    """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""
-    lab = make_project(root, system, cluster, third)
+def cleared(root: Path, system: str, cluster: str, third: int, suite: str) -> Iterator[Lab]:
+    """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images.
+
+    `suite`: Debian's, of all its images.
+    """
+    lab = make_project(root, system, cluster, third, suite)
     # Another test run on this engine would have clusters of the same names: one after the other.
     with locked(Path(tempfile.gettempdir()) / f"argosy-{cluster}.lock"):
+        ensure_base(suite)
         remove_leftovers(lab)
         build_images(lab)
         try:

@@ -20,6 +20,7 @@ from argosy.images.versions import INSTALLER
 from argosy.registry import access
 from argosy.report import Report
 from argosy.secrets import sources
+from argosy.secrets.logins import by_host
 
 
 def image_settings(settings: Settings, name: str) -> ImageSettings:
@@ -28,11 +29,11 @@ def image_settings(settings: Settings, name: str) -> ImageSettings:
 
 
 def tell_builder(client: docker.DockerClient, settings: Settings, report: Report) -> Builder:
-    """Return the builder that is used, and report which one it is, and why.
+    """Return the builder that is used, with the logins of further registries, and report which one it is, and why.
 
     A cache in the registry makes builds faster and nothing else: where it can't be had, that is reported.
     """
-    builder = choose_builder(settings.build.builder)
+    builder = replace(choose_builder(settings.build.builder), logins=by_host(settings))
     report("builder", builder.told)
     if not settings.build.registry_cache:
         return builder
@@ -40,7 +41,8 @@ def tell_builder(client: docker.DockerClient, settings: Settings, report: Report
         if not builder.buildkit or not keeps_indices(client):
             raise ConfigError("it needs BuildKit and an engine with containerd's image store", "build.registry_cache")
         login = (settings.registry.user, access.password(settings))
-        return replace(builder, logins={access.required_address(settings): login}, caches=True)
+        logins = {**builder.logins, access.required_address(settings): login}
+        return replace(builder, logins=logins, caches=True)
     except (RegistryError, ConfigError) as error:
         report("registry", f"no cache of builds there: {error}")
         return builder

@@ -19,7 +19,8 @@ from argosy import atomic
 from argosy.builds.requests import image_settings, secret_files, suite_argument
 from argosy.config.loading import ImageSettings, Settings
 from argosy.engine.names import SYSTEM_LABEL
-from argosy.errors import ConfigError, RegistryError
+from argosy.errors import ConfigError, EngineError, RegistryError
+from argosy.etcd.versions import parse_etcd_version
 from argosy.images.builders import Builder
 from argosy.images.buildkit import BuildRequest
 from argosy.images.content import content_of_platforms
@@ -30,13 +31,16 @@ from argosy.images.repositories import cache_of, on_engine
 from argosy.images.store import (
     CANDIDATE_LABEL,
     CONTENT_LABEL,
+    ETCD_LABEL,
     IMAGE_LABEL,
     INPUTS_LABEL,
     VERSION_LABEL,
     base_digest,
+    log_in,
     machine_kind,
     pull,
     read_content,
+    read_output,
     remove_candidates,
     stamp,
     stored_images,
@@ -192,6 +196,7 @@ def build_version(
     must be on this engine in the end, wherever they were built. Raises BuildFailed.
     """
     started, repository, image = time.monotonic(), on_engine(settings, name), image_settings(settings, name)
+    log_in(client, builder.logins)
     with write_context(context) as stream:
         suite = suite_argument(settings, _dockerfile(context))
         inputs = _inputs(client, context, stream, needs, suite, image, labels or {})
@@ -233,6 +238,8 @@ def build_version(
             version, is_new = str(decided), decided not in contents
             ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
             stamped = {**ours, INPUTS_LABEL: inputs, **(labels or {})}
+            if name == settings.etcd.image:
+                stamped[ETCD_LABEL] = _etcd_version(client, next(iter(candidates.values())), settings, report)
             if len(candidates) > 1:  # BuildKit has each in its cache, and makes one image of all
                 made = run(replace(request, platform=",".join(candidates), labels=stamped, no_cache=False))
             else:
@@ -245,6 +252,18 @@ def build_version(
     seconds = time.monotonic() - started
     report(name, f"{'new version' if is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
     return Built(name, version, f"{repository}:{version}", is_new, content, seconds, inputs)
+
+
+def _etcd_version(client: docker.DockerClient, candidate: str, settings: Settings, report: Report) -> str:
+    """Return the version of the etcd in an image, as it tells itself; empty, and told, when it does not."""
+    try:
+        output = read_output(client, candidate, settings.system, "etcd", "--version")
+        version, reason = parse_etcd_version(output), "`etcd --version` prints none"
+    except EngineError as error:
+        version, reason = None, str(error)
+    if version is None:
+        report(settings.etcd.image, f"which version of etcd it holds is not known: {reason}")
+    return str(version or "")
 
 
 def _dockerfile(context: BuildContext) -> str:
@@ -288,7 +307,7 @@ def _fetch(
             return
         trust_registry(settings, report)
         where = f"{settings.registry.address}/{access.as_image(settings, wanted).repository}"
-        credentials = {"username": settings.registry.user, "password": access.password(settings)}
+        credentials = access.own_login(settings).for_engine()
         try:
             image = pull(client, where, wanted.digest, credentials)
             tag(client, image, on_engine(settings, name), version)

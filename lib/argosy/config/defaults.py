@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
         "password": {"file": "", "command": []},
         "timeout_seconds": 30,
     },
+    "registries": {},
     "docker": {"bip": "", "dns": [], "storage_driver": ""},
     "build": {"suite": host_suite(), "builder": "auto", "registry_cache": False, "keep_versions": 5, "max_parallel": 2},
     "machine": {"os": "debian", "swap_megabytes": 0, "container": False, "authorized_keys": []},

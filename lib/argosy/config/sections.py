@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from argosy.config.containers import ContainerSettings
+from argosy.config.references import split_place
 from argosy.config.suites import PYTHONS
 from argosy.config.types import (
     Address,
@@ -17,6 +18,7 @@ from argosy.config.types import (
     ImageName,
     Interface,
     Line,
+    Login,
     Name,
     Network,
     OptionalAddress,
@@ -67,16 +69,44 @@ class SecretReference(Section):
 
 
 class RegistrySettings(Section):
-    """`address`: HOST:PORT as the machines reach it. `repository`: what the repositories of the images begin with, the
-    system's name when empty. `bind`: addresses that our own registry listens on; loopback and the host of `address`
-    when empty. `password`: secrets/CLUSTER/registry.password when empty."""
+    """`address`: HOST or HOST:PORT as the machines reach it; a path after it stands before `repository`, which is what
+    the repositories of the images begin with, the system's name when both are empty. `bind`: addresses that our own
+    registry listens on; loopback and the host of `address` when empty. `password`: secrets/CLUSTER/registry.password
+    when empty."""
 
     address: RegistryAddress
     repository: RepositoryPath
     bind: list[Address]
-    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    user: Login
     password: SecretReference
     timeout_seconds: PositiveSeconds
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_apart(cls, data: Any) -> Any:
+        """Give the path of `address` to `repository`: from here on they are two."""
+        if not isinstance(data, dict) or "/" not in str(data.get("address")):
+            return data
+        try:
+            address, path = split_place(data["address"])
+        except ValueError as error:
+            raise Contradiction(str(error), "address") from None
+        below = data.get("repository")
+        return {**data, "address": address, "repository": f"{path}/{below}" if below else path}
+
+
+class RegistryLogin(Section):
+    """Who we are in a registry that is not the cluster's own. `password`: secrets/CLUSTER/registries/PLACE.password
+    when empty."""
+
+    user: Login
+    password: SecretReference = SecretReference()
+
+    @model_validator(mode="after")
+    def _is_given(self) -> Self:
+        if self.password.generate_bytes:
+            raise Contradiction("what is made here no registry knows: leave it out", "password.generate_bytes")
+        return self
 
 
 class DockerSettings(Section):

@@ -135,8 +135,9 @@ class BuildKit:
             metadata = Path(folder) / "metadata.json"
             environment = buildx_environment(os.environ)
             if logins:
-                environment["DOCKER_CONFIG"] = folder
-                _write_config(Path(folder) / CONFIG_FILE, logins)
+                own = environment.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+                environment = {"DOCKER_CERT_PATH": own, **environment, "DOCKER_CONFIG": folder}
+                _write_config(Path(folder), own, logins)
             with self._child(buildx_words(request, str(metadata)), environment, context) as child:
                 for line in child.stdout or ():
                     log.add(line)
@@ -185,13 +186,12 @@ class BuildKit:
                 self._children.discard(child)
 
 
-def _write_config(path: Path, logins: Mapping[str, tuple[str, str]]) -> None:
-    folder = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+def _write_config(folder: Path, own: str, logins: Mapping[str, tuple[str, str]]) -> None:
     try:
-        own = json.loads((Path(folder) / CONFIG_FILE).read_bytes())
+        users = json.loads((Path(own) / CONFIG_FILE).read_bytes())
     except (OSError, ValueError):
-        own = {}
-    atomic.write(path, json.dumps(docker_config(own, folder, logins)).encode(), mode=0o600)
+        users = {}
+    atomic.write(folder / CONFIG_FILE, json.dumps(docker_config(users, own, logins)).encode(), mode=0o600)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

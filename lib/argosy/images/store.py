@@ -12,6 +12,7 @@ A build, by BuildKit or here by the engine's classic builder (its API is in 20.1
     argosy.cluster                 on the installer: the cluster whose release it is; none on one of before that
     argosy.release                 on the installer: {"frontend": {"version": "0.1.3", "digest": "sha256:..."}, ...}
     argosy.promoted                on a release that was promoted: of which cluster's, such as `staging 0.1.7`
+    argosy.etcd                    on etcd's image: the version of the etcd in it, as it tells itself; none if it can't
 """
 
 from __future__ import annotations
@@ -51,10 +52,23 @@ INPUTS_LABEL = "argosy.inputs"
 RELEASE_LABEL = "argosy.release"
 PROMOTED_LABEL = "argosy.promoted"
 PINNED_LABEL = "argosy.pinned"
+ETCD_LABEL = "argosy.etcd"
 EXPORT_ROLE = "export"
+RUN_SECONDS = 60
+"""How long a program of an image may take to tell its version."""
 
 _SPECIAL = re.compile(r'[\\"$]')
 _ESCAPED = r"\\\g<0>"
+
+
+def log_in(client: docker.DockerClient, logins: Mapping[str, tuple[str, str]]) -> None:
+    """Let this client get external images that need a login, beside what this user's `docker login` is for. In memory.
+
+    `logins`: user and password by Docker's names of registries.
+    """
+    for registry, (user, password) in logins.items():
+        login = {"username": user, "password": password, "serveraddress": registry}
+        client.api._auth_configs.add_auth(registry, login)  # type: ignore[attr-defined]
 
 
 class Streams:
@@ -183,6 +197,27 @@ def read_content(client: docker.DockerClient, image: str, system: str, memo: Con
         return memo.content(memo_key(found["RootFS"]["Layers"], config), export)
 
 
+def read_output(client: docker.DockerClient, image: str, system: str, program: str, *words: str) -> str:
+    """Return what a program of the image whose id is `image` prints, run in a container without a network.
+
+    Raises EngineError when it can't be run, or ends with another exit code than 0.
+    """
+    labels = {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}
+    with refusals(image):
+        made = client.api.create_container(
+            image, list(words), entrypoint=[program], labels=labels, network_disabled=True
+        )
+        try:
+            client.api.start(made["Id"])
+            code = client.api.wait(made["Id"], timeout=RUN_SECONDS)["StatusCode"]
+            output = client.api.logs(made["Id"]).decode(errors="replace")
+        finally:
+            client.api.remove_container(made["Id"], v=True, force=True)
+    if code:
+        raise EngineError(f"{image}: {program} ended with {code}: {one_line(output)}")
+    return output
+
+
 def base_digest(client: docker.DockerClient, reference: str) -> str:
     """Return the digest of an external image as this engine has it: that of its registry, else its id.
 
@@ -276,6 +311,7 @@ def described(
         cluster=cluster,
         promoted=labels.get(PROMOTED_LABEL, ""),
         inputs=labels.get(INPUTS_LABEL, ""),
+        etcd=labels.get(ETCD_LABEL, ""),
     )
 
 

@@ -10,6 +10,7 @@ import docker
 
 from argosy import inventory
 from argosy.config.loading import Settings
+from argosy.config.references import split_address
 from argosy.engine.checkout import Choice, path_of_original, save_record
 from argosy.engine.connection import connect, is_free_port
 from argosy.engine.names import container_name
@@ -89,7 +90,7 @@ def complete(work: LocalWork) -> None:
 
 
 def _listeners(settings: Settings) -> list[facts.Listener]:
-    port = int(settings.registry.address.rpartition(":")[2])
+    port = split_address(settings.registry.address)[1]
     name = container_name(settings, "registry")
     addresses = settings.registry.bind or [LOOPBACK, host_address(settings)]
     own = [facts.Listener("registry.address", name, address, port) for address in addresses]

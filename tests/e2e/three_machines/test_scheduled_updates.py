@@ -46,6 +46,7 @@ def web(lab: Lab) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.journey("service update")
 def test_a_new_version_comes_and_no_request_fails(cluster: Lab) -> None:
     before = web(cluster)
     path = cluster.root / WEB

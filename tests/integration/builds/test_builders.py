@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dockerfile_idioms import BUILDKIT, SHARED, Idiom
@@ -25,8 +26,15 @@ from argosy.builds.versioning import Built
 from argosy.engine.connection import connect
 from argosy.errors import BuildFailed, ConfigError
 from argosy.images.builders import choose_builder
+from argosy.images.context import included_paths
+from argosy.images.store import push
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(4)]
+IGNORED = """\
+*.md,!README.md / **/*.log,!a/b/keep.log / a,!a/b / a/*,!a/b / *,!a/b/x.log,!src / /a/b,./src/ / src/**,!src/**/*.py
+**,!**/*.py / # said,,  a   / a/../src / [ab]/* / a/b/*.lo? / !a,* / **/m / \\#x / **/b,!**/b/x.log / src/*/ / */b / ..
+*.*,!*.py / a/b/x.log/ / README*,!README.md,README.md"""
+"""Ignore files, the lines of each by commas."""
 PLUGINS = "/usr/libexec/docker/cli-plugins"
 
 
@@ -51,6 +59,12 @@ def engine(request: pytest.FixtureRequest, host: Root, tmp_path_factory: pytest.
         with connect() as client:
             client.images.load(base)
         yield request.param
+
+
+@pytest.fixture(scope="session")
+def contents() -> dict[str, str]:
+    """The content of each idiom as an engine before had it."""
+    return {}
 
 
 @pytest.fixture
@@ -85,13 +99,16 @@ def read(reference: str, path: str) -> str:
 
 
 @pytest.mark.parametrize("idiom", SHARED, ids=lambda idiom: idiom.name)
-def test_an_idiom_of_always_is_built_by_both_with_one_content_and_one_version(project: Project, idiom: Idiom) -> None:
+def test_an_idiom_of_always_is_built_by_both_with_one_content_and_one_version(
+    project: Project, contents: dict[str, str], idiom: Idiom
+) -> None:
     write(project, idiom)
     first = build(project, "buildkit")
     second = build(project, "classic")
     assert (first.version, first.is_new) == ("0.1.0", True)
     assert (second.version, second.is_new, second.content) == ("0.1.0", False, first.content)
     assert second.inputs == first.inputs
+    assert contents.setdefault(idiom.name, first.content) == first.content, "another engine's content is another"
     assert read(second.reference, "/out") == "made\n"
     assert project.untagged() == 0
     assert [line.partition(",")[0] for line in project.said if line.startswith("builder:")] == [
@@ -148,6 +165,25 @@ def test_a_secret_is_in_no_image_and_in_no_command(project: Project, tmp_path: P
         build(project, "auto")
 
 
+@pytest.mark.usefixtures("engine")
+def test_ignore_files_leave_out_what_docker_s_own_reading_does(tmp_path: Path) -> None:
+    files = "README.md x.md a/b/x.log a/b/keep.log a/c.txt src/m.py src/p/q.py src/p/q.pyc src/m/z.js m/y.js #x b/k"
+    for name in files.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    (tmp_path / "Dockerfile.dockerignore").touch()
+    command = ["docker", "buildx", "build", "--builder", "default", "--output", "type=tar,dest=-", str(tmp_path)]
+    for lines in re.split(r" / |\n", IGNORED):
+        (tmp_path / "Dockerfile.dockerignore").write_text("\n".join([*lines.split(","), "Dockerfile*"]))
+        with tarfile.open(
+            fileobj=io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout)
+        ) as archive:
+            theirs = {member.name for member in archive if member.isfile()}
+        ours = {path for path in included_paths(tmp_path) if (tmp_path / path).is_file()}
+        assert ours - {"Dockerfile"} == theirs, lines
+
+
 class TestPlatforms:
     def test_another_one_than_the_engine_s(self, project: Project) -> None:
         project.write("web", data="made")
@@ -158,7 +194,9 @@ class TestPlatforms:
         assert build(project, "auto").version == "0.1.0"
         assert project.untagged() == 0
 
-    def test_several_are_one_image_where_the_engine_keeps_such(self, project: Project, engine: bool) -> None:
+    def test_several_are_one_image_where_the_engine_keeps_such(
+        self, project: Project, host: Root, engine: bool
+    ) -> None:
         project.write("web", "FROM scratch\nARG TARGETARCH\nCOPY data.$TARGETARCH /data\n")
         for architecture in ("amd64", "arm64"):
             project.write("web", (project.root / "web/Dockerfile").read_text(), **{f"data.{architecture}": "made"})
@@ -168,50 +206,48 @@ class TestPlatforms:
                 build(project, "auto")
             return
         first = build(project, "auto")
-        assert architectures(first.reference) == {"amd64", "arm64"}
+        assert platforms_pushed(first.reference, host) == ["linux/amd64", "linux/arm64"]
         assert (build(project, "auto").version, project.tags(), project.untagged()) == ("0.1.0", ["web:0.1.0"], 0)
         (project.root / "web/data.arm64").write_text("changed")
         assert (build(project, "auto").version, project.untagged()) == ("0.1.1", 0)
 
 
-def architectures(reference: str) -> set[str]:
-    """Return what an image on an engine with containerd's store is for."""
-    with (
-        connect() as client,
-        tarfile.open(fileobj=io.BytesIO(b"".join(client.images.get(reference).save()))) as archive,
-    ):
+@contextmanager
+def registry(host: Root) -> Iterator[None]:
+    """Let a registry be at localhost:5000 of the host."""
+    serve = "echo $$ > /run/registry.pid; exec docker-registry serve /etc/docker/registry/config.yml"
+    with subprocess.Popen(host.argv(["sh", "-c", serve]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        try:
+            until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)
+            yield
+        finally:
+            host.run(["sh", "-c", "kill $(cat /run/registry.pid)"])
 
-        def document(path: str) -> dict[str, Any]:
-            content = archive.extractfile(path)
-            assert content
-            return json.load(content)  # type: ignore[no-any-return]
 
-        def blob(entry: dict[str, Any]) -> dict[str, Any]:
-            return document(f"blobs/{entry['digest'].replace(':', '/')}")
-
-        return {
-            str(blob(blob(manifest)["config"])["architecture"])
-            for index in document("index.json")["manifests"]
-            for manifest in blob(index)["manifests"]
-        }
+def platforms_pushed(reference: str, host: Root) -> list[str]:
+    """Push an image; return for what it is, as the registry has it."""
+    with registry(host), connect() as client:
+        client.api.tag(reference, "localhost:5000/web", "1")
+        [digest] = push(client, "localhost:5000/web:1", {"username": "x", "password": "x"})
+        url = f"http://localhost:5000/v2/web/manifests/{digest}"
+        asked = f"urllib.request.Request({url!r}, headers={{'Accept': 'application/vnd.oci.image.index.v1+json'}})"
+        program = f"import urllib.request; print(urllib.request.urlopen({asked}).read().decode())"
+        index = json.loads(host.run(["python3", "-c", program]).stdout)
+        client.images.remove("localhost:5000/web:1")
+    return sorted("{os}/{architecture}".format_map(entry["platform"]) for entry in index["manifests"])
 
 
 def test_another_host_has_from_the_registry_what_steps_have_made(project: Project, host: Root, engine: bool) -> None:
     project.write("web", f"FROM {BASE}\nRUN --network=none head -c 16 /dev/urandom > /out\n")
     project.options["registry"] = {"address": "localhost:5000", "password": {"command": ["echo", "secret"]}}
     project.options["build"] = {"registry_cache": True}
-    serve = host.argv(["docker-registry", "serve", "/etc/docker/registry/config.yml"])
-    with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as registry:
-        try:
-            until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)
-            first = images.build_images(project.settings, project.report)[0]
-            with connect() as client:
-                client.images.remove(first.reference)
-                client.api.prune_builds()
-            project.said.clear()
-            second = images.build_images(project.settings, project.report)[0]
-        finally:
-            registry.terminate()
+    with registry(host):
+        first = images.build_images(project.settings, project.report)[0]
+        with connect() as client:
+            client.images.remove(first.reference)
+            client.api.prune_builds()
+        project.said.clear()
+        second = images.build_images(project.settings, project.report)[0]
     if engine:
         assert (second.content, [line for line in project.said if "step" in line]) == (first.content, [])
     else:

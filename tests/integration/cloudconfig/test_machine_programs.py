@@ -275,6 +275,12 @@ esac"""
     ("status", "code", "message"),
     [
         ("401", 1, "192.168.55.1:5000 refuses our password; bring the right one: inv cluster.upload-secrets"),
+        (
+            r'{"message":"Get x: unauthorized: authentication required"}\n\n500',
+            1,
+            "192.168.55.1:5000 refuses our password",
+        ),
+        (r'{"message":"Get x: no such host"}\n\n500', 75, "Docker says no"),
         ("404", 1, "192.168.55.1:5000 does not have it; upload it (inv registry.push), then: systemctl start"),
         ("500", 75, "Docker says no"),
         ("000", 75, "Docker says no"),
@@ -285,7 +291,7 @@ def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: st
     auths = {name: {"auth": login} for name in ("r", "registry.local:8443")}
     place.write("/etc/air/secrets/registry/config.json", json.dumps({"auths": auths}, indent=2))
     place.program("docker", PULL)
-    place.program("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf {status}')
+    place.program("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf \'{status}\'')
     result = place.do("installer", "install")
     assert result.returncode == code
     assert message in result.stderr

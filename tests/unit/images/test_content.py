@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.images.content import content_digest, memo_key
+from argosy.images.content import content_digest, content_of_platforms, memo_key
 
 CONFIG = {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Labels": {"a": "1"}, "Image": "sha256:1"}
 
@@ -115,6 +115,13 @@ def test_whether_the_folder_of_a_volume_is_there_already_does_not_matter() -> No
     assert digest(*BASE, config=config) == digest(*BASE, folders[0], config=config)
     assert digest(*BASE, config=config) != digest(*BASE, entry("srv", type=tarfile.DIRTYPE, mode=0o700), config=config)
     assert digest(*BASE) != digest(*BASE, *folders)
+
+
+def test_of_several_platforms_is_that_of_each() -> None:
+    both = {"linux/amd64": "sha256:1", "linux/arm64": "sha256:2"}
+    assert content_of_platforms({"": "sha256:1"}) == content_of_platforms({"linux/arm64": "sha256:1"}) == "sha256:1"
+    assert content_of_platforms(both) == content_of_platforms(dict(reversed(both.items())))
+    assert len({content_of_platforms(each) for each in (both, {**both, "linux/arm64": "sha256:1"})}) == 2
 
 
 def test_is_read_as_it_comes() -> None:

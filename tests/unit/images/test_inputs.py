@@ -115,6 +115,7 @@ class TestDigest:
             {"bases": {}},
             {"labels": {}},
             {"machine": "arm64"},
+            {"arguments": {"A": ""}},
         ],
     )
     def test_is_another_for_another_input(self, change: dict[str, Any]) -> None:
