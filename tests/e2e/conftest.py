@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from found import note
-from lab import START_SECONDS, Lab, cleared, with_database_at
+from lab import START_SECONDS, Lab, cleared, made_by, with_database_at
 from lanes import lane_of, suite_of
 
 
@@ -36,9 +36,13 @@ def engine() -> None:
 
 @pytest.fixture(scope="module")
 def growing(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Three healthy machines of a project whose cluster grows, is upgraded, shrinks; its database is on the first."""
+    """Three healthy machines of a project whose cluster grows, is upgraded, shrinks; its database is on the first.
+
+    The engine makes them; those of the other clusters Vagrant makes.
+    """
     suite = suite_of("test_local_growth.py", os.environ)
     with cleared(tmp_path_factory.mktemp("growth"), "lake", "e2e-growth", 58, suite) as lab:
         lab.configure(with_database_at("192.168.58.101", "lake-01"))
+        lab.configure(lambda document: made_by(document, "engine"))
         lab.inv("local.start", "3", timeout=START_SECONDS)
         yield lab

@@ -199,6 +199,12 @@ def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], N
     return change
 
 
+def made_by(document: dict[str, Any], maker: str) -> None:
+    """Settle what makes the machines."""
+    (section,) = document["clusters"].values()
+    section["local"]["maker"] = maker
+
+
 @contextmanager
 def cleared(root: Path, system: str, cluster: str, third: int, suite: str) -> Iterator[Lab]:
     """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images.

@@ -108,7 +108,7 @@ def test_its_machines_are_what_the_page_of_what_is_supported_says(growing: Lab) 
 
 def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
     plan = growing.inv("local.add-machine", "--dry-run").stdout
-    assert f"{NEWCOMER}: make it at 192.168.58.104" in plan
+    assert f"{NEWCOMER}: make it at 192.168.58.104 through the Docker engine" in plan
     assert f"{NEWCOMER}: add it to etcd as a learner" in plan
     assert names(growing) == FIRST
     assert record(growing)["joining"] == ""

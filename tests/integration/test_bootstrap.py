@@ -223,3 +223,22 @@ def test_a_base_image_looks_at_an_archive_s_dates_as_this_host_does(tmp_path: Pa
     assert sorted(options) == sorted(f"--aptopt={line}" for line in said.splitlines())
     assert "--aptopt=" not in done.stdout.splitlines()
     assert done.stdout.splitlines()[-2:] == ["forky", "base.tar"]
+
+
+@pytest.mark.parametrize(("known", "missing", "said"), [(0, "vagrant\n", ""), (1, "", "the Docker engine makes")])
+def test_vagrant_is_wanted_only_where_apt_has_it(known: int, missing: str, said: str) -> None:
+    stubs = f"""
+        . "$ROOT/scripts/bootstrap.d/packages.sh"
+        engine_answers() {{ return 0; }}
+        have() {{ [ "$1" != vagrant ]; }}
+        installable() {{ return {known}; }}
+        apt_knows_packages() {{ return 0; }}
+        missing_python_packages() {{ :; }}
+        docker() {{ return 0; }}
+        drop_policy() {{ :; }}
+        install_and_note() {{ :; }}
+    """
+    assert bootstrap(f"{stubs}\nmissing_packages").stdout == missing
+    told = bootstrap(f"{stubs}\nstep_packages").stdout
+    assert said in told
+    assert ("already complete" in told) == (not missing)

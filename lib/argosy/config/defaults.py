@@ -86,6 +86,7 @@ DEFAULTS: dict[str, Any] = {
     "hooks": {"prepare_machine": []},
     "local": {
         "provider": "docker",
+        "maker": "auto",
         "box": "flatcar",
         "machine_image": "machine",
         "memory_megabytes": 2048,

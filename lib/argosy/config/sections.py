@@ -298,7 +298,10 @@ class BalancerSettings(Section):
 
 
 class LocalSettings(Section):
+    """`maker`: what makes machines that are containers; auto: Vagrant where it is installed, else the engine."""
+
     provider: Literal["docker", "virtualbox", "libvirt"]
+    maker: Literal["auto", "vagrant", "engine"]
     box: str
     machine_image: ImageName
     memory_megabytes: Annotated[int, Field(ge=256)]

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from argosy.commandline import settings_file
 from argosy.config.loading import ScheduledSettings, Settings, load_scheduled
 from argosy.config.references import parse_reference
 from argosy.errors import ConfigError, Refused
@@ -40,12 +39,10 @@ def read(settings: Settings, names: Sequence[str], *, file: str = "", everything
 
 def _of_file(settings: Settings, file: str) -> dict[str, ScheduledSettings]:
     try:
-        document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_bytes()
     except OSError as error:
         raise ConfigError(f"can't be read: {error.strerror}", file) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"no YAML: {' '.join(str(error).split())}", file) from None
-    return load_scheduled(settings, document, file)
+    return load_scheduled(settings, settings_file.parse(text, file), file)
 
 
 def resolve(settings: Settings, definition: ScheduledSettings, *, release: str = "", image: str = "") -> ServiceImage:

@@ -36,7 +36,7 @@ def assert_healthy(lab: Lab) -> None:
 
 def test_a_dry_run_changes_nothing(project: Lab) -> None:
     plan = project.inv("local.start", "3", "--dry-run").stdout
-    assert "sea-03: make it at 192.168.56.103" in plan
+    assert "sea-03: make it at 192.168.56.103 through Vagrant" in plan
     assert project.inv("local.stop").stdout.strip() == "cluster e2e: nothing to stop"
 
 
