@@ -66,11 +66,15 @@ class Matcher:
         return left_out, fits
 
     def enters(self, folder: str) -> bool:
-        """Return whether something in a folder that is left out may be taken back: an exception begins, up to its first
-        special character, as a path in the folder does."""
-        inside = f"{folder}/"
-        begins = (_SPECIAL.split(pattern.text, maxsplit=1)[0] for pattern in self.patterns if pattern.excepts)
-        return any(begin.startswith(inside) or inside.startswith(begin) for begin in begins)
+        """Return whether something in a folder that is left out may be taken back. Docker looks where one that takes
+        back has a wildcard, or begins with the folder's own name; the classic builder's client had only the latter.
+
+        https://github.com/tonistiigi/fsutil/blob/master/filter.go
+        """
+        return any(
+            pattern.excepts and (_SPECIAL.search(pattern.text) or f"{pattern.text}/".startswith(f"{folder}/"))
+            for pattern in self.patterns
+        )
 
     def keeping(self, paths: Iterable[str]) -> Matcher:
         """Return the matcher that sends `paths`, too, as Docker does with the Dockerfile and the ignore file."""

@@ -134,9 +134,9 @@ def project(tmp_path: Path) -> Project:
         ("*\n!src\n", ["src/main.py"]),
         ("*\n!src/\n", ["src/main.py"]),
         ("**\n!keys/pub/*.pem\n", ["keys/pub/a.pem", "keys/pub/b.pem"]),
-        # BuildKit looks into a folder that is left out for any exception that may be in it; the classic client did not.
+        # Docker looks into a folder that is left out for a pattern with a wildcard, or that begins with its name,
         ("keys\n!**/b.pem\n", [".git/HEAD", ".git/config", "keys/pub/b.pem", "src/main.py"]),
-        # A file is taken back by its folder only where the folder itself was left out.
+        # and takes a file back by its folder only where the folder itself was left out.
         ("**/*.pem\n!keys\n", [".git/HEAD", ".git/config", "src/main.py"]),
         ("**/*.pem\n!keys/**\n", [".git/HEAD", ".git/config", "keys/pub/a.pem", "keys/pub/b.pem", "src/main.py"]),
         ("!src\n*\n", []),
