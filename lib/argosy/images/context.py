@@ -53,9 +53,6 @@ def write_context(context: BuildContext) -> IO[bytes]:
             _add_sources(archive, context)
             for name, content in sorted(context.files.items()):
                 _add_file(archive, name, content)
-    except ConfigError:
-        stream.close()
-        raise
     except OSError as error:
         stream.close()
         raise ConfigError(f"{error.filename or context.folder}: {error.strerror}", f"{context.where}.context") from None
