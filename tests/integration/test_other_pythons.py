@@ -15,6 +15,6 @@ def test_the_unit_tests_pass_on_debian_13_s_python() -> None:
         python = str(ROOT / ".venv/bin/python")
         assert host.run([python, "--version"]).stdout.startswith(f"Python {PYTHONS['trixie']}.")
         done = host.run(
-            [python, "-m", "pytest", "tests/unit", "-q", "-x", "-p", "no:cacheprovider"], str(ROOT), timeout=600
+            [python, "-m", "pytest", "tests/unit", "-q", "-p", "no:cacheprovider"], str(ROOT), timeout=600
         )
     assert " passed" in done.stdout.splitlines()[-1]

@@ -52,7 +52,7 @@ def test_a_key_may_stand_above_what_it_takes_over(tmp_path: Path) -> None:
         ("invoke.yml", "- system\n", ""),
         ("invoke.yml", "ssh: {a: 1, a: 2}\n", ", line 1, column 13"),
         ("invoke.json", "[1]", ""),
-        ("invoke.json", '{"a": 1,}', ", line 1, column 9"),
+        ("invoke.json", '{"a" 1}', ", line 1, column 6"),
         ("invoke.json", '{"ssh": {"port": 1, "port": 2}}', ""),
         ("invoke.json", '{"a": "\xff"}', ""),
     ],
