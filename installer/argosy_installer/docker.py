@@ -22,7 +22,8 @@ from argosy_installer.errors import TryAgain
 ANSWER_SECONDS = 60.0
 PULL_SILENCE_SECONDS = 300.0
 """A pull that says nothing for so long has stalled."""
-UNAUTHORIZED = "unauthorized:"
+UNAUTHORIZED = ("unauthorized:", "401 Unauthorized")
+"""The registry API's word for 401, and HTTP's, which an engine with containerd's store passes on."""
 OUTPUT_BYTES = 1_000_000
 """Of what a command says: its last words are told."""
 
@@ -72,13 +73,13 @@ class Docker:
 
         200: it is there. 401, 403: the registry does not take our password, or does not show us this image. 404: it is
         not there. 500: the registry does not answer. (POST /auth can't tell 401 from 500 in Docker 20.10.) Where a
-        token service refuses the password Docker says 500, with the registry's own word for 401.
+        token service refuses the password Docker says 500, with a word for 401.
         """
         try:
             with self._engine.reading(f"/distribution/{quote(reference)}/json", headers=credentials.headers()):
                 return 200, ""
         except EngineRefused as error:
-            refused = error.status == 500 and UNAUTHORIZED in error.reason
+            refused = error.status == 500 and any(word in error.reason for word in UNAUTHORIZED)
             return 401 if refused else error.status, error.reason
 
     def pull(self, reference: str, credentials: Credentials, on_event: Callable[[Json], None]) -> None:

@@ -281,6 +281,7 @@ esac"""
             1,
             "192.168.55.1:5000 refuses our password",
         ),
+        (r'{"message":"GET request to x: 401 Unauthorized"}\n\n500', 1, "192.168.55.1:5000 refuses our password"),
         (r'{"message":"Get x: no such host"}\n\n500', 75, "Docker says no"),
         ("404", 1, "192.168.55.1:5000 does not have it; upload it (inv registry.push), then: systemctl start"),
         ("500", 75, "Docker says no"),
