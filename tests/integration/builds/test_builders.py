@@ -248,10 +248,9 @@ def test_another_host_has_from_the_registry_what_steps_have_made(project: Projec
         with connect() as client:
             client.images.remove(first.reference)
             client.api.prune_builds()
-        project.said.clear()
         second = images.build_images(project.settings, project.report)[0]
     if engine:
-        assert (second.content, [line for line in project.said if "step" in line]) == (first.content, [])
+        assert second.content == first.content  # of random bytes: the step was not run again
     else:
         assert second.content != first.content
         assert [line for line in project.said if "no cache of builds" in line and "containerd" in line]
