@@ -39,7 +39,7 @@ def lint(c: Context) -> None:
 
 @task(
     help={
-        "only": "unit, simulation, integration or e2e; all of them when left out",
+        "only": "unit, simulation, integration or e2e, all of them when left out; or vm: a virtual machine",
         "k": "pytest's -k",
         "coverage": "report the coverage; more than doubles the time",
     }
@@ -51,6 +51,7 @@ def test(c: Context, only: str = "", k: str = "", coverage: bool = False) -> Non
         inv test
         inv test --coverage
         inv test --only unit -k routing
+        inv test --only vm
     """
     if not only and not k:
         lint(c)

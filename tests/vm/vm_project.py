@@ -1,0 +1,50 @@
+"""A project whose cluster is one machine, made with as much patience as an emulated processor needs."""
+
+from __future__ import annotations
+
+import shutil
+
+import yaml
+from lab import ROOT, Lab
+
+SYSTEM = "reef"
+CLUSTER = "e2e-vm"
+THIRD = 62
+MACHINE = f"{SYSTEM}-01"
+SECONDS = 1800
+"""For what takes a minute on a machine whose processor is no emulation."""
+MEMORY_MEGABYTES = 64
+PATIENT = {"deadline_seconds": SECONDS, "timeout_seconds": 60}
+WEB = {
+    "image": "web",
+    "memory_megabytes": MEMORY_MEGABYTES,
+    "settings": {"GREETING": "greeting"},
+    "secrets": ["password"],
+    "check": {"http": {"port": 8080, "path": "/health"}, **PATIENT},
+    "discovery": {"port": 8080, "scheme": "http"},
+}
+
+
+def make_project(lab: Lab) -> None:
+    """Write a project whose cluster is one machine that is somebody else's matter (provider `static`)."""
+    for name in ("web", "webservice"):
+        shutil.copytree(ROOT / "example" / name, lab.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (lab.root / "VERSION").write_text("0.1\n")
+    (lab.root / "tasks.py").write_text("from argosy import ns as namespace\n")
+    document = {
+        "system": SYSTEM,
+        "registry": {"address": f"{lab.host}:{lab.registry_port}"},
+        "machine": {"swap_megabytes": 128},
+        "install": {"deadline_seconds": SECONDS},
+        "etcd": {"timeout_seconds": 30},
+        "discovery": {"default_service": "web", "checks": PATIENT},
+        "images": {
+            "webservice": {"context": "webservice", "needs": {"PYTHON_IMAGE": "python"}, "push": False},
+            "web": {"context": "web", "needs": {"WEBSERVICE_IMAGE": "webservice"}},
+        },
+        "services": {"web": WEB},
+        "secrets": {"password": {"generate_bytes": 24}},
+        "settings": {"greeting": "ahoy"},
+        "clusters": {CLUSTER: {"provider": "static"}},
+    }
+    (lab.root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
