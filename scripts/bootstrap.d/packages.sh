@@ -1,7 +1,8 @@
 # shellcheck shell=sh
 # Packages from apt, only those that are missing; and never a daemon started by its package.
 
-TEST_PACKAGES="dnsmasq-base etcd-client etcd-server docker-registry haproxy openssh-server ignition rsync shellcheck sudo"
+TEST_PACKAGES="dnsmasq-base etcd-client etcd-server docker-registry haproxy openssh-server ignition mmdebstrap rsync shellcheck slirp4netns
+sudo"
 # Their units must not come up at the next boot either: the tests run such daemons themselves.
 TEST_UNITS="etcd docker-registry haproxy ssh"
 # What a virtual machine takes beside those (tests/vm).
