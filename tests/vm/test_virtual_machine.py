@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
+from pathlib import Path
 
 import pytest
 from lab import Lab
@@ -18,6 +19,20 @@ ETCDCTL = f"/opt/{SYSTEM}/bin/etcdctl"
 HOG = f"docker exec {SYSTEM}-web python3 -c 'len(b\"x\" * ({4 * MEMORY_MEGABYTES} << 20))'; echo $?"
 """Wants more than the service may have, swap included; prints how that ended."""
 WEB_GROUP = f"/sys/fs/cgroup/system.slice/docker-$(docker inspect --format '{{{{.Id}}}}' {SYSTEM}-web).scope"
+
+PROVEN = Path(__file__).with_name("proven.json")
+FACTS = {
+    "os": ". /etc/os-release; echo $PRETTY_NAME",
+    "kernel": "uname -r",
+    "systemd": "systemctl --version | head -n 1",
+    "cloud_init": "cloud-init --version",
+    "docker": "docker version --format '{{.Server.Version}}'",
+    "cgroup": "docker info --format 'v{{.CgroupVersion}}, {{.CgroupDriver}}'",
+    "haproxy": f"docker exec {SYSTEM}-router haproxy -v | head -n 1",
+    "etcd": f"docker exec {SYSTEM}-etcd etcd --version | head -n 1",
+    "python": f"docker exec {SYSTEM}-web python3 --version",
+}
+"""What of the machine was proven by these tests -> what prints it there."""
 
 
 def answer(lab: Lab) -> dict[str, str]:
@@ -108,3 +123,11 @@ def test_after_a_reboot_it_is_healthy_again(rebooted: Lab) -> None:
     assert answer(rebooted)["machine"] == MACHINE
     assert rebooted.run(MACHINE, "systemctl --failed --quiet") == ""
     assert f"/var/lib/{SYSTEM}/swapfile " in rebooted.run(MACHINE, "cat /proc/swaps")
+
+
+def test_what_was_proven_is_written_down(rebooted: Lab) -> None:
+    """The last run's versions stand in the repository, for docs/support.md."""
+    script = "; ".join(f"echo {name}=$({command})" for name, command in FACTS.items())
+    found = dict(line.split("=", 1) for line in rebooted.run(MACHINE, script).splitlines())
+    assert [name for name in FACTS if not found[name]] == []
+    PROVEN.write_text(json.dumps(found, indent=2) + "\n")

@@ -89,7 +89,7 @@ class VirtualMachine:
             *("setpriv", "--pdeathsig", "KILL", "nice", "-n", "10"),
             *("qemu-system-x86_64", "-nodefaults", "-machine", "q35", *_accelerator(Path("/proc/cpuinfo").read_text())),
             *("-m", str(MEGABYTES), "-kernel", str(self.disk.kernel), "-initrd", str(self.disk.initrd)),
-            *("-append", "root=LABEL=root rw console=ttyS0 quiet systemd.show_status=1"),
+            *("-append", "root=LABEL=root rw console=ttyS0 quiet systemd.show_status=1 mitigations=off"),
             *(word for drive in drives for word in ("-drive", drive)),
             *("-netdev", f"tap,id=card,ifname={INTERFACE},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=card,mac={MAC}", "-device", "virtio-rng-pci"),
