@@ -34,6 +34,7 @@ def make_project(lab: Lab) -> None:
     document = {
         "system": SYSTEM,
         "registry": {"address": f"{lab.host}:{lab.registry_port}"},
+        "ssh": {"connect_timeout_seconds": 60},
         "machine": {"swap_megabytes": 128},
         "install": {"deadline_seconds": SECONDS},
         "etcd": {"timeout_seconds": 30},
