@@ -12,7 +12,7 @@ import pytest
 from disk import disk
 from lab import START_SECONDS, Lab, remove_leftovers
 from virtual import VirtualMachine, network
-from vm_project import CLUSTER, MACHINE, SYSTEM, THIRD, make_project
+from vm_project import ADDRESS, CLUSTER, MACHINE, SYSTEM, THIRD, make_project
 
 from argosy.atomic import locked
 
@@ -42,14 +42,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def booted(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The machine has booted with its file, and is trusted."""
-    address = f"192.168.{THIRD}.11"
-    lab.inv("cluster.cloud-config", address)
-    machine = VirtualMachine(tmp_path_factory.mktemp("machine"), disk(), MACHINE, address, lab.host)
+    lab.inv("cluster.cloud-config", ADDRESS)
+    machine = VirtualMachine(tmp_path_factory.mktemp("machine"), disk(), MACHINE, ADDRESS, lab.host)
     machine.seed((lab.root / ".argosy" / CLUSTER / "cloud-config" / f"{MACHINE}.yaml").read_text())
     with machine.running():
         try:
             machine.wait_for_ssh()
-            lab.inv("cluster.trust", address, "--yes")
+            lab.inv("cluster.trust", ADDRESS, "--yes")
         except BaseException:
             print(machine.console())
             raise

@@ -11,6 +11,7 @@ SYSTEM = "reef"
 CLUSTER = "e2e-vm"
 THIRD = 62
 MACHINE = f"{SYSTEM}-01"
+ADDRESS = f"192.168.{THIRD}.11"
 SECONDS = 1800
 """For what takes a minute on a machine whose processor is no emulation."""
 MEMORY_MEGABYTES = 64
