@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from bench import tasks as bench
 from invoke.collection import Collection
 from invoke.context import Context
-from scripts import structure
+from scripts import structure, support
 
 import argosy
 from argosy.tasking import task
@@ -34,12 +35,13 @@ def lint(c: Context) -> None:
         _python(c, f"ruff check {CODE}")
         _python(c, f"ruff format --check {CODE}")
         _python(c, "mypy")
-        c.run("shellcheck -x scripts/bootstrap")
+        c.run("shellcheck -x scripts/bootstrap tests/support/enter_root.sh")
 
 
 @task(
     help={
-        "only": "unit, simulation, integration or e2e, all of them when left out; or vm: a virtual machine",
+        "only": "unit, simulation, integration or e2e, all of them when left out; "
+        "or matrix: every journey on every lane; or vm: a virtual machine",
         "k": "pytest's -k",
         "coverage": "report the coverage; more than doubles the time",
     }
@@ -51,6 +53,7 @@ def test(c: Context, only: str = "", k: str = "", coverage: bool = False) -> Non
         inv test
         inv test --coverage
         inv test --only unit -k routing
+        inv test --only matrix
         inv test --only vm
     """
     if not only and not k:
@@ -65,6 +68,8 @@ def test(c: Context, only: str = "", k: str = "", coverage: bool = False) -> Non
 def _test_everything(c: Context, coverage: bool) -> None:
     """Run what needs no machines in four processes, since much of it waits; then what does, which computes, in two."""
     with c.cd(str(ROOT)):
+        # Invoke never writes bytecode: hundreds of `inv` and agents would each compile what they import.
+        _python(c, "compileall -q lib fabfile installer")
         cover = " --cov --cov-report=term:skip-covered" if coverage else ""
         folders = "tests/integration tests/simulation tests/unit"
         _python(c, f"pytest {folders} -n 4 {SIDE_BY_SIDE}{cover}", ARGOSY_SKIP_NOTHING="1")
@@ -73,7 +78,7 @@ def _test_everything(c: Context, coverage: bool) -> None:
 
 @task
 def docs(_c: Context) -> None:
-    """Write anew what is made from the code: docs/tasks.md, and the picture in docs/architecture.md.
+    """Write anew docs/tasks.md, the picture in docs/architecture.md, and docs/support.md from what the tests found.
 
     Example: inv docs
     """
@@ -82,6 +87,10 @@ def docs(_c: Context) -> None:
     (ROOT / "docs" / "tasks.md").write_text(render_reference(argosy.ns))
     page = ROOT / "docs" / "architecture.md"
     page.write_text(structure.with_picture(page.read_text()))
+    found, virtual = (
+        json.loads((ROOT / "tests" / path).read_text()) for path in ("e2e/support.json", "vm/proven.json")
+    )
+    (ROOT / "docs" / "support.md").write_text(support.render_support(found, virtual))
 
 
 # Invoke takes a module's `ns` before its `namespace`, so `argosy.ns` is not imported by that name.

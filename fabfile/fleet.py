@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         "files": "unit files: templates, instances and sidekicks together",
         "output": "the YAML file to write; without it the definitions are printed",
         "force": "write over a file that is there",
+        "draft": "add what was refused, as comments that say what is missing",
     },
 )
 def import_unit(
@@ -25,6 +26,7 @@ def import_unit(
     files: list[str],
     output: str = "",
     force: bool = False,
+    draft: bool = False,
     cluster: str = "",
     dry_run: bool = False,
     json: bool = False,
@@ -50,12 +52,12 @@ def import_unit(
         if not json:
             console.print_steps(fleet_units.plan(imported, target))
     elif target:
-        fleet_units.write(imported, target)
+        fleet_units.write(imported, target, draft)
     if json:
         console.print_json(report.to_json(imported))
     else:
         console.table(report.COLUMNS, report.rows(imported), to_stderr=not target)
         if not target:
-            console.say(report.render_services(imported).rstrip())
+            console.say(report.render_services(imported, draft).rstrip())
     if imported.refused:
         raise fleet_units.refusal(imported, None if dry_run else target)

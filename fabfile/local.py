@@ -1,4 +1,4 @@
-"""A cluster on this host: machines through Vagrant, with registry, dependencies and a balancer."""
+"""A cluster on this host: machines through Vagrant or the Docker engine, with registry, dependencies and a balancer."""
 
 from __future__ import annotations
 

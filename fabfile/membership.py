@@ -116,6 +116,39 @@ def remove_machine(
         console.say(f"{machine}: {'removed' if planned.steps else 'nothing to do'}")
 
 
+@task(
+    words="existing",
+    words_max=1,
+    help={
+        "existing": f"{EXISTING}; one that this checkout knows when left out",
+        "image": "version of the image of etcd, such as 0.1.3; the registry's newest when left out",
+    },
+)
+def upgrade_etcd(
+    c: Context, existing: list[str], image: str = "", cluster: str = "", dry_run: bool = False, json: bool = False
+) -> None:
+    """Bring the registry's image of etcd to all members, one after the other, each well before the next.
+
+    From one minor version of etcd to the next: a skip, and a way back that etcd has not, is refused before anything is
+    changed. What etcd holds is saved on this host first. The same command again resumes.
+
+    Examples:
+        inv cluster.upgrade-etcd air-01 --dry-run
+        inv cluster.upgrade-etcd --image 0.1.3
+    """
+    from argosy.membership import etcd_upgrading
+
+    settings = settings_of(c, cluster)
+    operation = etcd_upgrading.plan if dry_run else etcd_upgrading.upgrade
+    planned = operation(settings, existing[0] if existing else "", console.report, image)
+    if json:
+        console.print_json(planned.to_json())
+        return
+    _show(planned, dry_run)
+    if not dry_run:
+        console.say(f"etcd: {'upgraded' if planned.steps else 'nothing to do'}")
+
+
 @task(help={"file": "where to save it on this host", "force": "replace a file that is there"})
 def backup(
     c: Context, file: str, force: bool = False, cluster: str = "", dry_run: bool = False, json: bool = False

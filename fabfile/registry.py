@@ -126,7 +126,7 @@ def list_images(c: Context, cluster: str = "", json: bool = False) -> None:
     from argosy import console
     from argosy.registry import contents
 
-    found = contents.list_images(settings_of(c, cluster))
+    found = contents.list_images(settings_of(c, cluster), console.report, [str(name) for name in c.config["clusters"]])
     if json:
         console.print_json([asdict(row) for row in found])
         return
@@ -157,10 +157,11 @@ def prune(c: Context, in_use: str = "", cluster: str = "", dry_run: bool = False
     sharing = _sharing_registry(c, settings)
     known = in_use_module.releases_in_use(sharing, in_use, wherever=True)
     running = in_use_module.digests_in_use(sharing, console.report, in_use)
+    clusters = [other.cluster for other in sharing]
     if dry_run:
-        console.print_steps(contents.plan(settings, known, running), json)
+        console.print_steps(contents.plan(settings, console.report, known, running, clusters), json)
         return
-    gone = contents.prune(settings, console.report, known, running)
+    gone = contents.prune(settings, console.report, known, running, clusters)
     if json:
         console.print_json([{"image": item.name, "version": str(item.version)} for item in gone])
 

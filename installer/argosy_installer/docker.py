@@ -22,6 +22,7 @@ from argosy_installer.errors import TryAgain
 ANSWER_SECONDS = 60.0
 PULL_SILENCE_SECONDS = 300.0
 """A pull that says nothing for so long has stalled."""
+UNAUTHORIZED = "unauthorized:"
 OUTPUT_BYTES = 1_000_000
 """Of what a command says: its last words are told."""
 
@@ -70,13 +71,15 @@ class Docker:
         """Let Docker ask the registry for `reference`; return a status and Docker's message.
 
         200: it is there. 401, 403: the registry does not take our password, or does not show us this image. 404: it is
-        not there. 500: the registry does not answer. (POST /auth can't tell 401 from 500 in Docker 20.10.)
+        not there. 500: the registry does not answer. (POST /auth can't tell 401 from 500 in Docker 20.10.) Where a
+        token service refuses the password Docker says 500, with the registry's own word for 401.
         """
         try:
             with self._engine.reading(f"/distribution/{quote(reference)}/json", headers=credentials.headers()):
                 return 200, ""
         except EngineRefused as error:
-            return error.status, error.reason
+            refused = error.status == 500 and UNAUTHORIZED in error.reason
+            return 401 if refused else error.status, error.reason
 
     def pull(self, reference: str, credentials: Credentials, on_event: Callable[[Json], None]) -> None:
         """Pull `reference`; `on_event` gets each event of Docker's progress stream. Raises PullFailed.

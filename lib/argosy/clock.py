@@ -96,16 +96,22 @@ def retry_for(
 
 
 def retry(
-    attempts: int, act: Callable[[], T], passes: Callable[[Exception], object], *, longest_seconds: float = 2.0
+    attempts: int,
+    act: Callable[[], T],
+    passes: Callable[[Exception], object],
+    *,
+    longest_seconds: float = 2.0,
+    asked: Callable[[Exception], float] = lambda _error: 0.0,
 ) -> T:
     """Return what `act` returns; while it raises what `passes` by itself, it is tried so many times in all.
 
-    The pauses are random, so that those who failed together don't come back together, and longer each time.
+    The pauses are random, so that those who failed together don't come back together, and longer each time; `asked`:
+    how many seconds the other side wants to be left alone before that.
     """
     for number in range(1, attempts + 1):
         outcome = attempt(lambda _: act(), None)
         if outcome.error is None or not passes(outcome.error) or number == attempts:
             break
         longest = min(longest_seconds, FIRST_PAUSE_SECONDS * 2.0 ** (number - 1))
-        SYSTEM_CLOCK.event().wait(random.uniform(0, longest))  # noqa: S311 (no secret)
+        SYSTEM_CLOCK.event().wait(asked(outcome.error) + random.uniform(0, longest))  # noqa: S311 (no secret)
     return outcome.get()

@@ -209,12 +209,13 @@ class BuildFailed(ArgosyError):
 
 class RegistryError(ArgosyError):
     """The registry can't be reached, refused our password, or answered with an error. `passes`: it may do so by
-    itself."""
+    itself; `wait_seconds`: for how long the registry asks to be left alone."""
 
     exit_code = 42
 
-    def __init__(self, message: str, *, passes: bool = False) -> None:
+    def __init__(self, message: str, *, passes: bool = False, wait_seconds: float = 0) -> None:
         self.passes = passes
+        self.wait_seconds = wait_seconds
         super().__init__(message)
 
 

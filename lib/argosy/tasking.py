@@ -260,6 +260,8 @@ setattr(Executor, "normalize", _normalize)  # noqa: B010
 setattr(Executor, "dedupe", _dedupe)  # noqa: B010
 setattr(Environment, "load", environment.load)  # noqa: B010
 setattr(Config, "_load_yaml", settings_file.load)  # noqa: B010
+setattr(Config, "_load_yml", settings_file.load)  # noqa: B010
+setattr(Config, "_load_json", settings_file.load_json)  # noqa: B010
 setattr(Config, "_merge_file", settings_file.merge)  # noqa: B010
 setattr(Program, "parse_cleanup", pipes.quietly(Program.parse_cleanup))  # noqa: B010
 setattr(Program, "execute", pipes.quietly(Program.execute))  # noqa: B010

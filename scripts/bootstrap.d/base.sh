@@ -30,6 +30,12 @@ debian_sources() {
             }'
 }
 
+# How this host's apt looks at the dates of an archive, one setting a line: a mirror that stands still is past them, and
+# builds on the base image meet the same one.
+apt_date_checks() {
+    apt-config dump Acquire::Check-Valid-Until Acquire::Check-Date 2>/dev/null || true
+}
+
 # Documentation and translations are left out, as in the published slim image. usrmerge,
 # which would bring all of perl along, is kept out in favour of usr-is-merged.
 make_base_tarball() {
@@ -52,6 +58,11 @@ make_base_tarball() {
         --customize-hook='rm -f "$1"/var/lib/dpkg/*-old "$1"/var/cache/debconf/*-old "$1"/etc/hostname "$1"/etc/resolv.conf' \
         "$suite" "$tarball"
     [ -s "$sources_list" ] && set -- "$@" "$sources_list"
+    while read -r setting; do
+        [ -z "$setting" ] || set -- --aptopt="$setting" "$@"
+    done <<CHECKS
+$(apt_date_checks)
+CHECKS
     SOURCE_DATE_EPOCH=0 mmdebstrap "$@"
 }
 

@@ -23,7 +23,9 @@ missing_packages() {
     fi
     # In newer releases docker.io is the engine only.
     have docker || ! installable docker-cli || echo docker-cli
-    have vagrant || echo vagrant
+    docker buildx version >/dev/null 2>&1 || ! installable docker-buildx || echo docker-buildx
+    # Where apt has none (Debian forky), the engine makes the machines: local.maker.
+    have vagrant || ! installable vagrant || echo vagrant
     have ssh || echo openssh-client
     have ip || echo iproute2
     have curl || echo curl
@@ -94,7 +96,10 @@ install_and_note() {
 step_packages() {
     STEP=packages
     drop_policy
+    # What apt has decides what is wanted of it; on a fresh host it does not know yet.
+    apt_knows_packages || apt-get update -q >/dev/null 2>&1 || true
     missing=$(missing_packages)
+    have vagrant || installable vagrant || say "apt has no vagrant: the Docker engine makes the machines (local.maker)"
     if [ -z "$missing" ]; then
         say "already complete"
         return

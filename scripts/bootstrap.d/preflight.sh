@@ -18,7 +18,7 @@ step_preflight() {
 
 check_apt() {
     have apt-get || {
-        problem "no apt-get" "this host" "use a Debian or Ubuntu host; elsewhere install Docker and Vagrant yourself"
+        problem "no apt-get" "this host" "use a Debian or Ubuntu host; elsewhere install Docker yourself, and Vagrant if you like"
         return 1
     }
 }

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import docker
 import tenacity
+from lab import ensure_base
 
 from argosy.atomic import locked
 from argosy.builds import images
 from argosy.cloudconfig import writing
 from argosy.config.loading import Settings, load
-from argosy.config.suites import host_suite
 from argosy.engine import containers as engine
 from argosy.engine.connection import connect
 from argosy.engine.names import CLUSTER_LABEL, container_name, labels_of, network_name
@@ -33,17 +33,16 @@ CLUSTER = "boot"
 SYSTEM = "keel"
 NETWORK = "192.168.59"
 REGISTRY = f"{NETWORK}.1:5059"
-MACHINE_IMAGE = "argosy-test/machine"
-"""It stays: all labs of this kind have it, also one that another process has open."""
 SECONDS = 60
 NEVER_PUSHED = Image("installer", f"{SYSTEM}/installer", "0.1.3", "sha256:" + "7" * 64)
 
 
-def make_settings(root: Path) -> Settings:
+def make_settings(root: Path, suite: str) -> Settings:
     """Return a system of etcd alone: what a machine is before anything is installed on it."""
     (root / "VERSION").write_text("0.1\n")
     document = {
         "system": SYSTEM,
+        "build": {"suite": suite},
         "registry": {"address": REGISTRY, "bind": [f"{NETWORK}.1"]},
         "docker": {"bip": "172.29.42.1/24"},
         "machine": {"container": True},
@@ -114,6 +113,7 @@ def engine_lab(settings: Settings, network: str) -> Iterator[None]:
     # Another test run on this engine would have things of the same names: one after the other.
     with locked(Path(tempfile.gettempdir()) / f"argosy-{settings.cluster}.lock"):
         remove_everything(settings)
+        ensure_base(settings.build.suite)
         try:
             with connect() as client:
                 engine.ensure_network(
@@ -125,7 +125,7 @@ def engine_lab(settings: Settings, network: str) -> Iterator[None]:
                     dynamic_range=f"{network}.224/27",
                 )
             images.build_images(settings, quiet)
-            build_machine_image()
+            build_machine_image(settings.build.suite)
             registry_container.start(settings, quiet)
             push.push(settings, quiet, ["etcd"])
             yield
@@ -134,11 +134,15 @@ def engine_lab(settings: Settings, network: str) -> Iterator[None]:
             remove_everything(settings)
 
 
-def build_machine_image() -> None:
+def machine_image(suite: str) -> str:
+    """Return the name of an image that stays: all labs of this kind have it, also one that another process has open."""
+    return f"argosy-test/machine:{suite}"
+
+
+def build_machine_image(suite: str) -> None:
     """Build it without a version: to compare its content, half a gigabyte, would take longer than all else here."""
-    suite = f"--build-arg=SUITE={host_suite()}"
-    argv = ["docker", "build", "--quiet", suite, f"--tag={MACHINE_IMAGE}", str(ROOT / "images/machine")]
-    subprocess.run(argv, check=True, capture_output=True)
+    argv = ["docker", "build", "--quiet", f"--build-arg=SUITE={suite}", f"--tag={machine_image(suite)}"]
+    subprocess.run([*argv, str(ROOT / "images/machine")], check=True, capture_output=True)
 
 
 def boot(settings: Settings, machine: Machine, user_data: str, root: Path) -> Booted:
@@ -158,7 +162,8 @@ def boot(settings: Settings, machine: Machine, user_data: str, root: Path) -> Bo
         seed=seed,
         labels=labels_of(settings, "machine"),
     )
-    argv = ["docker", "run", "--detach", f"--name={name}", *machine_flags(version), *flags, MACHINE_IMAGE, "/sbin/init"]
+    image = machine_image(settings.build.suite)
+    argv = ["docker", "run", "--detach", f"--name={name}", *machine_flags(version), *flags, image, "/sbin/init"]
     subprocess.run(argv, check=True, capture_output=True)
     booted = Booted(settings, machine)
     booted.wait("test -e /run/cloud-init/result.json || cloud-init status --wait >/dev/null")

@@ -23,10 +23,11 @@ from typing import Any
 import yaml
 
 from argosy.atomic import locked
-from argosy.config.loading import load
+from argosy.config.loading import Settings, load
 from argosy.engine.names import container_name
 
 ROOT = Path(__file__).resolve().parents[2]
+BASE_SECONDS = 600
 MEMORY = ROOT / ".argosy" / "e2e-build"
 COMMAND_SECONDS = 300
 START_SECONDS = 600
@@ -47,6 +48,11 @@ class Lab:
     begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def suite(self) -> str:
+        """Debian's, that its images and its machines are made of."""
+        return str(yaml.safe_load((self.root / "invoke.yaml").read_text())["build"]["suite"])
+
+    @property
     def host(self) -> str:
         return f"192.168.{self.third}.1"
 
@@ -58,9 +64,12 @@ class Lab:
     def balancer_port(self) -> int:
         return 8000 + self.third
 
+    @property
+    def settings(self) -> Settings:
+        return load(yaml.safe_load((self.root / "invoke.yaml").read_text()), self.cluster, self.root)
+
     def container(self, name: str) -> str:
-        document = yaml.safe_load((self.root / "invoke.yaml").read_text())
-        return container_name(load(document, self.cluster, self.root), name)
+        return container_name(self.settings, name)
 
     def on_engine(self, kind: str) -> list[str]:
         """Return what of this kind (container, network, volume) the engine has of the cluster."""
@@ -117,6 +126,10 @@ class Lab:
         assert "Traceback" not in done.stderr
         return done.stderr.strip().splitlines()[-1]
 
+    def on_host(self, *argv: str) -> str:
+        """Run a command on the provisioning host and return its stdout."""
+        return subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True).stdout
+
     def json(self, *words: str, check: bool = True) -> Any:
         return json.loads(self.inv(*words, "--json", check=check).stdout)
 
@@ -138,7 +151,7 @@ class Lab:
             return {key.lower(): value for key, value in answer.headers.items()}, answer.read()
 
 
-def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
+def make_project(root: Path, system: str, cluster: str, third: int, suite: str) -> Lab:
     """Copy the example into a project of its own, as another repository would have it."""
     lab = Lab(root, system, cluster, third)
     shutil.copytree(ROOT / "example", root / "example", ignore=shutil.ignore_patterns("wheelhouse", "__pycache__"))
@@ -150,6 +163,7 @@ def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
     (root / "tasks.py").write_text("from argosy import ns as namespace\n")
     document = yaml.safe_load((ROOT / "invoke.yaml").read_text())
     document["system"] = system
+    document["build"] = {"suite": suite}
     document["services"]["frontend"]["volumes"][0]["source"] = f"/var/lib/{system}/files/frontend"
     document["secrets"]["database-password"]["file"] = f"secrets/{cluster}/database-password"
     section = document["clusters"].pop("local")
@@ -159,6 +173,18 @@ def make_project(root: Path, system: str, cluster: str, third: int) -> Lab:
     document["clusters"] = {cluster: section}
     (root / "invoke.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     return lab
+
+
+def ensure_base(suite: str) -> None:
+    """Bring the base image of a suite onto the engine, as `make setup` does for this host's own."""
+    # Two that make it at once would both do so.
+    with locked(Path(tempfile.gettempdir()) / f"argosy-base-{suite}.lock"):
+        command = [str(ROOT / "scripts" / "bootstrap"), "base"]
+        environment = {**os.environ, "SUITE": suite}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=BASE_SECONDS, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], None]:
@@ -173,19 +199,37 @@ def with_database_at(address: str, machine: str) -> Callable[[dict[str, Any]], N
     return change
 
 
+def made_by(document: dict[str, Any], maker: str) -> None:
+    """Settle what makes the machines."""
+    (section,) = document["clusters"].values()
+    section["local"]["maker"] = maker
+
+
 @contextmanager
-def cleared(root: Path, system: str, cluster: str, third: int) -> Iterator[Lab]:
-    """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images."""
-    lab = make_project(root, system, cluster, third)
+def cleared(root: Path, system: str, cluster: str, third: int, suite: str) -> Iterator[Lab]:
+    """Yield a project, without what an earlier, killed test run left of its cluster, and leave only images.
+
+    `suite`: Debian's, of all its images.
+    """
+    lab = make_project(root, system, cluster, third, suite)
     # Another test run on this engine would have clusters of the same names: one after the other.
     with locked(Path(tempfile.gettempdir()) / f"argosy-{cluster}.lock"):
+        ensure_base(suite)
         remove_leftovers(lab)
+        build_images(lab)
         try:
             yield lab
         finally:
             lab.end_begun()
             lab.inv("local.stop", "--all", check=False)
             remove_leftovers(lab)
+
+
+def build_images(lab: Lab) -> None:
+    """Build its images, after those of its suite who began before: then it has their steps in the cache."""
+    settings = lab.settings
+    with locked(Path(tempfile.gettempdir()) / f"argosy-e2e-images-{settings.build.suite}.lock"):
+        lab.inv("build.images", "--only", ",".join(settings.images), timeout=START_SECONDS)
 
 
 def remove_leftovers(lab: Lab) -> None:
@@ -203,8 +247,10 @@ def docker(*words: str, check: bool = True) -> str:
 
 
 def eventually(what: str, passes: Callable[[], bool], seconds: float = 60) -> None:
-    """Poll until `passes()`; fail after `seconds`."""
+    """Poll until `passes()`; fail after `seconds`. A look that takes long, as `inv` does, leaves others as much."""
     deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not passes():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+        time.sleep(min(max(0.2, time.monotonic() - began), 2))
+        began = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from booted import (
-    MACHINE_IMAGE,
     NETWORK,
     REGISTRY,
     SYSTEM,
@@ -20,10 +20,12 @@ from booted import (
     boot,
     boot_with_its_file,
     engine_lab,
+    machine_image,
     make_settings,
     quiet,
 )
 from booted import NEVER_PUSHED as RELEASE
+from lanes import suite_of
 
 from argosy.cloudconfig import writing
 from argosy.cluster.opening import OpenCluster
@@ -56,7 +58,7 @@ ls -d /run/keel* || true
 
 @pytest.fixture(scope="module")
 def settings(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = make_settings(tmp_path_factory.mktemp("boot"))
+    settings = make_settings(tmp_path_factory.mktemp("boot"), suite_of("test_boot.py", os.environ))
     with engine_lab(settings, NETWORK):
         yield settings
 
@@ -250,9 +252,9 @@ def test_a_machine_that_was_there_before_gets_the_same_files(settings: Settings)
 
 
 @pytest.mark.parametrize("name", ["debian.yaml", "ubuntu.yaml"])
-@pytest.mark.usefixtures("settings")
-def test_cloud_init_s_own_validator_finds_nothing_to_say(name: str) -> None:
+def test_cloud_init_s_own_validator_finds_nothing_to_say(settings: Settings, name: str) -> None:
     command = ["cloud-init", "schema", "--config-file", f"/golden/{name}"]
-    argv = ["docker", "run", "--rm", f"--volume={GOLDEN}:/golden:ro", MACHINE_IMAGE, *command]
+    image = machine_image(settings.build.suite)
+    argv = ["docker", "run", "--rm", f"--volume={GOLDEN}:/golden:ro", image, *command]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"Valid cloud-config: /golden/{name}\n", "")

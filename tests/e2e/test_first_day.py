@@ -6,6 +6,7 @@ One server is staging, three are production; each cluster has a CA, secrets and 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,8 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
-from booted import MACHINE_IMAGE, build_machine_image
-from lab import ROOT, START_SECONDS, Lab, docker, remove_leftovers
+from booted import build_machine_image, machine_image
+from lab import ROOT, START_SECONDS, Lab, docker, ensure_base, remove_leftovers
+from lanes import suite_of
 
 from argosy.atomic import locked
 from argosy.engine.connection import connect
@@ -29,6 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow(5), pytest.mark.timeout(900)]
 
 SYSTEM = "shop"
 LABEL = "first-day"
+SUITE = suite_of("test_first_day.py", os.environ)
 THIRD = 60
 STAGING = {"shop-01": f"192.168.{THIRD}.21"}
 PRODUCTION = {f"shop-0{number}": f"192.168.{THIRD}.3{number}" for number in (1, 2, 3)}
@@ -41,8 +44,9 @@ users:
 """
 BARE_IMAGE = "argosy-test/bare"
 BARE_DOCKERFILE = f"""
-FROM {MACHINE_IMAGE}
-RUN apt-get purge -y --auto-remove docker.io curl iptables && rm -rf /etc/docker
+FROM {machine_image(SUITE)}
+RUN cli=$(dpkg-query --show --showformat '${{Package}}' docker-cli || true) \\
+ && apt-get purge -y --auto-remove docker.io $cli curl iptables && rm -rf /etc/docker
 """
 BARE = ("staging-shop-01", "shop-02")
 """The servers that lack Docker and curl; the others have them already, as hosters sell them."""
@@ -77,6 +81,7 @@ def stage(name: str, port: int, machines: dict[str, str]) -> dict[str, Any]:
 
 DOCUMENT: dict[str, Any] = {
     "system": SYSTEM,
+    "build": {"suite": SUITE},
     "ssh": {"user": "admin", "key": "key"},
     "machine": {"container": True},
     "swarm": {"enabled": False},
@@ -179,7 +184,8 @@ def bare_servers(root: Path, addresses: dict[str, str]) -> Iterator[None]:
     with locked(Path(tempfile.gettempdir()) / f"argosy-{LABEL}.lock"):
         remove_servers(lab)
         try:
-            build_machine_image()
+            ensure_base(SUITE)
+            build_machine_image(SUITE)
             build_bare_image()
             subnet = [f"--subnet=192.168.{THIRD}.0/24", f"--gateway={lab.host}"]
             docker("network", "create", f"--label=argosy.cluster={LABEL}", *subnet, LABEL)
@@ -220,7 +226,7 @@ def boot(root: Path, name: str, address: str) -> None:
         labels={"argosy.cluster": LABEL},
     )
     flags = [*machine_flags(version), *own]
-    image = BARE_IMAGE if name in BARE else MACHINE_IMAGE
+    image = BARE_IMAGE if name in BARE else machine_image(SUITE)
     docker("run", "--detach", f"--name={LABEL}-{name}", *flags, image, "/sbin/init")
 
 
@@ -269,6 +275,7 @@ def clone(lab: Lab, root: Path) -> Lab:
     return replace(lab, root=root)
 
 
+@pytest.mark.journey("setup")
 def test_staging_is_set_up_on_one_bare_server(trial: Trial) -> None:
     lab = trial.staging
     assert "welcome to the shop" in lab.inv("greet").stdout

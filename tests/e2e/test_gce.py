@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import docker
 import pytest
 import tenacity
 from booted import Booted, quiet
+from lanes import suite_of
 
 from argosy import inventory
 from argosy.cloudconfig import writing
@@ -47,6 +49,7 @@ def document(fake: FakeCompute) -> dict[str, object]:
     where = {"project": fake.state.project, "zone": fake.state.zone, "emulator": fake.url, "types": {"core": core}}
     return {
         "system": SYSTEM,
+        "build": {"suite": suite_of("test_gce.py", os.environ)},
         "registry": {"address": f"{NETWORK}.1:5061", "bind": [f"{NETWORK}.1"]},
         "docker": {"bip": "172.30.61.1/24"},
         "machine": {"container": True},

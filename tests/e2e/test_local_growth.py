@@ -1,4 +1,5 @@
-"""A cluster grows, is upgraded and shrinks at 220 requests a second through the balancer, of which not one fails.
+"""A cluster grows, is upgraded, shrinks, and goes to the next Debian, at 120 requests a second through the balancer, of
+which not one fails.
 
 Most of them are for the frontend, which every machine runs, and for `web`, which the Swarm places; the others for what
 a backend reads in the database, whose one instance and data are on the first machine.
@@ -7,22 +8,28 @@ a backend reads in the database, whose one instance and data are on the first ma
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, docker, eventually
+from found import check_machines
+from lab import Lab, docker, ensure_base, eventually
+from lanes import suite_of
 from steady import Outcome, Steady
 from swarm_checks import is_settled
 
-ASKED = {"": ("/", 100), "web.any.example": ("/", 100), "backend.any.example": ("/visits", 20)}
+ASKED = {"": ("/", 50), "web.any.example": ("/", 50), "backend.any.example": ("/visits", 20)}
 """Host -> path, and how often in a second."""
 SEEN = 60
 CHANGE_SECONDS = 600
 FIRST = ["lake-01", "lake-02", "lake-03"]
 NEWCOMER = "lake-04"
+NEXT = "trixie"
+"""The Debian of machines that come late, where the first ones' is the one before."""
+CROSSES = suite_of("test_local_growth.py", os.environ) == "bookworm"
 FRONTEND = "example/frontend/frontend/__main__.py"
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow(13), pytest.mark.timeout(1200)]
@@ -94,14 +101,20 @@ def record(lab: Lab) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.journey
+def test_its_machines_are_what_the_page_of_what_is_supported_says(growing: Lab) -> None:
+    check_machines(growing, FIRST[0], "test_local_growth.py")
+
+
 def test_the_plan_says_who_comes_and_changes_nothing(growing: Lab) -> None:
     plan = growing.inv("local.add-machine", "--dry-run").stdout
-    assert f"{NEWCOMER}: make it at 192.168.58.104" in plan
+    assert f"{NEWCOMER}: make it at 192.168.58.104 through the Docker engine" in plan
     assert f"{NEWCOMER}: add it to etcd as a learner" in plan
     assert names(growing) == FIRST
     assert record(growing)["joining"] == ""
 
 
+@pytest.mark.journey("growth")
 def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
     with requests(growing) as outcome:
@@ -116,6 +129,7 @@ def test_a_machine_comes_and_no_request_fails(growing: Lab) -> None:
     assert "nothing changed" in growing.inv("local.start", "4").stdout
 
 
+@pytest.mark.journey("rolling upgrade")
 def test_a_new_version_comes_to_all_machines_and_no_request_fails(growing: Lab) -> None:
     before = releases(growing)
     change_frontend(growing, "a new version")
@@ -176,6 +190,7 @@ def test_a_release_that_never_gets_healthy_stops_at_the_canary_and_is_taken_back
     is_settled(growing, [*FIRST, NEWCOMER])
 
 
+@pytest.mark.journey("removal")
 def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
     haproxy = identity(growing.container("balancer"))
     with requests(growing) as outcome:
@@ -190,7 +205,35 @@ def test_a_machine_goes_and_no_request_fails(growing: Lab) -> None:
     is_settled(growing, FIRST)
 
 
-def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(growing: Lab) -> None:
+@pytest.fixture(scope="module")
+def next_debian(growing: Lab) -> str:
+    """Return the Debian of machines that come from now on; the registry has its etcd. Nothing that runs changes."""
+    if not CROSSES:
+        return growing.suite
+    ensure_base(NEXT)
+    before = etcd_versions(growing)
+    growing.configure(lambda document: document.update(build={**document.get("build", {}), "suite": NEXT}))
+    words = ("build.images", "--only", "etcd,machine", "registry.push", "--only", "etcd")
+    growing.inv(*words, timeout=CHANGE_SECONDS)
+    assert etcd_versions(growing) == before == dict.fromkeys(FIRST, "3.4")
+    return NEXT
+
+
+def etcd_versions(lab: Lab) -> dict[str, str]:
+    """Return the minor version of each machine's etcd."""
+    machines = lab.json("cluster.status")["machines"]
+    return {machine["name"]: machine["member"]["version"].rpartition(".")[0] for machine in machines}
+
+
+def debian(lab: Lab, machine: str) -> str:
+    return lab.run(machine, "sed -n s/^VERSION_CODENAME=//p /etc/os-release").strip()
+
+
+def etcdctl(lab: Lab, *words: str) -> str:
+    return lab.run(FIRST[0], f"{lab.system} etcdctl {' '.join(words)}").strip()
+
+
+def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(growing: Lab, next_debian: str) -> None:
     docker("rm", "--force", "--volumes", growing.container("lake-02"))
     assert "local.remove-machine lake-02" in growing.refused(11, "local.start", "3")
     growing.inv("local.remove-machine", "lake-02", timeout=CHANGE_SECONDS)
@@ -204,6 +247,7 @@ def test_a_killed_newcomer_is_completed_first_and_a_lost_machine_is_replaced(gro
     assert "local.add-machine" in growing.refused(11, "local.start", "2")
     growing.inv("local.add-machine", timeout=CHANGE_SECONDS)
     assert names(growing) == members(growing) == FIRST
+    assert debian(growing, "lake-02") == next_debian
     is_settled(growing, FIRST)
 
 
@@ -218,6 +262,43 @@ def test_a_half_made_newcomer_is_taken_back(growing: Lab) -> None:
     growing.inv("local.remove-machine", timeout=CHANGE_SECONDS)
     assert names(growing) == members(growing) == FIRST
     assert record(growing)["joining"] == record(growing)["leaving"] == ""
+
+
+@pytest.mark.skipif(not CROSSES, reason="all machines are of one Debian in this lane")
+def test_the_old_debian_s_machines_go_and_the_one_that_stays_gets_the_new_etcd_and_no_request_fails(
+    growing: Lab,
+) -> None:
+    assert etcd_versions(growing) == {"lake-01": "3.4", "lake-02": "3.5", "lake-03": "3.4"}
+    digest = growing.run("lake-01", f"sed -n s/^IMAGE=.*@//p /etc/{growing.system}/etcd.env").strip()
+    (old,) = [row["version"] for row in growing.json("registry.list") if row["digest"] == digest]
+    with requests(growing) as outcome:
+        growing.inv("local.add-machine", timeout=CHANGE_SECONDS)
+        growing.inv("local.remove-machine", "lake-03", timeout=CHANGE_SECONDS)
+        assert etcd_versions(growing) == {"lake-01": "3.4", "lake-02": "3.5", NEWCOMER: "3.5"}
+        done = growing.inv("cluster.upgrade-etcd", timeout=CHANGE_SECONDS)
+        eventually("the newcomer answers", lambda: outcome.answers[(200, NEWCOMER)] > 0)
+    assert outcome.not_ok() == []
+    restarted = [line.split()[0] for line in done.stderr.splitlines() if "restart etcd with it" in line]
+    assert restarted == ["lake-01"]
+    assert etcd_versions(growing) == dict.fromkeys(["lake-01", "lake-02", NEWCOMER], "3.5")
+    assert (debian(growing, "lake-01"), debian(growing, NEWCOMER)) == ("bookworm", NEXT)
+    assert "has no way back" in growing.refused(11, "cluster.upgrade-etcd", "--image", old)
+    assert "nothing to do" in growing.inv("cluster.upgrade-etcd").stdout
+    is_settled(growing, ["lake-01", "lake-02", NEWCOMER])
+
+
+def test_a_backup_comes_back_while_all_serve(growing: Lab) -> None:
+    path = growing.root / "backup.db"
+    etcdctl(growing, "put /settings/test kept")
+    growing.inv("cluster.backup", str(path))
+    etcdctl(growing, "put /settings/test lost")
+    with requests(growing) as outcome:
+        growing.inv("cluster.restore", str(path), *names(growing), "--force", "--yes", timeout=CHANGE_SECONDS)
+    assert outcome.not_ok() == []
+    assert etcdctl(growing, "get --print-value-only /settings/test") == "kept"
+    if CROSSES:
+        assert "3.5" in growing.run(FIRST[0], f"docker exec {growing.system}-etcd etcdutl version")
+    is_settled(growing, names(growing))
 
 
 def test_the_last_machine_is_the_end_of_the_cluster(growing: Lab) -> None:

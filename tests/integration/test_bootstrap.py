@@ -206,3 +206,39 @@ def suite_of_bootstrap(root: Path, before: str, yaml: str) -> subprocess.Complet
     chosen = f"unset SUITE INVOKE_BUILD_SUITE; {before or ':'}"
     script = f'set -eu; {chosen}; ROOT={root}; {parts}; find_suite; echo "$BASE_IMAGE"'
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("said", ["", 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n'])
+def test_a_base_image_looks_at_an_archive_s_dates_as_this_host_does(tmp_path: Path, said: str) -> None:
+    (tmp_path / "said").write_text(said)
+    done = bootstrap(f"""
+        . "$ROOT/scripts/bootstrap.d/base.sh"
+        apt_date_checks() {{ cat {tmp_path}/said; }}
+        mmdebstrap() {{ printf '%s\\n' "$@"; }}
+        suite=forky
+        make_base_tarball {tmp_path}/none base.tar
+    """)
+    assert done.returncode == 0, done.stderr
+    options = [line for line in done.stdout.splitlines() if line.startswith("--aptopt=") and "Check" in line]
+    assert sorted(options) == sorted(f"--aptopt={line}" for line in said.splitlines())
+    assert "--aptopt=" not in done.stdout.splitlines()
+    assert done.stdout.splitlines()[-2:] == ["forky", "base.tar"]
+
+
+@pytest.mark.parametrize(("known", "missing", "said"), [(0, "vagrant\n", ""), (1, "", "the Docker engine makes")])
+def test_vagrant_is_wanted_only_where_apt_has_it(known: int, missing: str, said: str) -> None:
+    stubs = f"""
+        . "$ROOT/scripts/bootstrap.d/packages.sh"
+        engine_answers() {{ return 0; }}
+        have() {{ [ "$1" != vagrant ]; }}
+        installable() {{ return {known}; }}
+        apt_knows_packages() {{ return 0; }}
+        missing_python_packages() {{ :; }}
+        docker() {{ return 0; }}
+        drop_policy() {{ :; }}
+        install_and_note() {{ :; }}
+    """
+    assert bootstrap(f"{stubs}\nmissing_packages").stdout == missing
+    told = bootstrap(f"{stubs}\nstep_packages").stdout
+    assert said in told
+    assert ("already complete" in told) == (not missing)

@@ -21,7 +21,7 @@ from argosy.services.updates.begin import UpdateRequest, update
 from argosy.services.updates.events import StepBegan
 from argosy.services.updates.interfaces import Operator
 from argosy.services.updates.journal import KEPT_UPDATES, of_updates
-from argosy.services.updates.record import UpdateStep
+from argosy.services.updates.record import Update, UpdateStep
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,16 @@ class UpdateSimulation(Simulation[Operator]):
         target = self.world.target(version, self.replicas)
         request = replace(UpdateRequest(NAME, lambda _: target, named=named), **changes)
         return self.run(lambda operator: update(request, operator))
+
+    def refused(self, version: int = 2) -> Result:
+        """Let something stand against the update before anything is done."""
+
+        def ready(_: Update) -> None:
+            raise Refused("it can't run")
+
+        target = self.world.target(version, self.replicas)
+        request = UpdateRequest(NAME, lambda _: target, named=True)
+        return self.run(lambda operator: update(request, replace(operator, ready=ready)))
 
     def roll_back(self) -> Result:
         return self.run(lambda operator: update(UpdateRequest(NAME, rollback=True), operator))
@@ -305,3 +315,18 @@ def test_the_oldest_records_are_dropped(simulation: UpdateSimulation) -> None:
     for number in range(12):
         assert simulation.update(version=2 + number % 2).error is None
     assert len(simulation.states()) == KEPT_UPDATES
+
+
+@pytest.mark.parametrize("stop_first", [False, True])
+def test_what_stands_against_an_update_is_heard_before_anything_is_done(stop_first: bool) -> None:
+    simulation = UpdateSimulation(stop_first=stop_first)
+    assert isinstance(simulation.refused().error, Refused)
+    assert {task.number for task in simulation.world.tasks() if not task.over} == {1}
+    assert simulation.update().error is None
+    assert simulation.refused().error is None, "nothing is to be done, so nothing stands against it"
+
+
+def test_what_is_half_done_is_resumed_whatever_stands_against_it() -> None:
+    simulation = UpdateSimulation(stop_first=True)
+    simulation.kill_at(UpdateStep.REMOVING)
+    assert simulation.refused().error is None

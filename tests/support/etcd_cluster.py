@@ -49,12 +49,16 @@ def _debian(cache: Path) -> Path | None:
 
 @dataclass
 class EtcdCluster:
-    """`size` members on 127.0.8.1.. with one client port and one peer port."""
+    """`size` members on 127.0.8.1.. with one client port and one peer port.
+
+    `programs`: the folder of etcd and etcdctl; `programs_of`: that of members which have another one.
+    """
 
     folder: Path
     programs: Path
     size: int = 3
     timeout_seconds: float = 2.0
+    programs_of: dict[str, Path] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,7 +113,10 @@ class EtcdCluster:
         (self.folder / "data").mkdir(exist_ok=True)
         with (self.folder / f"{machine.name}.log").open("ab") as log:
             self.processes[machine.name] = subprocess.Popen(
-                [self.programs / "etcd", *(f"--{name}={value}" for name, value in options.items())],
+                [
+                    self.programs_of.get(machine.name, self.programs) / "etcd",
+                    *(f"--{name}={value}" for name, value in options.items()),
+                ],
                 stdout=log,
                 stderr=log,
             )
@@ -129,6 +136,16 @@ class EtcdCluster:
     def kill(self, *names: str) -> None:
         for name in names:
             process = self.processes.pop(name)
+            process.kill()
+            process.wait()
+
+    def end(self, name: str) -> None:
+        """Let a member end as systemd and Docker do it: it hands over what it has to."""
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 

@@ -131,7 +131,7 @@ def emptied(running: Project) -> Iterator[Project]:
                 if not reference.startswith(f"{running.system}/registry:"):
                     untag(client, reference)
     with access.opened(running.settings) as there:
-        for item in access.everything_in(there, running.settings):
+        for item in access.everything_in(there, running.settings, running.report):
             there.delete(access.as_image(running.settings, item).repository, item.digest)
     images, options = {"registry": running.images["registry"]}, {"registry": running.options["registry"]}
     running.images, running.options = deepcopy(images), deepcopy(options)

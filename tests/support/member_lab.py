@@ -29,6 +29,8 @@ from argosy.cloudconfig import writing
 from argosy.config.loading import Settings
 from argosy.errors import CommandFailed, EtcdError
 from argosy.etcd import Etcd
+from argosy.etcd.versions import parse_etcd_version
+from argosy.images.versions import Stored, parse_version
 from argosy.machine import install
 from argosy.membership import observing
 from argosy.model import Image, Machine
@@ -57,7 +59,8 @@ SERVICE = "/services/web/hosts/{}:air-web"
 @dataclass
 class Told:
     """A machine. `up`: ssh and all else answers; `connections`: what its router tells of them; `done`: the titles of
-    the scripts that it has run; `shut_out`: the ssh keys that it lets in no more."""
+    the scripts that it has run; `shut_out`: the ssh keys that it lets in no more; `chosen`, `runs`: the digests of the
+    images of etcd that it starts the next time, and runs."""
 
     machine: Machine
     up: bool = True
@@ -67,10 +70,15 @@ class Told:
     connections: str = '{"connections": 0}'
     done: list[str] = field(default_factory=list)
     shut_out: list[str] = field(default_factory=list)
+    chosen: str = ETCD.digest
+    runs: str = ETCD.digest
 
 
 class Lab:
-    """`size` machines that are installed, air-01 and so on at 127.0.8.1, with etcd on the first `max_members`."""
+    """`size` machines that are installed, air-01 and so on at 127.0.8.1, with etcd on the first `max_members`.
+
+    `etcd_images`: those that the registry has, oldest first; `etcd_programs`: the folders of their programs, by digest.
+    """
 
     def __init__(
         self,
@@ -94,12 +102,31 @@ class Lab:
         }
         self.said: list[str] = []
         self.files: dict[str, dict[str, str]] = {}
+        self.etcd_images: list[Stored] = []
+        self.etcd_programs: dict[str, Path] = {}
+        self.push_etcd(ETCD, programs)
         self._patch(patch)
+
+    def push_etcd(self, image: Image, programs: Path, told: str | None = None) -> Stored:
+        """Let the registry have a newer image of etcd. `told`: by its label, where that is not what it is."""
+        version = parse_version(image.version)
+        assert version is not None
+        label = etcd_version(programs) if told is None else told
+        self.etcd_images.append(Stored(image.name, version, image.digest, etcd=label))
+        self.etcd_programs[image.digest] = programs
+        return self.etcd_images[-1]
+
+    def _current_images(self, settings: Settings) -> dict[str, Image]:
+        return {"etcd": access.as_image(settings, self.etcd_images[-1]), "installer": RELEASE}
+
+    def _etcd_image(self, _settings: Settings, version: str = "") -> Stored:
+        return next(image for image in reversed(self.etcd_images) if version in ("", str(image.version)))
 
     def _patch(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(inventory, "check_address", lambda word: word)
         patch.setattr(access, "current_release", lambda _settings, _version="": RELEASE)
-        patch.setattr(access, "current_images", lambda _settings: {"etcd": ETCD, "installer": RELEASE})
+        patch.setattr(access, "current_images", self._current_images)
+        patch.setattr(access, "etcd_image", self._etcd_image)
         patch.setattr(writing, "apply", self._apply)
         patch.setattr(syncing, "check", lambda _cluster, among: None)
         patch.setattr(syncing, "upload", lambda cluster, machines, *_: cluster.hosts.each(self._upload, machines))
@@ -213,7 +240,9 @@ class Lab:
             settings = self.files.get(name, {})
             pairs = [pair.split("=") for pair in settings.get("ETCD_INITIAL_CLUSTER", "").split(",") if pair]
             initial = [Machine(name, url.split("/")[2].split(":")[0]) for name, url in pairs]
-            machine = self.machines[name].machine
+            told = self.machines[name]
+            machine, told.runs = told.machine, told.chosen
+            self.cluster.programs_of[name] = self.etcd_programs[told.chosen]
             state = settings.get("ETCD_INITIAL_CLUSTER_STATE", "new")
             self.cluster._start(machine, initial or [machine], state)
 
@@ -236,6 +265,7 @@ class Lab:
             told = self.machines[machine.name]
             self.files[machine.name] = _variables(files["/etc/air/etcd.env"])
             told.endpoints = _variables(files["/etc/air/machine.env"])["ETCD_ENDPOINTS"]
+            told.chosen = self.files[machine.name]["IMAGE"].rpartition("@")[2]
             told.done.append("apply")
 
     def hosts(self, machines: Iterable[Machine]) -> FakeHosts[ToldHost]:
@@ -344,7 +374,9 @@ class ToldHost(FakeHost):
             "initial-advertise-peer-urls": peer_url,
         }
         file = self.lab.cluster.folder / f"{self.name}-snapshot.db"
-        argv: list[str | Path] = [self.lab.cluster.programs / "etcdctl", "snapshot", "restore", file]
+        programs = self.lab.etcd_programs[self.told.chosen]
+        tool = "etcdutl" if (programs / "etcdutl").exists() else "etcdctl"
+        argv: list[str | Path] = [programs / tool, "snapshot", "restore", file]
         done = subprocess.run(
             [*argv, *(f"--{option}={value}" for option, value in options.items())],
             env={"ETCDCTL_API": "3"},
@@ -354,6 +386,22 @@ class ToldHost(FakeHost):
         )
         if done.returncode:
             raise CommandFailed(f"{self.name}: {done.stderr}")
+
+    def look_for_image(self, _words: Sequence[str]) -> str:
+        runs = f"runs {_reference(self.told.runs)}\n" if self.name in self.lab.cluster.processes else ""
+        return f"chosen {_reference(self.told.chosen)}\n{runs}"
+
+    def pull_image(self, words: Sequence[str]) -> str:
+        return f"etcd Version: {etcd_version(self.lab.etcd_programs[words[1].rpartition('@')[2]])}\nGit SHA: 1\n"
+
+    def choose_image(self, words: Sequence[str]) -> str:
+        before, self.told.chosen = self.told.chosen, words[1].rpartition("@")[2]
+        return f"{_reference(before)}\n"
+
+    def restart_etcd(self, _words: Sequence[str]) -> None:
+        if self.name in self.lab.cluster.processes:
+            self.lab.cluster.end(self.name)
+        self.lab.begin(self.name)
 
     def use_restored(self, words: Sequence[str]) -> None:
         data = self.lab.data(self.name)
@@ -382,7 +430,21 @@ SCRIPTS: dict[str, Callable[[ToldHost, Sequence[str]], str | None]] = {
     "restore etcd's data": ToldHost.restore,
     "start etcd with the restored data": ToldHost.use_restored,
     "restart the agent": ToldHost.nothing,
+    "look for etcd's image": ToldHost.look_for_image,
+    "pull etcd's image": ToldHost.pull_image,
+    "choose etcd's image": ToldHost.choose_image,
+    "restart etcd": ToldHost.restart_etcd,
 }
+
+
+def etcd_version(programs: Path) -> str:
+    """Return the version of the etcd in a folder."""
+    printed = subprocess.run([programs / "etcd", "--version"], check=True, capture_output=True, text=True).stdout
+    return str(parse_etcd_version(printed))
+
+
+def _reference(digest: str) -> str:
+    return f"10.0.0.9:5000/air/etcd@{digest}"
 
 
 def _variables(text: str) -> dict[str, str]:

@@ -31,14 +31,15 @@ from waiting import until
 from argosy.atomic import locked
 from argosy.config.suites import HOSTS
 
+ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path("/var/cache/argosy-tests")
 ENTER = Path(__file__).with_name("enter_root.sh")
 PROGRAMS = ("mmdebstrap", "slirp4netns", "nsenter", "unshare")
 CGROUPS = Path("/sys/fs/cgroup")
 BASE = ("ca-certificates", "iproute2", "kmod", "netbase", "procps")
 HOST = (
-    "docker-buildx", "docker-cli", "docker-registry", "docker.io", "etcd-client", "etcd-server", "haproxy", "iptables",
-    "python3-venv",
+    "curl", "debian-archive-keyring", "docker-buildx", "docker-cli", "docker-registry", "docker.io", "etcd-client",
+    "etcd-server", "haproxy", "iptables", "mmdebstrap", "openssh-client", "python3-venv", "rsync", "vagrant",
 )  # fmt: skip
 """What tests look for on a host of trixie and later: tests that name no other packages share one system."""
 VOLUMES = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/argosy")
@@ -131,6 +132,17 @@ def root(
     lower = system(suite, packages)
     with _live_folder(suite) as live, _process_1(lower, live, tree, binds) as pid, _way_out(pid):
         yield Root(live.name, pid)
+
+
+@contextmanager
+def checkout(suite: str, *, cgroup: str = "", binds: Sequence[Path | str] = ()) -> Iterator[Root]:
+    """Yield a root with this checkout at its place, whose .venv there is one of the suite's Python, kept for later."""
+    venv = CACHE / f"venv-{suite}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
+    venv.mkdir(parents=True, exist_ok=True)
+    with root(suite, cgroup=cgroup, binds=[ROOT, f"{venv}:{ROOT}/.venv", *binds]) as made:
+        with locked(CACHE / f"{venv.name}.lock"):
+            made.run(["scripts/bootstrap", "venv"], str(ROOT))
+        yield made
 
 
 def system(suite: str, packages: Sequence[str] = HOST) -> Path:

@@ -23,6 +23,8 @@ from argosy.secrets.deciding import Difference
 from argosy.secrets.generations import KEY, SecretsRecord
 
 SECRETS = {"token": {"generate_bytes": 8}}
+REGISTRIES = {"ghcr.io/team": {"user": "us"}}
+LOGIN = "registries/ghcr.io/team.password"
 
 
 class Members(EtcdCluster):
@@ -51,7 +53,8 @@ class Checkout:
     asked: list[Difference] = field(default_factory=list)
 
     def settings(self, **section: Any) -> Settings:
-        document = {"secrets": SECRETS, "etcd": {"client_port": self.client_port, "timeout_seconds": 3}} | section
+        etcd = {"client_port": self.client_port, "timeout_seconds": 3}
+        document = {"secrets": SECRETS, "registries": REGISTRIES, "etcd": etcd} | section
         settings = self.lab.settings(root=self.root, **document)
         inventory.save(settings, MACHINES)
         return settings
@@ -117,7 +120,8 @@ class Checkout:
 
 @contextmanager
 def cluster_with_secrets(folder: Path, programs: Path) -> Iterator[Checkout]:
-    """Give the checkout that has set up three machines, with a token, a file and a certificate of the routers."""
+    """Give the checkout that has set up three machines, with a token, a file, a certificate of the routers, and the
+    login of another registry."""
     with machines_with_secrets(folder) as lab:
         members = Members(folder, programs, size=1)
         members.lab, members.machines = lab, MACHINES[:1]
@@ -127,6 +131,8 @@ def cluster_with_secrets(folder: Path, programs: Path) -> Iterator[Checkout]:
         pair = authority.ensure_registry_certificate(folder / "site", ["site.test"])
         (first.folder / "keys" / "site.pem").write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
         (first.folder / "machine" / "own").write_text("mine")
+        (first.folder / LOGIN).parent.mkdir(parents=True)
+        (first.folder / LOGIN).write_text("of another registry\n")
         first.upload()
         members.start()
         try:

@@ -6,7 +6,6 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from bench import tasks as bench
 from invoke.collection import Collection
 from invoke.exceptions import ParseError
 from invoke.parser import Parser
+from invoke.parser.context import ParserContext
 from invoke.program import Program
 from pydantic import BaseModel
 from scripts import structure
@@ -144,14 +144,17 @@ def test_every_example_of_a_task_is_one_that_inv_takes() -> None:
 
 
 @cache
-def parser() -> Parser:
-    return Parser(contexts=ns.to_contexts(), initial=Program(namespace=ns).initial_context)
+def tasks() -> list[ParserContext]:
+    return list(ns.to_contexts())
 
 
 def refusal(command: str) -> str:
     """Return why `inv COMMAND` would be refused before any task runs, or an empty string."""
+    words = shlex.split(command)
+    # The parser copies all contexts that it knows for each line.
+    known = [task for task in tasks() if task.name in words]
     try:
-        found = parser().parse_argv(shlex.split(command))
+        found = Parser(contexts=known, initial=Program(namespace=ns).initial_context).parse_argv(words)
     except (ParseError, ConfigError) as error:
         return str(error)
     return disagreement([tasking._link(context) for context in found if context.name], "local")
@@ -168,14 +171,15 @@ def programs() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text()) for path in own}
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield where it stands and the text of each page and docstring."""
-    for page in PAGES:
-        yield str(page.relative_to(ROOT)), page.read_text()
+@cache
+def texts() -> list[tuple[str, str]]:
+    """Return where it stands and the text of each page and docstring."""
+    found = [(str(page.relative_to(ROOT)), page.read_text()) for page in PAGES]
     for path, tree in programs().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                yield str(path.relative_to(ROOT)), ast.get_docstring(node) or ""
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                found.append((str(path.relative_to(ROOT)), text))
+    return found
 
 
 def named(pattern: str) -> set[tuple[str, str]]:

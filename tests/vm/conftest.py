@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disk import disk
-from lab import START_SECONDS, Lab, remove_leftovers
+from disk import SUITE, disk
+from lab import START_SECONDS, Lab, ensure_base, remove_leftovers
 from virtual import VirtualMachine, network
 from vm_project import ADDRESS, CLUSTER, MACHINE, SYSTEM, THIRD, make_project
 
@@ -30,6 +30,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with locked(Path(tempfile.gettempdir()) / f"argosy-{CLUSTER}.lock"):
         remove_leftovers(lab)
         make_project(lab)
+        ensure_base(SUITE)
         with network(lab.host):
             try:
                 lab.inv("registry.start", "build.all", "registry.push", timeout=START_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import yaml
+from disk import SUITE
 from lab import ROOT, Lab
 
 SYSTEM = "reef"
@@ -36,6 +37,7 @@ def make_project(lab: Lab) -> None:
         "system": SYSTEM,
         "registry": {"address": f"{lab.host}:{lab.registry_port}"},
         "ssh": {"connect_timeout_seconds": 60},
+        "build": {"suite": SUITE},
         "machine": {"swap_megabytes": 128},
         "install": {"deadline_seconds": SECONDS},
         "etcd": {"timeout_seconds": 30},

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import socketserver
 import threading
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from argosy.agent.log import log
 
@@ -171,10 +172,10 @@ class _Request(BaseHTTPRequestHandler):
         self._answer(self.rfile.read(int(length)))
 
     def _answer(self, body: bytes) -> None:
-        url = urlsplit(self.path)
-        query = dict(parse_qsl(url.query, keep_blank_values=True))
+        path, _, query = re.sub(r"(?i)^https?://[^/?]*", "", self.path).partition("?")
         try:
-            answer = self.server.telemetry.answer(str(self.command), unquote(url.path), query, body)
+            given = dict(parse_qsl(query, keep_blank_values=True))
+            answer = self.server.telemetry.answer(str(self.command), unquote(path) or "/", given, body)
         except Exception:
             self._send(500, TEXT, b"the agent failed; see its journal\n")
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from argosy.builds.own_modules import agent_files
 from argosy.builds.plan import installer_image, select_images
+from argosy.builds.requests import refuse_unbuildable, tell_builder
 from argosy.builds.versioning import (
     Built,
     Known,
@@ -23,6 +24,7 @@ from argosy.config.loading import ImageSettings, Settings
 from argosy.engine.connection import connect
 from argosy.errors import ArgosyError, BuildFailed, Interrupted, Refused
 from argosy.fanout import Outcomes, fan_out
+from argosy.images.builders import Builder, choose_builder
 from argosy.images.context import WHEELHOUSE, BuildContext
 from argosy.images.memo import ContentMemo
 from argosy.images.repositories import on_engine
@@ -39,8 +41,9 @@ def plan_images(settings: Settings, only: Collection[str] = ()) -> list[Step]:
     read_series(settings)
     with connect() as client:
         newest = newest_of(of_cluster(stored_images(client, settings.system), settings.cluster))
-    names = select_images(settings.images, only, newest)
-    _refuse_unpinned(settings, names)
+        names = select_images(settings.images, only, newest)
+        _refuse_unpinned(settings, names)
+        refuse_unbuildable(client, settings, names, choose_builder(settings.build.builder))
     steps = []
     for name in names:
         needs = sorted(set(settings.images[name].needs.values()))
@@ -53,7 +56,8 @@ def plan_images(settings: Settings, only: Collection[str] = ()) -> list[Step]:
 def build_images(settings: Settings, report: Report, only: Collection[str] = (), no_cache: bool = False) -> list[Built]:
     """Build and version the images, `only` some (and what they need of which there is no version), or all.
 
-    Idempotent: what hasn't changed gets no new version. Raises BuildFailed when images failed; all others are done, and
+    Idempotent: what hasn't changed gets no new version. Raises ConfigError for what the builder can't build, before
+    anything is built; BuildFailed when images failed; all others are done, and
     `log` holds the end of each failed build's output.
     """
     read_series(settings)
@@ -61,11 +65,14 @@ def build_images(settings: Settings, report: Report, only: Collection[str] = (),
         newest = newest_of(of_cluster(stored_images(client, settings.system), settings.cluster))
         names = select_images(settings.images, only, newest)
         _refuse_unpinned(settings, names)
+        chosen = tell_builder(client, settings, report)
+        refuse_unbuildable(client, settings, names, chosen)
         pushed = [name for name in names if settings.images[name].push]
         builder = _Builder(
             settings,
             report,
             names,
+            chosen,
             known=known_versions(client, settings, pushed, report),
             bases={name: need_of(settings, stored) for name, stored in newest.items()},
             no_cache=no_cache,
@@ -94,6 +101,7 @@ class _Builder:
     settings: Settings
     report: Report
     names: Collection[str]
+    builder: Builder
     known: Known
     bases: dict[str, Need]
     no_cache: bool
@@ -120,6 +128,7 @@ class _Builder:
     def cancel(self) -> None:
         """Stop the builds that run; those that wait don't begin."""
         self._streams.end()
+        self.builder.end()
         for event in self._ended.values():
             event.set()
 
@@ -141,6 +150,7 @@ class _Builder:
                 self.report,
                 name,
                 image_context(self.settings, name, image),
+                builder=self.builder,
                 needs={argument: self.bases[need] for argument, need in image.needs.items()},
                 known=self.known,
                 memo=self._memo,

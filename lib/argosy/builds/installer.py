@@ -10,12 +10,14 @@ from argosy.builds.images import build_images, image_context, need_of
 from argosy.builds.own_modules import installer_files
 from argosy.builds.plan import installer_image
 from argosy.builds.release import pinned_services, render_release
+from argosy.builds.requests import refuse_unbuildable, tell_builder
 from argosy.builds.templates import read_templates
 from argosy.builds.versioning import Built, Need, build_version, building, known_versions, read_series, state_folder
 from argosy.config.loading import Settings
 from argosy.engine.connection import connect
 from argosy.engine.names import CLUSTER_LABEL
 from argosy.errors import ConfigError, Refused
+from argosy.images.builders import choose_builder
 from argosy.images.memo import ContentMemo
 from argosy.images.store import (
     PINNED_LABEL,
@@ -38,6 +40,8 @@ def plan_installer(settings: Settings) -> list[Step]:
     """Return what `build_installer` would do, changing nothing."""
     read_series(settings)
     read_templates(settings)
+    with connect() as client:
+        refuse_unbuildable(client, settings, [INSTALLER], choose_builder(settings.build.builder))
     here = _built_here(settings)
     pushes = plan_push(settings, here) if here else []
     return [*pushes, Step(INSTALLER, f"build the release of {', '.join(pinned_names(settings))}")]
@@ -77,12 +81,15 @@ def build_release(
     image = installer_image(settings.images)
     context = image_context(settings, INSTALLER, image)
     with connect() as client, building(settings, client):
+        builder = tell_builder(client, settings, report)
+        refuse_unbuildable(client, settings, [INSTALLER], builder)
         return build_version(
             client,
             settings,
             report,
             INSTALLER,
             replace(context, files={**context.files, **installer_files(context.folder), **release}),
+            builder=builder,
             needs=_needs(settings),
             known=known_versions(client, settings, [INSTALLER], report),
             memo=ContentMemo(state_folder(settings)),

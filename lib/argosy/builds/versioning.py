@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -16,25 +16,31 @@ from typing import IO
 import docker
 
 from argosy import atomic
-from argosy.config.loading import Settings
-from argosy.config.suites import ARGUMENT
+from argosy.builds.requests import image_settings, secret_files, suite_argument
+from argosy.config.loading import ImageSettings, Settings
 from argosy.engine.names import SYSTEM_LABEL
-from argosy.errors import ConfigError, RegistryError
+from argosy.errors import ConfigError, EngineError, RegistryError
+from argosy.etcd.versions import parse_etcd_version
+from argosy.images.builders import Builder
+from argosy.images.buildkit import BuildRequest
+from argosy.images.content import content_of_platforms
 from argosy.images.context import BuildContext, context_digest, write_context
-from argosy.images.inputs import declares, inputs_digest, parse_bases
+from argosy.images.inputs import inputs_digest, parse_bases
 from argosy.images.memo import ContentMemo
-from argosy.images.repositories import on_engine
+from argosy.images.repositories import cache_of, on_engine
 from argosy.images.store import (
     CANDIDATE_LABEL,
     CONTENT_LABEL,
+    ETCD_LABEL,
     IMAGE_LABEL,
     INPUTS_LABEL,
     VERSION_LABEL,
     base_digest,
-    build,
+    log_in,
     machine_kind,
     pull,
     read_content,
+    read_output,
     remove_candidates,
     stamp,
     stored_images,
@@ -176,6 +182,7 @@ def build_version(
     name: str,
     context: BuildContext,
     *,
+    builder: Builder,
     needs: Mapping[str, Need],
     known: Known,
     memo: ContentMemo,
@@ -185,13 +192,14 @@ def build_version(
 ) -> Built:
     """Build one image and give it its version, unless its newest version was made of the same inputs.
 
-    `needs`: by build argument; `labels`: beside our own; `fetch`: the images that must be on this engine in the end,
-    wherever they were built. Raises BuildFailed.
+    `builder`: one that can build it; `needs`: by build argument; `labels`: beside our own; `fetch`: the images that
+    must be on this engine in the end, wherever they were built. Raises BuildFailed.
     """
-    started, repository = time.monotonic(), on_engine(settings, name)
+    started, repository, image = time.monotonic(), on_engine(settings, name), image_settings(settings, name)
+    log_in(client, builder.logins)
     with write_context(context) as stream:
-        others = _suite_argument(context, settings.build.suite)
-        inputs = _inputs(client, context, stream, needs, others, labels or {})
+        suite = suite_argument(settings, _dockerfile(context))
+        inputs = _inputs(client, context, stream, needs, suite, image, labels or {})
         found = None if no_cache else known.unchanged(name, read_series(settings), inputs)
         if found is not None:
             if name in fetch:
@@ -202,34 +210,60 @@ def build_version(
             return Built(name, str(found.version), reference, False, found.content, seconds, inputs)
         for need in needs.values():
             _fetch(client, settings, report, known, need.name, need.version)
-        candidate = build(
-            client,
-            name,
-            stream,
-            labels={CANDIDATE_LABEL: settings.system},
-            dockerfile=context.dockerfile,
-            arguments={argument: need.reference for argument, need in needs.items()} | others,
-            no_cache=no_cache,
-            on_step=lambda step: report(name, step),
-        )
-    content = read_content(client, candidate, settings.system, memo)
-    contents = known.contents(name)
-    decided = decide(name, read_series(settings), contents, content)
-    version, is_new = str(decided), decided not in contents
-    ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
-    ours[INPUTS_LABEL] = inputs
-    # An unchanged version's tag moves to the fresh candidate, which holds the same: its layers are what the builder's
-    # cache goes by, and the old one goes.
-    tag(client, stamp(client, name, candidate, {**ours, **(labels or {})}), repository, version)
+        with secret_files(settings, name, image) as secrets:
+            request = BuildRequest(
+                dockerfile=context.dockerfile,
+                labels={CANDIDATE_LABEL: settings.system},
+                arguments={argument: need.reference for argument, need in needs.items()} | suite | image.args,
+                secrets=secrets,
+                no_cache=no_cache,
+            )
+
+            def run(asked: BuildRequest) -> str:
+                return builder.build(client, name, stream, asked, lambda step: report(name, step))
+
+            candidates = {
+                kind: run(
+                    replace(request, platform=kind, cache=cache_of(settings, name, kind) if builder.caches else "")
+                )
+                for kind in image.platforms or [""]
+            }
+            found_here = {
+                kind: read_content(client, candidate, settings.system, memo, kind)
+                for kind, candidate in candidates.items()
+            }
+            content = content_of_platforms(found_here)
+            contents = known.contents(name)
+            decided = decide(name, read_series(settings), contents, content)
+            version, is_new = str(decided), decided not in contents
+            ours = {SYSTEM_LABEL: settings.system, IMAGE_LABEL: name, VERSION_LABEL: version, CONTENT_LABEL: content}
+            stamped = {**ours, INPUTS_LABEL: inputs, **(labels or {})}
+            if name == settings.etcd.image:
+                stamped[ETCD_LABEL] = _etcd_version(client, next(iter(candidates.values())), settings, report)
+            if len(candidates) > 1:  # BuildKit has each in its cache, and makes one image of all
+                made = run(replace(request, platform=",".join(candidates), labels=stamped, no_cache=False))
+            else:
+                [(kind, candidate)] = candidates.items()
+                made = stamp(client, name, candidate, stamped, kind)
+    # An unchanged version's tag moves to the fresh image, which holds the same: its layers are what the builder's cache
+    # goes by, and the old one goes.
+    tag(client, made, repository, version)
     known.present.add(name)
     seconds = time.monotonic() - started
     report(name, f"{'new version' if is_new else 'unchanged:'} {version} ({seconds:.1f} s)")
     return Built(name, version, f"{repository}:{version}", is_new, content, seconds, inputs)
 
 
-def _suite_argument(context: BuildContext, suite: str) -> dict[str, str]:
-    """Return the build argument that names Debian's suite, for a Dockerfile that takes it."""
-    return {ARGUMENT: suite} if declares(_dockerfile(context), ARGUMENT) else {}
+def _etcd_version(client: docker.DockerClient, candidate: str, settings: Settings, report: Report) -> str:
+    """Return the version of the etcd in an image, as it tells itself; empty, and told, when it does not."""
+    try:
+        output = read_output(client, candidate, settings.system, "etcd", "--version")
+        version, reason = parse_etcd_version(output), "`etcd --version` prints none"
+    except EngineError as error:
+        version, reason = None, str(error)
+    if version is None:
+        report(settings.etcd.image, f"which version of etcd it holds is not known: {reason}")
+    return str(version or "")
 
 
 def _dockerfile(context: BuildContext) -> str:
@@ -241,21 +275,25 @@ def _inputs(
     context: BuildContext,
     stream: IO[bytes],
     needs: Mapping[str, Need],
-    others: Mapping[str, str],
+    suite: Mapping[str, str],
+    image: ImageSettings,
     labels: Mapping[str, str],
 ) -> str:
     """Return the digest of what an image is made of; empty when it can't be known."""
-    bases = parse_bases(_dockerfile(context), {argument: need.reference for argument, need in needs.items()}, others)
+    references = {argument: need.reference for argument, need in needs.items()}
+    bases = parse_bases(_dockerfile(context), references, {**suite, **image.args})
     if not bases.known:
         return ""
+    platforms = [platform.removeprefix("linux/") for platform in image.platforms]
     return inputs_digest(
         context_digest(stream),
         context.dockerfile,
         packages=context.packages,
-        needs={argument: need.identity for argument, need in needs.items()} | dict(others),
+        needs={argument: need.identity for argument, need in needs.items()} | dict(suite),
         bases={reference: base_digest(client, reference) for reference in bases.external},
         labels=labels,
-        machine=machine_kind(client),
+        machine=",".join(sorted(platforms)) or machine_kind(client),
+        arguments=image.args,
     )
 
 
@@ -269,7 +307,7 @@ def _fetch(
             return
         trust_registry(settings, report)
         where = f"{settings.registry.address}/{access.as_image(settings, wanted).repository}"
-        credentials = {"username": settings.registry.user, "password": access.password(settings)}
+        credentials = access.own_login(settings).for_engine()
         try:
             image = pull(client, where, wanted.digest, credentials)
             tag(client, image, on_engine(settings, name), version)

@@ -19,6 +19,7 @@ from argosy.model import File
 from argosy.paths import Names
 
 ORIGINS = "shared.json"
+_IMAGE = "IMAGE="
 
 OBSERVE = """\
 set -eu
@@ -107,6 +108,21 @@ def plan_changes(config: MachineConfig, observed: Observed, names: Names) -> Cha
         start=tuple(unit.name for unit in config.units if unit.started and (unit.name in enable or unit.path in paths)),
         enable=enable,
     )
+
+
+def keep_chosen(config: MachineConfig, names: Names, etcd_env: str | None) -> MachineConfig:
+    """Return what a machine that is installed is made of: the release and the image of etcd that it has been told stay
+    its own, since both have an upgrade that takes care. `etcd_env`: what etcd.env holds there, None without one."""
+    image = next((line for line in (etcd_env or "").splitlines() if line.startswith(_IMAGE)), "")
+
+    def kept(file: File) -> File:
+        if file.path != f"{names.config}/etcd.env" or not image:
+            return file
+        lines = [image if line.startswith(_IMAGE) else line for line in file.content.splitlines()]
+        return replace(file, content="".join(f"{line}\n" for line in lines))
+
+    files = tuple(kept(file) for file in config.files if file.path != f"{names.config}/release.env")
+    return replace(config, files=files)
 
 
 def _merged(machine: str, file: File, text: str | None) -> File:

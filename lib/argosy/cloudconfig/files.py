@@ -33,7 +33,7 @@ from argosy.secrets.names import required_secrets
 
 ETCD_METRICS_PORT = 2381
 PROGRAMS = ("check-secrets", "etcdctl", "installer", "make-swap", "pull-image", "service-settings", "use-dns")
-_PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:/@,=+-]*")
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:/@,=+\[\]-]*")
 _UBUNTU_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin"
 
 
@@ -198,7 +198,7 @@ def env_file(values: Mapping[str, str]) -> str:
     """
     for name, value in values.items():
         if not _PLAIN_VALUE.fullmatch(value):
-            raise ConfigError(f"{value!r} can't stand in a .env file: use letters, digits and . _ : / @ -", name)
+            raise ConfigError(f"{value!r} can't stand in a .env file: use letters, digits and . _ : / @ - [ ]", name)
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 

@@ -9,7 +9,15 @@ from typing import TypedDict, Unpack
 
 from argosy import atomic, inventory
 from argosy.cloudconfig import config as cloudconfig
-from argosy.cloudconfig.changes import OBSERVE, Changes, parse_observed, plan_changes, shared_paths, shell_arguments
+from argosy.cloudconfig.changes import (
+    OBSERVE,
+    Changes,
+    keep_chosen,
+    parse_observed,
+    plan_changes,
+    shared_paths,
+    shell_arguments,
+)
 from argosy.cloudconfig.files import Common
 from argosy.cloudconfig.shared import DAEMON_JSON, RESTART, restart_docker
 from argosy.config.loading import Settings
@@ -33,7 +41,7 @@ READ = '[ ! -e "$1" ] || { printf . && cat -- "$1"; }'
 class Known(TypedDict, total=False):
     """What is given where it is known. `release`: what to install; the newest in the registry when not given.
     `initial_state`: `existing` for machines that join, else `new`; `members`: who runs etcd then; `installed`: machines
-    that keep the release that they have been told to install; `operators`: the ssh keys of further operators."""
+    that keep the release and the image of etcd that they have; `operators`: the ssh keys of further operators."""
 
     release: Image | None
     initial_state: str
@@ -178,8 +186,8 @@ def _observed_changes(
         config = cloudconfig.machine_config(settings, host.machine, given)
         names = Names(settings.system, host.machine.os)
         if host.name in installed:
-            kept = f"{names.config}/release.env"
-            config = replace(config, files=tuple(file for file in config.files if file.path != kept))
+            (etcd_env,) = read_files(host, [f"{names.config}/etcd.env"]).values()
+            config = keep_chosen(config, names, etcd_env)
         shown = host.run(Script("compare files", OBSERVE, *shell_arguments(config, names)), sudo=True)
         texts = read_files(host, shared_paths(names))
         return plan_changes(config, parse_observed(shown.stdout, texts), names)

@@ -14,6 +14,9 @@ from invoke.exceptions import UncastableEnvVar
 
 from argosy.errors import ConfigError
 
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0", "")
+
 
 def load(environment: Any) -> dict[str, Any]:
     """Return what the environment sets, as Invoke's Environment.load does, which this stands for.
@@ -28,13 +31,24 @@ def load(environment: Any) -> dict[str, Any]:
         if others:
             raise ConfigError(f"it could be {' or '.join('.'.join(path) for path in keys[variable])}", variable)
         try:
-            environment._path_set(first, os.environ[variable])
+            environment._path_set(first, _spelled(environment._path_get(first), variable))
         except UncastableEnvVar:
             raise ConfigError("the environment holds no lists: set it in invoke.yaml", variable) from None
         except ValueError:
             raise ConfigError(f"{os.environ[variable]!r} is no number", variable) from None
     data: dict[str, Any] = environment.data
     return data
+
+
+def _spelled(there: Any, variable: str) -> str:
+    """Return the variable's text, in Invoke's words where its key holds true or false: to it `false` is true."""
+    text = os.environ[variable]
+    if not isinstance(there, bool):
+        return text
+    word = text.strip().lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise ConfigError(f"{text!r} is neither true nor false", variable)
+    return "1" if word in _TRUE else "0"
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -3,7 +3,8 @@ holds something other than keys and values (invoke 2.2.1, its Config)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,65 @@ yaml: Any = vars(util)["yaml"]
 _invoke_merge_file = Config._merge_file
 
 
+class _Twice(yaml.MarkedYAMLError):  # type: ignore[misc]
+    """A key that is there twice: YAML takes the last, and says nothing of the first."""
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise _Twice(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
+
+
 def load(_config: Any, path: str) -> dict[str, Any]:
     """Return what the YAML file holds, as Invoke's Config does, which this stands for. Raises ConfigError."""
+    return _keyed(parse(Path(path).read_bytes(), path), path)
+
+
+def load_json(_config: Any, path: str) -> dict[str, Any]:
+    """Return what the JSON file holds, likewise."""
+
+    def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"the key {twice!r} is there twice", path)
+        return found
+
     try:
-        found = yaml.safe_load(Path(path).read_bytes())
+        return _keyed(json.loads(Path(path).read_bytes(), object_pairs_hook=once), path)
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"this is no JSON: {error.msg}", where) from None
+    except UnicodeDecodeError:
+        raise ConfigError("this is no JSON: not in UTF-8", path) from None
+
+
+def parse(text: bytes, path: str) -> Any:
+    """Return what a YAML document holds. Raises ConfigError, also where a key is twice. `path`: for messages."""
+    try:
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else path
-        raise ConfigError(f"this is no YAML: {getattr(error, 'problem', None) or error}", where) from None
+        said = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(said if isinstance(error, _Twice) else f"this is no YAML: {said}", where) from None
+
+
+def _keyed(found: Any, path: str) -> dict[str, Any]:
+    if found is None:
+        return {}
     if not isinstance(found, Mapping):
-        if found is None:
-            return {}
         raise ConfigError("it must hold keys and values: docs/configuration.md has them", path)
+    for key in found:
+        if not isinstance(key, str):
+            raise ConfigError(f"the key {key!r} is no word", path)
     return dict(found)
 
 

@@ -37,8 +37,9 @@ DEFAULTS: dict[str, Any] = {
         "password": {"file": "", "command": []},
         "timeout_seconds": 30,
     },
+    "registries": {},
     "docker": {"bip": "", "dns": [], "storage_driver": ""},
-    "build": {"suite": host_suite(), "keep_versions": 5, "max_parallel": 2},
+    "build": {"suite": host_suite(), "builder": "auto", "registry_cache": False, "keep_versions": 5, "max_parallel": 2},
     "machine": {"os": "debian", "swap_megabytes": 0, "container": False, "authorized_keys": []},
     "etcd": {"image": "etcd", "client_port": 2379, "peer_port": 2380, "max_members": 5, "timeout_seconds": 5},
     "install": {"deadline_seconds": 600, "pull_attempts": 8},
@@ -85,6 +86,7 @@ DEFAULTS: dict[str, Any] = {
     "hooks": {"prepare_machine": []},
     "local": {
         "provider": "docker",
+        "maker": "auto",
         "box": "flatcar",
         "machine_image": "machine",
         "memory_megabytes": 2048,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from argosy.config.sections import SecretReference
-from argosy.config.types import EnvName, FileName, Line, PositiveSeconds, Section
+from argosy.config.types import EnvName, FileName, Line, PositiveSeconds, Reference, Section
 from argosy.errors import ConfigError, nearest
 
 # https://cloud.google.com/compute/docs/naming-resources, /docs/labeling-resources
@@ -71,7 +71,7 @@ class GceContainer(Section):
     are filled in. `secrets`: files at /run/secrets/NAME; secrets/CLUSTER/gce/SERVER/NAME unless a reference says where.
     `data`: where it has the data disk. `user`: the uid that reads the secrets and owns the data."""
 
-    image: Line
+    image: Reference
     env: dict[EnvName, Line] = {}
     secrets: dict[FileName, SecretReference] = {}
     ports: list[Annotated[str, Field(pattern=r"^\d{1,5}:\d{1,5}$")]] = []

@@ -20,7 +20,6 @@ from argosy.config.types import (
     Section,
 )
 
-IMAGE_OR_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._-]*(:\d+)?([/:@][A-Za-z0-9_][A-Za-z0-9._:-]*)*$"
 CONSTRAINT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(!?=)([A-Za-z0-9_][A-Za-z0-9_.:/-]*)")
 METADATA_KEY = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 MACHINE = "machine"
@@ -86,7 +85,8 @@ class UpdateSettings(Section):
 class ScheduledSettings(Section):
     """A scheduled service.
 
-    `image`: one of `images:`, or a reference with a registry, a tag or a digest. `replicas`: 1 when left out;
+    `image`: one of `images:`, or a reference with a registry, a tag or a digest, which `check_references` looks at (one
+    that was stored before it did is still read). `replicas`: 1 when left out;
     `global`: one on every machine that fits. `constraints`, `spread`: over the machines' metadata. `max_per_machine`: 0
     for no bound. `conflicts`: scheduled services that never run on the same machine. `env`: literal values.
     `secrets`: names of files of the secrets folder, mounted read-only at /run/secrets/NAME. `ports`: fixed ones of the
@@ -95,7 +95,7 @@ class ScheduledSettings(Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    image: Annotated[str, Field(pattern=IMAGE_OR_REFERENCE)]
+    image: Line
     replicas: Annotated[int, Field(ge=0, le=10000)] | None = None
     everywhere: Annotated[bool, Field(alias="global")] = False
     constraints: list[Annotated[str, AfterValidator(lambda text: str(parse_constraint(text)))]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 
+from argosy.config.references import parse_reference
 from argosy.config.scheduled import ScheduledSettings
 from argosy.errors import ConfigError, nearest
 
@@ -66,6 +67,11 @@ def check_references(
             )
         if entry.own_image and not pushed[entry.image]:
             raise ConfigError(f"images.{entry.image}.push is false, so no machine can get it", f"{path}.image")
+        if not entry.own_image:
+            try:
+                parse_reference(entry.image)
+            except ValueError as error:
+                raise ConfigError(str(error), f"{path}.image") from None
         if entry.discovery and not discovery:
             raise ConfigError("discovery.enabled is false: nobody would register it", f"{path}.discovery")
         for other in entry.conflicts:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from argosy.config.containers import ContainerSettings
+from argosy.config.references import split_place
 from argosy.config.suites import PYTHONS
 from argosy.config.types import (
     Address,
+    Contradiction,
     EnvName,
+    FileName,
     HostName,
     ImageName,
     Interface,
     Line,
+    Login,
     Name,
     Network,
     OptionalAddress,
     Os,
+    Platform,
     Port,
     PositiveSeconds,
     RegistryAddress,
@@ -64,16 +69,44 @@ class SecretReference(Section):
 
 
 class RegistrySettings(Section):
-    """`address`: HOST:PORT as the machines reach it. `repository`: what the repositories of the images begin with, the
-    system's name when empty. `bind`: addresses that our own registry listens on; loopback and the host of `address`
-    when empty. `password`: secrets/CLUSTER/registry.password when empty."""
+    """`address`: HOST or HOST:PORT as the machines reach it; a path after it stands before `repository`, which is what
+    the repositories of the images begin with, the system's name when both are empty. `bind`: addresses that our own
+    registry listens on; loopback and the host of `address` when empty. `password`: secrets/CLUSTER/registry.password
+    when empty."""
 
     address: RegistryAddress
     repository: RepositoryPath
     bind: list[Address]
-    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    user: Login
     password: SecretReference
     timeout_seconds: PositiveSeconds
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_apart(cls, data: Any) -> Any:
+        """Give the path of `address` to `repository`: from here on they are two."""
+        if not isinstance(data, dict) or "/" not in str(data.get("address")):
+            return data
+        try:
+            address, path = split_place(data["address"])
+        except ValueError as error:
+            raise Contradiction(str(error), "address") from None
+        below = data.get("repository")
+        return {**data, "address": address, "repository": f"{path}/{below}" if below else path}
+
+
+class RegistryLogin(Section):
+    """Who we are in a registry that is not the cluster's own. `password`: secrets/CLUSTER/registries/PLACE.password
+    when empty."""
+
+    user: Login
+    password: SecretReference = SecretReference()
+
+    @model_validator(mode="after")
+    def _is_given(self) -> Self:
+        if self.password.generate_bytes:
+            raise Contradiction("what is made here no registry knows: leave it out", "password.generate_bytes")
+        return self
 
 
 class DockerSettings(Section):
@@ -83,9 +116,13 @@ class DockerSettings(Section):
 
 
 class BuildSettings(Section):
-    """`suite`: Debian's, that our images are built on; the host's own or the newest stable one when left out."""
+    """`suite`: Debian's, that our images are built on; the host's own or the newest stable one when left out.
+    `builder`: `auto` is BuildKit where this host's docker has buildx, else the classic builder. `registry_cache`: the
+    cluster's registry keeps what the steps of builds have made, for other hosts."""
 
     suite: Annotated[str, Field(pattern=f"^({'|'.join(PYTHONS)})$")]
+    builder: Literal["auto", "buildkit", "classic"]
+    registry_cache: bool
     keep_versions: Annotated[int, Field(ge=1)]
     max_parallel: Annotated[int, Field(ge=1)]
 
@@ -137,7 +174,9 @@ class RolloutSettings(Section):
 class ImageSettings(Section):
     """An image that we build. `needs`: build argument -> name of our image whose newest version it receives.
     `wheels`: a requirements file (with hashes), brought as a wheelhouse in the folder `wheelhouse/` of the context;
-    `wheels_python`: the image's Python (3.13), when it may be another than this host's. `agent`: our agent's code is
+    `wheels_python`: the image's Python (3.13), when it may be another than this host's. `args`: values of build
+    arguments. `secrets`: by id, for RUN --mount=type=secret. `platforms`: what it is built for, such as
+    linux/arm64; what the engine is when left out; an image of several when several. `agent`: our agent's code is
     brought as the folder `argosy/` of the context. `push`: machines need it, so it goes to the registry. `on_demand`:
     it is built only when it is named, or when one that is built needs it."""
 
@@ -146,9 +185,24 @@ class ImageSettings(Section):
     needs: dict[EnvName, ImageName] = {}
     wheels: str = ""
     wheels_python: Annotated[str, Field(pattern=r"^(3\.\d{1,2})?$")] = ""
+    args: dict[EnvName, Line] = {}
+    secrets: dict[FileName, SecretReference] = {}
+    platforms: list[Platform] = []
     agent: bool = False
     push: bool = True
     on_demand: bool = False
+
+    @model_validator(mode="after")
+    def _one_value_each(self) -> Self:
+        for name in self.args:
+            if name in self.needs:
+                raise Contradiction("needs gives this build argument already", f"args.{name}")
+        for name, reference in self.secrets.items():
+            if not reference.file and not reference.command:
+                raise Contradiction("give a file or a command", f"secrets.{name}")
+            if reference.generate_bytes:
+                raise Contradiction("a secret of a build is not made here", f"secrets.{name}.generate_bytes")
+        return self
 
 
 class PortRange(Section):
@@ -244,7 +298,10 @@ class BalancerSettings(Section):
 
 
 class LocalSettings(Section):
+    """`maker`: what makes machines that are containers; auto: Vagrant where it is installed, else the engine."""
+
     provider: Literal["docker", "virtualbox", "libvirt"]
+    maker: Literal["auto", "vagrant", "engine"]
     box: str
     machine_image: ImageName
     memory_megabytes: Annotated[int, Field(ge=256)]

@@ -26,13 +26,14 @@ from argosy.config.sections import (
     LocalSettings,
     MachineEntry,
     MachineSettings,
+    RegistryLogin,
     RegistrySettings,
     RolloutSettings,
     SecretReference,
     SshSettings,
     SshTarget,
 )
-from argosy.config.types import FileName, ImageName, Name, ProviderName, Section, SettingKey
+from argosy.config.types import FileName, ImageName, Name, ProviderName, RegistryPlace, Section, SettingKey
 from argosy.errors import ConfigError, nearest
 from argosy.model import Machine
 from argosy.order import start_order
@@ -42,6 +43,7 @@ RESERVED_SERVICES = ("agent", "dns", "etcd", "installer", "resolver", "router", 
 
 class Settings(Section):
     """One cluster's settings: what `load` returns. `root` is the folder that relative paths start from.
+    `registries`: logins of further registries, by HOST[:PORT][/PATH].
     `provider`: where the machines come from (argosy.providers); `providers`: by its name, what one that is not
     Argosy's own is configured by; it checks that itself.
     `templates`: the folder of the system's template resources; empty for none."""
@@ -56,6 +58,7 @@ class Settings(Section):
     templates: str
     ssh: SshSettings
     registry: RegistrySettings
+    registries: dict[RegistryPlace, RegistryLogin]
     docker: DockerSettings
     build: BuildSettings
     machine: MachineSettings
@@ -140,6 +143,9 @@ class Settings(Section):
                 raise ConfigError(f"the unit {self.system}-{name}.service is our own", f"services.{name}")
         start_order({name: service.requires for name, service in self.services.items()})
         self.check_scheduled(self.scheduled, "scheduled")
+        if self.registry.address in self.registries:
+            what = "it is the cluster's own: give its login as registry.user and registry.password"
+            raise ConfigError(what, f"registries.{self.registry.address}")
         seen: dict[str, str] = {}
         servers: dict[tuple[str, int], str] = {}
         for name, entry in self.machines.items():

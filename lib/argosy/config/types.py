@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from argosy.config.providers import IMPLEMENTATIONS
+from argosy.config.references import parse_reference, split_place
 from argosy.config.windows import parse_window
 from argosy.errors import nearest
 
@@ -52,9 +53,17 @@ def _network(value: str) -> str:
     return value
 
 
+def _registry_place(value: str) -> str:
+    split_place(value)
+    return value
+
+
 def _registry_address(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", value):
-        raise ValueError(f"{value!r} is not HOST:PORT, such as 10.0.0.5:5000")
+    return _registry_place(value) if value else value
+
+
+def _image(value: str) -> str:
+    parse_reference(value)
     return value
 
 
@@ -93,9 +102,14 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
 RepositoryPath = Annotated[str, Field(pattern=REPOSITORY_PATTERN)]
 RegistryAddress = Annotated[str, AfterValidator(_registry_address)]
+RegistryPlace = Annotated[str, AfterValidator(_registry_place)]
+Login = Annotated[str, Field(pattern=r"^[!-9;-~]+$")]
+"""A user of a registry: `gitlab+deploy-token-1`, `robot$team`, `_json_key`. A colon ends it in basic authentication."""
+Reference = Annotated[str, AfterValidator(_image)]
 Interface = Annotated[str, AfterValidator(_interface)]
 Network = Annotated[str, AfterValidator(_network)]
 Window = Annotated[str, AfterValidator(_window)]
+Platform = Annotated[str, Field(pattern=r"^linux/[a-z0-9]+(/v\d+)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 PublishedPort = Annotated[str, Field(pattern=r"^(\d{1,3}(\.\d{1,3}){3}:)?\d{1,5}:\d{1,5}(/(tcp|udp))?$")]

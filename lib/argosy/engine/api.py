@@ -5,7 +5,8 @@
 
 Over ssh the stream is `docker system dial-stdio` in a channel of the connection that is open anyway, so the engine
 needs no port and what is sent (a Swarm's tokens) is in no argv. On the machine itself, in the agent and the installer,
-it is the engine's unix socket: there is no SDK, only the standard library. https://docs.docker.com/engine/api/v1.41/
+it is the engine's unix socket: there is no SDK, only the standard library. Which version of the API is spoken:
+`versions`. https://docs.docker.com/engine/api/v1.41/
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
+from argosy.engine.versions import version_to_ask
 from argosy.errors import DeadlineExceeded, EngineError, EngineRefused
 
 if TYPE_CHECKING:
     from argosy.ssh.host import Host
 
-API_VERSION = "1.41"
-"""What we speak: Docker 20.10's. An engine that no longer does is asked in its oldest."""
 TIMEOUT_SECONDS = 60.0
 DIAL = ["docker", "system", "dial-stdio"]
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
@@ -187,8 +187,11 @@ class EngineApi:
             with contextlib.closing(connection.exchange("GET", "/version")) as answer:
                 if answer.status != http.HTTPStatus.OK:
                     raise self._refusal(answer, "GET", "/version")
-                oldest = str(json.loads(answer.read()).get("MinAPIVersion") or API_VERSION)
-            self._version = max(API_VERSION, oldest, key=_numbers)
+                told = self._parsed(answer, "GET", "/version")
+            try:
+                self._version = version_to_ask(told or {})
+            except EngineError as error:
+                raise EngineError(f"{self.where}: {error}") from None
         return self._version
 
     def _connect(self) -> Connection:
@@ -300,7 +303,3 @@ def filters(**wanted: list[str]) -> Query:
 
 def _word(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in version.split(".") if word.isdigit())

@@ -6,13 +6,14 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import docker
 import requests
 import urllib3
 from docker.errors import APIError, DockerException
 
+from argosy.engine.versions import OURS, version_to_ask
 from argosy.errors import EngineError
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -28,7 +29,7 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
     """
     try:
         _try_socket()
-        client = docker.from_env(timeout=timeout_seconds)
+        client = _client(timeout_seconds)
     except (DockerException, OSError) as error:
         raise EngineError(_no_engine(error)) from None
     streams: list[requests.Response] = []
@@ -46,6 +47,18 @@ def connect(timeout_seconds: int = CALL_TIMEOUT_SECONDS) -> Iterator[docker.Dock
         client.close()
 
 
+def _client(timeout_seconds: int) -> docker.DockerClient:
+    """Return a client that asks in the version that we ask every engine in: the SDK's own choice is the newest."""
+    with closing(docker.from_env(version=OURS, timeout=timeout_seconds)) as trial:
+        version = version_to_ask(trial.version(api_version=False))
+    return docker.from_env(version=version, timeout=timeout_seconds)
+
+
+def engine_address() -> str:
+    """Return where the engine is, as DOCKER_HOST spells it, whatever context Docker's own command is in."""
+    return os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
+
+
 def has_engine() -> bool:
     """Return whether there is an engine, be it stopped or not for us: DOCKER_HOST names one, or its socket is there."""
     return bool(os.environ.get("DOCKER_HOST")) or os.path.lexists(DEFAULT_ENGINE.removeprefix("unix://"))
@@ -53,7 +66,7 @@ def has_engine() -> bool:
 
 def _try_socket() -> None:
     """Raise OSError when nothing listens on the engine's socket: the client itself would leave its own open then."""
-    where = os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
+    where = engine_address()
     if where.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as trial:
             trial.settimeout(CONNECT_SECONDS)
@@ -61,7 +74,7 @@ def _try_socket() -> None:
 
 
 def _no_engine(error: BaseException) -> str:
-    where = os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE
+    where = engine_address()
     if any(isinstance(cause, PermissionError) for cause in causes(error)):
         return f"you may not use the Docker engine at {where}: run as root, or join the group `docker`"
     return f"no Docker engine answers at {where}: start it (`systemctl start docker`), or set DOCKER_HOST"
@@ -136,4 +149,4 @@ def is_free_port(address: str, port: int) -> bool:
 
 def is_here() -> bool:
     """Return whether the engine shares this host's files: it is reached through a socket in the file system."""
-    return (os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE).startswith("unix://")
+    return engine_address().startswith("unix://")

@@ -53,7 +53,7 @@ class Node:
     """A machine as a manager tells it. `manager_address`: address:port; empty for a worker.
 
     `role`: what is wanted (a demotion takes a moment); `manager_address` says whether it still is a manager.
-    `state`: ready, down, unknown or disconnected.
+    `state`: ready, down, unknown or disconnected. `nano_cpus`, `memory_bytes`: what it has, 0 where it does not tell.
     """
 
     id: str
@@ -67,6 +67,8 @@ class Node:
     reachable: bool = False
     manager_address: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    nano_cpus: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,12 @@ class SwarmService:
     def image(self) -> str:
         """The reference that its instances run."""
         return str(self.spec["TaskTemplate"]["ContainerSpec"]["Image"])
+
+    @property
+    def reserved(self) -> tuple[int, int]:
+        """What has to be free for an instance: billionths of a CPU, bytes of memory."""
+        amounts = (self.spec.get("TaskTemplate", {}).get("Resources") or {}).get("Reservations") or {}
+        return int(amounts.get("NanoCPUs") or 0), int(amounts.get("MemoryBytes") or 0)
 
     @property
     def grace_seconds(self) -> float:
@@ -182,6 +190,7 @@ def parse_node(document: Mapping[str, Any]) -> Node:
     """Return one of GET /nodes."""
     spec, status = document.get("Spec") or {}, document.get("Status") or {}
     manager = document.get("ManagerStatus") or {}
+    resources = (document.get("Description") or {}).get("Resources") or {}
     return Node(
         id=document["ID"],
         version=document["Version"]["Index"],
@@ -194,6 +203,8 @@ def parse_node(document: Mapping[str, Any]) -> Node:
         reachable=manager.get("Reachability") == "reachable",
         manager_address=manager.get("Addr") or "",
         labels=dict(spec.get("Labels") or {}),
+        nano_cpus=int(resources.get("NanoCPUs") or 0),
+        memory_bytes=int(resources.get("MemoryBytes") or 0),
     )
 
 

@@ -120,7 +120,7 @@ def simple_commands(command: Command, environment: Environment) -> Iterator[Comm
     """Yield what a command runs, in its order: wrappers such as `env` taken off, a shell's script taken apart."""
     words = list(command.words)
     while words and (wrapper := WRAPPERS.get(words[0].text.rpartition("/")[2])):
-        rest = split_options(words[1:], wrapper)[1]
+        rest = split_options(words[1:], wrapper)[1][wrapper.operands :]
         words = list(dropwhile(lambda word: re.match(f"{NAME}=", word.text), rest))
     if not words:
         return

@@ -93,6 +93,8 @@ def translate_endpoints(draft: Draft, registration: Registration | None, known: 
     elif port := _registered_port(draft, registration):
         draft.settings["discovery.port"] = port
         _attributes(draft, registration)
+    if draft.publish_all and not draft.published and "discovery.port" not in draft.settings:
+        draft.unit.note(draft.publish_all, "--publish-all dropped: say which port of the image, by discovery.port")
     _ports(draft, known)
 
 
@@ -143,8 +145,6 @@ def _unregistered(draft: Draft, known: Known) -> None:
     at_router = next((published for published in tcp if published.outside == str(known.http_port)), None)
     chosen = at_router or next((published for published in tcp if not published.outside.isdecimal()), None)
     if chosen is None:
-        if draft.publish_all:
-            draft.unit.note(draft.publish_all, "--publish-all dropped: say which port of the image, by discovery.port")
         return
     draft.settings["discovery.port"] = chosen.inside
     why = f"Docker chooses the machine's port for {chosen.inside}, and discovery finds it: its scheme routes it"

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from argosy.fleet.options import TABLES, Option
 from argosy.fleet.quantities import parse_go_duration, parse_megabytes, parse_number, parse_signal
 from argosy.fleet.reading import Container, Draft, Published, literal
 from argosy.fleet.shell import NAME
-from argosy.fleet.words import Word, shown, symbols
+from argosy.fleet.unit_file import UnitFile
+from argosy.fleet.words import NUL, Unknown, Word, shown, symbols
 
 DROPPED, REFUSED = (
     {name: reason for names, reason in TABLES["options"][fate].items() for name in names.split()}
@@ -34,7 +36,7 @@ def translate_container(draft: Draft, container: Container) -> None:
     """Add what `docker run` says. Notes and refusals have their options' lines."""
     unit, settings = draft.unit, draft.settings
     for option in container.options:
-        with unit.errors(option.line, f"--{option.name}"):
+        with _left_out(unit, option.line, f"--{option.name}"):
             _translate(draft, option)
     if draft.publish_all:
         draft.published += [Published("", port, "tcp", draft.publish_all) for port in draft.exposed]
@@ -44,13 +46,26 @@ def translate_container(draft: Draft, container: Container) -> None:
     if not (settings.get("check.command") and settings.get("check.timeout_seconds")):
         settings.pop("check.timeout_seconds", None)
     with unit.errors(container.image.line, "the image"):
-        image = settings["image"] = literal(container.image)
+        image, _, tag = container.image.text.partition(f":{NUL}")
+        image = settings["image"] = literal(Word(image, container.image.line))
         if not re.search(r"(:[^/:@]+|@[^/]+)$", image):
             settings["image"] = f"{image}:latest"
-            unit.note(container.image.line, f"{image} has no tag, so it is :latest: name the version that you want")
-    for word in container.command:
-        with unit.errors(word.line, "the command"):
-            settings.setdefault("command", []).append(literal(word))
+            why = f"the tag {shown(tag)} is known on the machine only" if tag else f"{image} has no tag"
+            unit.note(container.image.line, f"{why}, so it is :latest: name the version that you want")
+    command = container.command
+    with _left_out(unit, container.line, f"the command {' '.join(shown(word.text) for word in command)!r}"):
+        if command:
+            settings["command"] = [literal(word) for word in command]
+
+
+@contextmanager
+def _left_out(unit: UnitFile, line: int, what: str) -> Iterator[None]:
+    """Note what the block needs and nobody can know here; refuse what is wrong in it."""
+    with unit.errors(line, what):
+        try:
+            yield
+        except Unknown as error:
+            unit.note(error.line, f"{what} left out: {error}")
 
 
 def _translate(draft: Draft, option: Option) -> None:
@@ -78,8 +93,8 @@ def _drop(draft: Draft, option: Option, reason: str) -> None:
 def _publish(draft: Draft, option: Option) -> None:
     """`80`, `8080:80`, `127.0.0.1:8080:80`, `10.0.0.1::80`, `8000-8002:80-82/udp`; the machine's may hold symbols."""
     found = re.fullmatch(r"(?:(?:(.*):)?([^:]*):)?([^:/]*)(?:/(tcp|udp))?", option.text, re.DOTALL | re.IGNORECASE)
-    if not found:
-        raise ValueError(f"{shown(option.text)!r} is not [[ADDRESS:]PORT:]PORT of tcp or udp")
+    if not found or symbols(found[3]):
+        raise ValueError(f"{literal(option)!r} is not [[ADDRESS:]PORT:]PORT of tcp or udp")
     address, outside, protocol = (found[1] or "").strip("[]"), found[2] or "0", (found[4] or "tcp").lower()
     inner = _range(found[3])
     outer = [""] * len(inner) if outside == "0" else [outside] if symbols(outside) else _range(outside)
@@ -107,17 +122,17 @@ def _publish_all(draft: Draft, option: Option) -> None:
 
 
 def _expose(draft: Draft, option: Option) -> None:
-    ports, _, protocol = option.text.partition("/")
+    ports, _, protocol = literal(option).partition("/")
     draft.exposed += [int(port) for port in _range(ports) if protocol.lower() != "udp"]
 
 
 def _env(draft: Draft, option: Option) -> None:
     name, equals, value = option.text.partition("=")
     if not re.fullmatch(NAME, name):
-        raise ValueError(f"{shown(option.text)!r} is not NAME=VALUE")
+        raise ValueError(f"{literal(option)!r} is not NAME=VALUE")
     value = value if equals else draft.environment.value(name)
     if equals or value:
-        with draft.unit.errors(option.line, f"--env {name}"):
+        with _left_out(draft.unit, option.line, f"--env {name}"):
             draft.settings.setdefault("env", {})[name] = literal(Word(value, option.line))
     else:
         draft.unit.note(option.line, f"--env {name} dropped: nothing sets it")
@@ -164,7 +179,7 @@ def _read_mount(text: str) -> tuple[str | None, str, bool, set[str]]:
 def _restart(draft: Draft, option: Option) -> None:
     found = re.fullmatch(r"(no|always|unless-stopped|on-failure)(?::(\d{0,5}))?", option.text, re.ASCII)
     if not found:
-        raise ValueError(f"{shown(option.text)!r} is not no, always, unless-stopped or on-failure[:N]")
+        raise ValueError(f"{literal(option)!r} is not no, always, unless-stopped or on-failure[:N]")
     if found[1] != "no":
         draft.settings["restart.condition"] = "on-failure" if found[1] == "on-failure" else "any"
     if found[2]:

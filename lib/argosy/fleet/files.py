@@ -51,9 +51,9 @@ def plan(imported: Imported, output: Path) -> list[Step]:
     return [Step(str(output), f"write {', '.join(imported.services) or 'no service'}")]
 
 
-def write(imported: Imported, output: Path) -> None:
+def write(imported: Imported, output: Path, drafts: bool) -> None:
     """Write the definitions, in one step."""
-    atomic.write(output, render_services(imported).encode())
+    atomic.write(output, render_services(imported, drafts).encode())
 
 
 def refusal(imported: Imported, output: Path | None) -> Refused:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -32,13 +32,14 @@ from argosy.fleet.words import UnitName, shown
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`became`: what is `part of` a service is its registration. `service`: the definition's name; empty for what was
-    refused."""
+    refused. `draft`: of what was refused, its definition as far as it goes, by its name; empty without a container."""
 
     path: str
     became: Literal["service", "part of", "refused"]
     service: str = ""
     notes: Sequence[Remark] = ()
     refusals: Sequence[Remark] = ()
+    draft: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,5 +195,7 @@ def _outcome(file: UnitFile, draft: Draft | None) -> Outcome:
         unit.refuse(0, f"it registers {draft.main.unit.name}, which is refused")
     notes, refusals = (sorted(unit.notes), sorted(unit.refusals)) if file is unit else ([], [])
     if unit.refusals or not main:
-        return Outcome(file.path, "refused", "", notes, refusals or [Remark(file.path, 0, f"{unit.path} is refused")])
+        said = refusals or [Remark(file.path, 0, f"{unit.path} is refused")]
+        own = {draft.name or unit.name.prefix: draft.definition()} if draft and draft.container and refusals else {}
+        return Outcome(file.path, "refused", "", notes, said, own)
     return Outcome(file.path, "service" if main is draft else "part of", main.name, notes)

@@ -34,6 +34,7 @@ class Syntax:
     valued: Collection[str] = ()
     dashed: Collection[str] = ()
     program: str = ""
+    operands: int = 0
     anywhere: bool = False
 
     def is_flag(self, name: str) -> bool:

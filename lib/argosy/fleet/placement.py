@@ -7,7 +7,7 @@ silent job/job.go and unit/unit.go there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from argosy.config.scheduled import MACHINE, parse_constraint
 from argosy.errors import nearest
@@ -15,6 +15,7 @@ from argosy.fleet.options import TABLES, Option
 from argosy.fleet.reading import Draft, literal
 from argosy.fleet.unit_file import UnitFile
 from argosy.fleet.words import FLEET, NUL, Word, expand, shown
+from argosy.text import matching
 
 SPELLINGS = {spelling: name for name, spellings in TABLES["fleet"].items() for spelling in spellings.split()}
 BINDING = (("BindsTo", "BindTo"), ("PartOf",), ("Requires", "Requisite"), ("After", "Wants"))
@@ -23,10 +24,6 @@ ORDER = ("Requires", "Requisite", "BindsTo", "BindTo", "PartOf", "Wants", "After
 _OF_THE_MACHINE = re.compile(r"(.*docker|etcd|flannel|fleet|network|systemd-).*|.*\.(target|socket|mount|path|slice)")
 """Units that a machine has by itself: nothing is said of them."""
 
-_MEMBER = r"(\\.|[^]\\-])"
-_RANGE = re.compile(rf"{_MEMBER}(?:-{_MEMBER})?", re.DOTALL)
-_PART = re.compile(rf"\\.|[^\\[]|\[(?P<not>\^?)(?P<members>(?:{_RANGE.pattern})+)\]", re.DOTALL)
-
 
 def read_options(draft: Draft, machines: Mapping[str, Mapping[str, str]]) -> None:
     """Add what `[X-Fleet]` says. `machines`: the cluster's, each with its metadata, so that a MachineID that one of
@@ -34,7 +31,7 @@ def read_options(draft: Draft, machines: Mapping[str, Mapping[str, str]]) -> Non
     unit, given = draft.unit, _values(draft.unit)
     if given["Global"] and given["Global"][-1].text.lower() in ("true", "yes", "1", "on", "t"):
         draft.settings["global"] = True
-        for name in ("MachineOf", "MachineID", "Conflicts", "Replaces"):
+        for name in ("MachineOf", "MachineID"):
             for said in given[name]:
                 unit.note(said.line, f"{name} dropped: fleet ignores it beside Global")
             given[name] = []
@@ -59,7 +56,7 @@ def read_options(draft: Draft, machines: Mapping[str, Mapping[str, str]]) -> Non
             unit.note(said.line, f"MachineID={said.text} is the machine {named[0]}")
         else:
             why = "write MachineMetadata, or put the ID among one's metadata (machines: NAME: metadata)"
-            unit.refuse(said.line, f"MachineID: no machine is known by the ID {shown(said.text)!r}: {why}")
+            unit.note(said.line, f"MachineID dropped: no machine is known by the ID {shown(said.text)!r}: {why}")
     if constraints:
         draft.settings["constraints"] = list(constraints.values())
 
@@ -129,7 +126,10 @@ def relate(drafts: Sequence[Draft], domain: str) -> None:
             if _find(said.text, drafts) is draft:
                 draft.unit.note(said.line, f"MachineOf={named} dropped: the agent of the same machine registers it")
             else:
-                draft.unit.refuse(said.line, f"MachineOf: Swarm places {named} by itself: let discovery find it")
+                why = (
+                    f"Swarm places {named} by itself: let discovery find it, or give both one constraint (machine=NAME)"
+                )
+                draft.unit.note(said.line, f"MachineOf dropped: {why}")
         _order(draft, drafts)
     refused = -1
     while refused != (refused := sum(bool(draft.unit.refusals) for draft in drafts)):
@@ -182,7 +182,7 @@ def _apart(draft: Draft, drafts: Sequence[Draft]) -> None:
     unit = draft.unit
     others: dict[str, None] = {}
     for said in draft.apart:
-        pattern, what = re.sub(f"{NUL}%[iI]{NUL}", "*", said.text), f"Conflicts={shown(said.text)}"
+        pattern, what = re.sub(f"{NUL}%i{NUL}", "*", said.text), f"Conflicts={shown(said.text)}"
         with unit.errors(said.line, "Conflicts"):
             found = [draft for draft in drafts if matching(pattern, map(str, draft.unit_names))]
             if not found:
@@ -192,32 +192,9 @@ def _apart(draft: Draft, drafts: Sequence[Draft]) -> None:
                     unit.note(said.line, f"{what}: {other.name} is refused, so nothing keeps them apart")
                 elif other is not draft:
                     others[other.name] = None
-                elif unit.name.instance is not None:
+                elif unit.name.instance is not None and "global" not in draft.settings:
                     draft.settings["max_per_machine"] = 1
+            if found and pattern != said.text:
+                unit.note(said.line, f"{what}: instances have no names here, so it keeps all of them apart")
     if others:
         draft.settings["conflicts"] = list(others)
-
-
-def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return those of `names` that the whole pattern fits. Raises ValueError for a pattern that is none.
-
-    It is Go's path.Match. fnmatch's differs: here `*` and `?` stand for anything but a slash, `[^a-z]` for any other
-    character, and a backslash takes a meaning away. Source: https://pkg.go.dev/path#Match
-    """
-    if not re.fullmatch(rf"(?:{_PART.pattern})*", pattern, re.DOTALL):
-        raise ValueError(f"{pattern!r} is not a pattern of fleet's")
-    first, *rest = _PART.sub(_expression, pattern).split(NUL)
-    # The first place that fits a segment is its place, as in Go, so that many stars take no time.
-    middle = "".join(f"(?>[^/]*?{name})" for name in rest[:-1])
-    last = "".join(f"[^/]*{name}" for name in rest[-1:])
-    whole = re.compile(first + middle + last, re.DOTALL)
-    return [name for name in names if whole.fullmatch(name)]
-
-
-def _expression(part: re.Match[str]) -> str:
-    """Return the regular expression of a part of a pattern; for a star, which divides it, a NUL."""
-    if part["members"] is None:
-        return {"*": NUL, "?": "[^/]"}.get(part[0], re.escape(part[0][-1]))
-    ranges = [(low[-1], (high or low)[-1]) for low, high in _RANGE.findall(part["members"])]
-    members = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in ranges if low <= high)
-    return f"[{part['not']}{members}]" if members else "." if part["not"] else "(?!)"

@@ -13,11 +13,13 @@ from argosy.fleet.options import SYNTAX, TABLES, Option, split_options
 from argosy.fleet.quantities import parse_signal
 from argosy.fleet.shell import Environment
 from argosy.fleet.unit_file import UnitFile
-from argosy.fleet.words import INSTANCE, BadLine, UnitName, Word, shown, symbol, symbols
+from argosy.fleet.words import INSTANCE, BadLine, UnitName, Unknown, Word, shown, symbol, symbols
 
 BEFORE, START, RELOAD = "ExecStartPre", "ExecStart", "ExecReload"
 STOPPING = ("ExecStop", "ExecStopPost")
-NO_WORK, DOCKER_NO_WORK, FOLLOWS = (TABLES[key].split() for key in ("no_work", "docker_no_work", "follows"))
+NO_WORK, DOCKER_NO_WORK, FOLLOWS, PREPARES = (
+    TABLES[key].split() for key in ("no_work", "docker_no_work", "follows", "prepares")
+)
 _URL_KEY = re.compile(r"https?://[^/]*/v2/keys(/[^?]*)")
 ORDER = [entry.alias or name for name, entry in ScheduledSettings.model_fields.items()]
 
@@ -127,10 +129,11 @@ class Draft:
 
 
 def literal(word: Word) -> str:
-    """Return a word's text as it stands in a definition. Raises BadLine for a symbol or a control character."""
+    """Return a word's text as it stands in a definition. Raises Unknown for a symbol, and BadLine for a control
+    character."""
     if unknown := symbols(word.text):
         reason = next(why for fits, why in TABLES["unknown"].items() if re.fullmatch(fits, unknown[0], re.ASCII))
-        raise BadLine(word.line, f"{shown(unknown[0])} {reason}")
+        raise Unknown(word.line, f"{shown(unknown[0])} {reason}")
     if re.search("[\x00-\x1f\x7f]", word.text):
         raise BadLine(word.line, "a definition holds single lines, without control characters")
     return word.text
@@ -160,6 +163,9 @@ def _take(draft: Draft, command: Command, made: dict[str, Container], followed: 
         _docker(draft, command, made, followed)
     elif written := _written(command):
         draft.written.append(written)
+    elif command.program in PREPARES and command.key in (BEFORE, START):
+        what = " ".join(shown(word.text) for word in command.words)
+        draft.unit.note(command.line, f"{command.key}: {what!r} dropped: hooks.prepare_machine makes machines ready")
     elif command.program not in NO_WORK and not about_keys:
         draft.others.append(command)
 
@@ -195,6 +201,8 @@ def _docker(draft: Draft, command: Command, made: dict[str, Container], followed
         if command.key == START and subcommand in FOLLOWS:
             followed += split_options(words, SYNTAX["docker stop"])[1][:1]
         draft.dropped.setdefault(f"docker {subcommand}", command.line)
+    elif subcommand == "login":
+        draft.unit.note(command.line, "docker login dropped: machines have the login of Argosy's own registry alone")
     else:
         raise ValueError(f"{shown(f'docker {subcommand}')!r} has no place in a definition")
 
@@ -208,7 +216,9 @@ def _container(draft: Draft, command: Command, container: Container, made: dict[
     if key == BEFORE and container.name:
         made[container.name] = container
     elif key != START:
-        raise ValueError("another container beside the service's: make it a service")
+        detached = any(option.text == "true" for option in container.named("detach"))
+        what = "make it a service" if detached or key != BEFORE else "bring what it does into the image"
+        raise ValueError(f"another container beside the service's: {what}")
     elif draft.container:
         raise ValueError("a second container: a service has one, so make it a service of its own")
     else:

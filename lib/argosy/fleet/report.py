@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -23,21 +23,30 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
-def render_services(imported: Imported) -> str:
+def render_services(imported: Imported, drafts: bool = False) -> str:
     """Return the definitions as YAML of the shape of `scheduled:`, each after a comment that says what it was made of
-    and what was noted. Read again they are the same definitions."""
-    if not imported.services:
-        return "scheduled: {}\n"
-    lines = ["scheduled:"]
+    and what was noted. Read again they are the same definitions. `drafts`: what was refused follows as comments."""
+    lines = ["scheduled:" if imported.services else "scheduled: {}"]
     for name, definition in imported.services.items():
         for outcome in (outcome for outcome in imported.outcomes if outcome.service == name):
-            lines.append(f"  # {printable(outcome.path)}")
-            for note in outcome.notes:
-                lines.append(f"  #   {f'line {note.line}: ' if note.line else ''}{printable(note.reason)}")
-        readable = not _BREAKS.search(json.dumps(definition, ensure_ascii=False))
-        text = yaml.dump({name: definition}, Dumper=_Dumper, sort_keys=False, allow_unicode=readable, width=1000)
-        lines += [f"  {line}" if line else "" for line in text.removesuffix("\n").split("\n")]
+            lines += _comments(outcome.path, "", outcome.notes)
+        lines += [f"  {line}" if line else "" for line in _yaml(name, definition)]
+    for outcome in imported.refused if drafts else ():
+        lines += _comments(f"{outcome.path}: refused", "gap: ", outcome.refusals)
+        for name, definition in outcome.draft.items():
+            lines += [*_comments("", "", outcome.notes)[1:], *(f"  # {line}" for line in _yaml(name, definition))]
     return "\n".join(lines) + "\n"
+
+
+def _comments(title: str, prefix: str, remarks: Iterable[Remark]) -> list[str]:
+    said = [(f"line {remark.line}: " if remark.line else "", printable(remark.reason)) for remark in remarks]
+    return [f"  # {printable(title)}", *(f"  #   {prefix}{line}{reason}" for line, reason in said)]
+
+
+def _yaml(name: str, definition: Mapping[str, Any]) -> list[str]:
+    readable = not _BREAKS.search(json.dumps(definition, ensure_ascii=False))
+    text = yaml.dump({name: definition}, Dumper=_Dumper, sort_keys=False, allow_unicode=readable, width=1000)
+    return text.removesuffix("\n").split("\n")
 
 
 def rows(imported: Imported) -> list[list[str]]:

@@ -60,6 +60,10 @@ class BadLine(ValueError):
         super().__init__(reason)
 
 
+class Unknown(BadLine):
+    """What only a machine or an instance knows, and why."""
+
+
 def symbol(spelling: str) -> str:
     return f"{NUL}{spelling}{NUL}"
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from docker.utils.build import exclude_paths
-
 from argosy.errors import ConfigError
+from argosy.images.ignore import BadPattern, Matcher, parse_ignore_file
 
 TIME = 315532800  # 1980-01-01: zip archives, and so wheels, know nothing earlier
 WHEELHOUSE = "wheelhouse"
@@ -77,14 +77,28 @@ def context_digest(stream: IO[bytes]) -> str:
 
 
 def included_paths(folder: Path, dockerfile: str = "Dockerfile") -> list[str]:
-    """Return the paths of `folder` that its ignore file lets through, sorted."""
-    patterns: list[str] = []
-    for candidate in (folder / f"{dockerfile}.dockerignore", folder / ".dockerignore"):
-        if candidate.is_file():
-            lines = (line.strip() for line in candidate.read_text().splitlines())
-            patterns = [line for line in lines if line and not line.startswith("#")]
+    """Return the paths of `folder` that its ignore file lets through, sorted. Raises ConfigError for a pattern that
+    Docker refuses, with file and line."""
+    matcher = Matcher(())
+    for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
+        if (folder / name).is_file():
+            try:
+                matcher = parse_ignore_file((folder / name).read_bytes()).keeping([".dockerignore", dockerfile])
+            except BadPattern as error:
+                raise ConfigError(f"{folder / name}:{error}") from None
             break
-    return sorted(exclude_paths(str(folder), patterns, dockerfile=dockerfile))
+    return sorted(_sent(folder, "", matcher, ()))
+
+
+def _sent(folder: Path, above: str, matcher: Matcher, fits: Sequence[bool]) -> Iterator[str]:
+    with os.scandir(folder / above) as entries:
+        for entry in entries:
+            path = f"{above}{entry.name}"
+            left_out, own_fits = matcher.leaves_out(path, fits)
+            if not left_out:
+                yield path
+            if entry.is_dir(follow_symlinks=False) and (not left_out or matcher.enters(path)):
+                yield from _sent(folder, f"{path}/", matcher, own_fits)
 
 
 def _add_sources(archive: tarfile.TarFile, context: BuildContext) -> None:

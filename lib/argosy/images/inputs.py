@@ -1,8 +1,9 @@
 """Pure. What an image is made of, in one digest: who builds from the same inputs need not build, nor make a version.
 
 Inputs are the build context as it is sent (paths, types, modes, link targets, bytes), the name of the Dockerfile, the
-labels, the kind of machine, the packages that are fetched, what the images of ours stand on that it needs, and the
-external images that the Dockerfile names. What a command fetches while it builds is none of them.
+labels, the kind of machine, the values of build arguments, the packages that are fetched, what the images of ours stand
+on that it needs, and the external images that the Dockerfile names. What a command fetches while it builds is none of
+them, nor is which builder it is, or a secret.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from argosy.images.dockerfile import STANDARD, Instruction, parse_dockerfile
+
 SCRATCH = "scratch"
-_CONTINUED = re.compile(r"\\[ \t]*\n")
-_DIRECTIVE = re.compile(r"^#[ \t]*(escape|syntax)[ \t]*=", re.IGNORECASE | re.MULTILINE)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^${}]*))?\})")
 _REMOTE = re.compile(r"(https?|ftp|git|ssh)://|git@")
 
@@ -32,8 +33,8 @@ class Bases:
 def declares(dockerfile: str, argument: str) -> bool:
     """Return whether a Dockerfile takes this build argument."""
     return any(
-        instruction == "ARG" and any(word.partition("=")[0] == argument for word in words)
-        for instruction, words in _instructions(dockerfile)
+        instruction.keyword == "ARG" and any(word.partition("=")[0] == argument for word in instruction.words)
+        for instruction in parse_dockerfile(dockerfile).instructions
     )
 
 
@@ -41,21 +42,24 @@ def parse_bases(dockerfile: str, arguments: Mapping[str, str], others: Mapping[s
     """Return what a Dockerfile stands on. `arguments`: the images of ours, by build argument; `others`: values of other
     build arguments.
 
-    https://docs.docker.com/reference/dockerfile/. What is not understood is not known: then the image is built.
+    What is not understood is not known: then the image is built. Which frontend of the standard language reads it is no
+    input: the classic builder reads it without one.
     """
-    if _DIRECTIVE.search(dockerfile):
+    parsed = parse_dockerfile(dockerfile)
+    if parsed.syntax and not STANDARD.fullmatch(parsed.syntax):
         return Bases((), known=False)
     stages: set[str] = set()
     found: set[str] = set()
     values: dict[str, str] = {**arguments, **(others or {})}
     began = False
-    for instruction, words in _instructions(dockerfile):
-        if instruction == "ARG" and not began:
+    for instruction in parsed.instructions:
+        words = instruction.words
+        if instruction.keyword == "ARG" and not began:
             for word in words:
                 name, _, default = word.partition("=")
                 values.setdefault(name, default.strip("\"'"))
-        elif instruction == "FROM":
-            image = _filled(next((word for word in words if not word.startswith("--")), ""), values)
+        elif instruction.keyword == "FROM":
+            image = _filled(words[0] if words else "", values)
             if not image:
                 return Bases((), known=False)
             if image.lower() not in stages:
@@ -63,13 +67,27 @@ def parse_bases(dockerfile: str, arguments: Mapping[str, str], others: Mapping[s
             if len(words) > 2 and words[-2].upper() == "AS":
                 stages.add(words[-1].lower())
             began = True
-        elif instruction in ("COPY", "ADD"):
-            source = next((word.removeprefix("--from=") for word in words if word.startswith("--from=")), "")
-            if "$" in source or any(_REMOTE.match(word) for word in words):
-                return Bases((), known=False)
-            if source and not source.isdecimal() and source.lower() not in stages:
-                found.add(source)
+        sources = _sources(instruction)
+        if any("$" in source for source in sources) or _fetches(instruction):
+            return Bases((), known=False)
+        found.update(source for source in sources if not source.isdecimal() and source.lower() not in stages)
     return Bases(tuple(sorted(found - {SCRATCH, *arguments.values()})), known=began)
+
+
+def _sources(instruction: Instruction) -> list[str]:
+    """Return the stages and images that an instruction takes files from."""
+    if instruction.keyword == "COPY":
+        return instruction.values("from")
+    if instruction.keyword != "RUN":
+        return []
+    options = [option.partition("=") for mount in instruction.values("mount") for option in mount.split(",")]
+    return [value for name, _, value in options if name.lower() == "from"]
+
+
+def _fetches(instruction: Instruction) -> bool:
+    """Return whether an instruction adds a file of the web that may be another tomorrow."""
+    remote = any(_REMOTE.match(word) for word in instruction.words)
+    return instruction.keyword in ("COPY", "ADD") and remote and not instruction.values("checksum")
 
 
 def inputs_digest(
@@ -81,25 +99,19 @@ def inputs_digest(
     bases: Mapping[str, str],
     labels: Mapping[str, str],
     machine: str,
+    arguments: Mapping[str, str] | None = None,
 ) -> str:
     """Return the digest of all inputs, `sha256:...`; empty when one of them is not known.
 
     `context`: its digest; `packages`: what names those of the wheelhouse; `needs`: by build argument what the image of
-    ours is made of; `bases`: external images by name, each with its digest; `machine`: such as amd64.
+    ours is made of; `bases`: external images by name, each with its digest; `machine`: such as amd64; `arguments`: the
+    other build arguments with their values. Which builder it was is no input: both make the same of them.
     """
     if not all([*needs.values(), *bases.values(), machine]):
         return ""
     parts = [context, dockerfile, packages, dict(needs), dict(bases), dict(labels), machine]
+    parts += [dict(arguments)] if arguments else []
     return f"sha256:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
-
-
-def _instructions(dockerfile: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each instruction in upper case with its words."""
-    lines = [line for line in dockerfile.replace("\r\n", "\n").split("\n") if not line.lstrip().startswith("#")]
-    for line in _CONTINUED.sub(" ", "\n".join(lines)).split("\n"):
-        words = line.split()
-        if words:
-            yield words[0].upper(), words[1:]
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
     PREFIX/NAME                  an image; all clusters share its versions
     PREFIX/installer/CLUSTER     the releases of one cluster; no image of the user's has a slash in its name
+    PREFIX/cache/NAME            in a registry what the steps of its builds have made
     PREFIX/installer             releases that name no cluster: made before clusters were told apart
 
 PREFIX: on an engine the system; in a registry `registry.repository`, by default the system, too.
@@ -35,6 +36,12 @@ def names_no_cluster(settings: Settings, path: str) -> bool:
 def on_engine(settings: Settings, name: str) -> str:
     """Return the repository of image `name`, for the installer of this cluster's releases, on this host's engine."""
     return repository(settings.system, name, settings.cluster)
+
+
+def cache_of(settings: Settings, name: str, platform: str = "") -> str:
+    """Return the reference in the cluster's registry where the cache of an image's builds is; no image has such."""
+    where = f"{settings.registry.address}/{registry_prefix(settings)}/cache/{name}"
+    return f"{where}:{platform.replace('/', '-') or 'cache'}"
 
 
 def registry_prefix(settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """Images on the Docker engine: built, given a version, told apart by content, pushed, removed.
 
-The engine's classic builder does the work (its API is in 20.10 and in every later engine). A build yields a *candidate*
-without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
+A build, by BuildKit or here by the engine's classic builder (its API is in 20.10 and in every later engine), yields a
+*candidate* without a tag; `stamp` makes the version's image of it, which carries what it is in its labels:
 
     argosy.candidate               on a candidate, the system, so that one left behind is found; on a version, nothing.
                                    An untagged stage of a build has its base's labels, so it never passes for one.
@@ -12,6 +12,7 @@ without a tag; `stamp` makes the version's image of it, which carries what it is
     argosy.cluster                 on the installer: the cluster whose release it is; none on one of before that
     argosy.release                 on the installer: {"frontend": {"version": "0.1.3", "digest": "sha256:..."}, ...}
     argosy.promoted                on a release that was promoted: of which cluster's, such as `staging 0.1.7`
+    argosy.etcd                    on etcd's image: the version of the etcd in it, as it tells itself; none if it can't
 """
 
 from __future__ import annotations
@@ -51,10 +52,23 @@ INPUTS_LABEL = "argosy.inputs"
 RELEASE_LABEL = "argosy.release"
 PROMOTED_LABEL = "argosy.promoted"
 PINNED_LABEL = "argosy.pinned"
+ETCD_LABEL = "argosy.etcd"
 EXPORT_ROLE = "export"
+RUN_SECONDS = 60
+"""How long a program of an image may take to tell its version."""
 
 _SPECIAL = re.compile(r'[\\"$]')
 _ESCAPED = r"\\\g<0>"
+
+
+def log_in(client: docker.DockerClient, logins: Mapping[str, tuple[str, str]]) -> None:
+    """Let this client get external images that need a login, beside what this user's `docker login` is for. In memory.
+
+    `logins`: user and password by Docker's names of registries.
+    """
+    for registry, (user, password) in logins.items():
+        login = {"username": user, "password": password, "serveraddress": registry}
+        client.api._auth_configs.add_auth(registry, login)  # type: ignore[attr-defined]
 
 
 class Streams:
@@ -110,6 +124,7 @@ def build(
     dockerfile: str = "Dockerfile",
     arguments: Mapping[str, str] | None = None,
     no_cache: bool = False,
+    platform: str = "",
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> str:
     """Build `context` (a tar) and return the id of the untagged result.
@@ -127,6 +142,7 @@ def build(
                 buildargs=dict(arguments or {}),
                 labels=dict(labels or {}),
                 nocache=no_cache,
+                platform=platform or None,
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -147,11 +163,12 @@ def build(
     return built
 
 
-def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str]) -> str:
-    """Return the id of `candidate` with `labels`. The builder has it in its cache the second time."""
+def stamp(client: docker.DockerClient, name: str, candidate: str, labels: Mapping[str, str], platform: str = "") -> str:
+    """Return the id of `candidate` with `labels`. The builder has it in its cache the second time. `platform`: what it
+    was built for, when that is not what the engine is."""
     dockerfile = f"FROM {candidate}\n{label_instruction({**labels, CANDIDATE_LABEL: ''})}\n"
     with mkbuildcontext(BytesIO(dockerfile.encode())) as context:
-        return build(client, name, context)
+        return build(client, name, context, platform=platform)
 
 
 def label_instruction(labels: Mapping[str, str]) -> str:
@@ -160,13 +177,15 @@ def label_instruction(labels: Mapping[str, str]) -> str:
     return f"LABEL {' '.join(quoted)}"
 
 
-def read_content(client: docker.DockerClient, image: str, system: str, memo: ContentMemo) -> str:
+def read_content(client: docker.DockerClient, image: str, system: str, memo: ContentMemo, platform: str = "") -> str:
     """Return the digest of the content of the image whose id is `image`, unless `memo` knows it read through a
-    container that never starts."""
+    container that never starts. `platform`: as of `stamp`."""
 
     def export() -> str:
         labels = {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}
-        made = client.api.create_container(image, ["true"], labels=labels, network_disabled=True)
+        made = client.api.create_container(
+            image, ["true"], labels=labels, network_disabled=True, platform=platform or None
+        )
         try:
             return content_digest(client.api.export(made["Id"]), config)
         finally:
@@ -176,6 +195,27 @@ def read_content(client: docker.DockerClient, image: str, system: str, memo: Con
         found = client.images.get(image).attrs
         config = found["Config"]
         return memo.content(memo_key(found["RootFS"]["Layers"], config), export)
+
+
+def read_output(client: docker.DockerClient, image: str, system: str, program: str, *words: str) -> str:
+    """Return what a program of the image whose id is `image` prints, run in a container without a network.
+
+    Raises EngineError when it can't be run, or ends with another exit code than 0.
+    """
+    labels = {SYSTEM_LABEL: system, ROLE_LABEL: EXPORT_ROLE}
+    with refusals(image):
+        made = client.api.create_container(
+            image, list(words), entrypoint=[program], labels=labels, network_disabled=True
+        )
+        try:
+            client.api.start(made["Id"])
+            code = client.api.wait(made["Id"], timeout=RUN_SECONDS)["StatusCode"]
+            output = client.api.logs(made["Id"]).decode(errors="replace")
+        finally:
+            client.api.remove_container(made["Id"], v=True, force=True)
+    if code:
+        raise EngineError(f"{image}: {program} ended with {code}: {one_line(output)}")
+    return output
 
 
 def base_digest(client: docker.DockerClient, reference: str) -> str:
@@ -196,6 +236,13 @@ def base_digest(client: docker.DockerClient, reference: str) -> str:
                 return ""
     digests = {entry.rpartition("@")[2] for entry in found.attrs.get("RepoDigests") or ()}
     return digests.pop() if len(digests) == 1 else str(found.id)
+
+
+def keeps_indices(client: docker.DockerClient) -> bool:
+    """Return whether one image on the engine can be of several platforms: whether it is containerd that keeps them."""
+    with refusals("engine"):
+        status = client.info().get("DriverStatus") or ()
+    return any(entry[1:] == ["io.containerd.snapshotter.v1"] for entry in status)
 
 
 def machine_kind(client: docker.DockerClient) -> str:
@@ -264,6 +311,7 @@ def described(
         cluster=cluster,
         promoted=labels.get(PROMOTED_LABEL, ""),
         inputs=labels.get(INPUTS_LABEL, ""),
+        etcd=labels.get(ETCD_LABEL, ""),
     )
 
 

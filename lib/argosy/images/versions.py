@@ -97,7 +97,8 @@ class Stored:
     `pins`: for the installer, the images of its release by name; `pinned`: those of its services that run on some
     machines only; `cluster`: whose release it is, by the repository that it lies in, empty for other images and for a
     release that names none; `foreign`: why what lies there is none, by its labels; `promoted`: of which cluster's
-    release it was made, and its version; `created`: when, as RFC 3339.
+    release it was made, and its version; `created`: when, as RFC 3339; `etcd`: the version of etcd that it holds,
+    as its label says, empty where none does.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Stored:
     promoted: str = ""
     created: str = ""
     inputs: str = ""
+    etcd: str = ""
 
     @property
     def identity(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from argosy.config.loading import Settings
 from argosy.errors import ConfigError, Refused, nearest
 from argosy.local.addressing import machine_numbered, machines_wanted
-from argosy.local.makers.base import ABSENT
+from argosy.local.makers.base import ABSENT, ENGINE, VAGRANT
 from argosy.machine.install_progress import State
 from argosy.model import Image, Machine
 
@@ -90,6 +90,30 @@ def _half_done(settings: Settings, record: Record) -> list[Machine]:
     """Return the machines on their way in or out, which the inventory may not know yet, or no longer."""
     numbered = (machine_numbered(settings, number) for number in range(1, 100))
     return [machine for machine in numbered if machine.name in (record.joining, record.leaving)]
+
+
+def maker(settings: Settings, recorded: str, states: Mapping[str, str], has_vagrant: bool) -> str:
+    """Return what makes the machines, vagrant or engine: those that are there stay with what made them.
+
+    `recorded`: what made them, empty when nothing was made yet. Raises ConfigError, Refused.
+    """
+    wanted = settings.local.maker
+    if settings.local.provider != "docker":
+        if wanted == ENGINE:
+            raise ConfigError(
+                f"the engine makes containers: not with provider {settings.local.provider}", "local.maker"
+            )
+        return VAGRANT
+    if recorded and any(state != ABSENT for state in states.values()):
+        if wanted not in ("auto", recorded):
+            raise Refused(
+                f"local.maker is {wanted}, but {recorded} made the machines that are there: set it to {recorded} or "
+                f"auto, or `inv local.stop` first"
+            )
+        return recorded
+    if wanted != "auto":
+        return wanted
+    return VAGRANT if has_vagrant else ENGINE
 
 
 def names_of_failed(tried: Mapping[str, State]) -> list[str]:

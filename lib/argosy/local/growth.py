@@ -29,7 +29,6 @@ from argosy.local.growth_phases import (
     Wake,
 )
 from argosy.local.makers.base import ABSENT
-from argosy.local.makers.vagrant import refuse_without_vagrant
 from argosy.local.procedure import Phase, Timing, run_phases
 from argosy.model import Machine, Step
 from argosy.report import Report, silent
@@ -132,8 +131,8 @@ def _joining(settings: Settings, report: Report, task: str = "") -> Iterator[Gro
     with preparing.opened(settings, task) as (here, client):
         known = inventory.load(here)
         new = choice.newcomer(here, known, record.load(here))
-        refuse_without_vagrant()
         work = preparing.look(here, client, [*_rest(known, new), new], report)
+        preparing.choose_maker(work, needed=True)
         work.machines = sorted(work.machines, key=lambda machine: machine.name)
         gone = [machine for machine in work.absent if machine.name != new.name]
         if gone:
@@ -152,8 +151,8 @@ def _leaving(
 ) -> Iterator[Growth]:
     with preparing.opened(settings, task) as (here, client):
         rest = _rest(inventory.load(here), leaver.machine)
-        refuse_without_vagrant()
         work = preparing.look(here, client, [*rest, leaver.machine], report)
+        preparing.choose_maker(work, needed=True)
         work.machines = rest
         if all(work.states[machine.name] == ABSENT for machine in rest):
             raise Refused(f"no other machine is there: `inv local.stop` ends the cluster with {leaver.machine.name}")

@@ -136,7 +136,7 @@ class Make(Phase[Growth]):
     def plan(self, work: Growth) -> list[Step]:
         state = work.states[work.changing.name]
         verb = "make" if state == ABSENT else "boot"
-        return [Step(work.changing.name, f"{verb} it at {work.changing.address}")] if state != RUNNING else []
+        return [Step(work.changing.name, f"{verb} it at {work.changing.address} {work.by}")] if state != RUNNING else []
 
     def run(self, work: Growth) -> bool:
         work.up(work.machines, [work.changing])

@@ -60,7 +60,7 @@ class Machines(Phase[LocalWork]):
 
     def plan(self, work: LocalWork) -> list[Step]:
         return [
-            Step(machine.name, f"{'make' if machine in work.absent else 'boot'} it at {machine.address}")
+            Step(machine.name, f"{'make' if machine in work.absent else 'boot'} it at {machine.address} {work.by}")
             for machine in work.down
         ]
 

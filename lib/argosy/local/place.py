@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from argosy.config.loading import Settings
 from argosy.config.ports import REGISTRY_PORT
+from argosy.config.references import split_address
 from argosy.errors import Refused
 from argosy.local.addressing import LOOPBACK, host_address
 
@@ -46,7 +47,8 @@ class Place:
 
 def place_of(settings: Settings) -> Place:
     """Return the place that the settings name."""
-    registry = settings.registry.address or f"{host_address(settings)}:{REGISTRY_PORT}"
+    host, port = split_address(settings.registry.address or f"{host_address(settings)}:{REGISTRY_PORT}")
+    registry = f"{host}:{port}"
     return Place(settings.local.subnet, registry, str(settings.local.balancer.port))
 
 
@@ -72,7 +74,7 @@ def choose_place(settings: Settings, claims: Sequence[Claim], taken: Iterable[st
     """
     configured = place_of(settings)
     subnet = ipaddress.IPv4Network(configured.subnet)
-    address, _, registry_port = configured.registry.rpartition(":")
+    address, registry_port = split_address(configured.registry)
     host = host_address(settings)
     moved = host
     whose: dict[str, str] = {}
@@ -84,7 +86,7 @@ def choose_place(settings: Settings, claims: Sequence[Claim], taken: Iterable[st
         whose = dict.fromkeys((SUBNET, REGISTRY), clash.whose)
     where = moved if address == host else address
     free = _Ports(claims, set(ports), whose)
-    port = free.take(int(registry_port), settings.registry.bind or [LOOPBACK, where], REGISTRY)
+    port = free.take(registry_port, settings.registry.bind or [LOOPBACK, where], REGISTRY)
     balancer = int(configured.balancer)
     if settings.discovery.enabled:
         balancer = free.take(balancer, [LOOPBACK, moved], BALANCER)
@@ -131,7 +133,7 @@ class _Ports:
 def ports_to_try(settings: Settings) -> list[int]:
     """Return the ports that `choose_place` may want to know of."""
     place = place_of(settings)
-    wanted = (int(place.registry.rpartition(":")[2]), int(place.balancer))
+    wanted = (split_address(place.registry)[1], int(place.balancer))
     return [port for first in wanted for port in range(first + 1, min(first + PORTS_TRIED, 65536))]
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from shutil import which
 
 import docker
 
 from argosy import inventory
 from argosy.config.loading import Settings
+from argosy.config.references import split_address
 from argosy.engine.checkout import Choice, path_of_original, save_record
 from argosy.engine.connection import connect, is_free_port
 from argosy.engine.names import container_name
 from argosy.engine.ownership import adopt
 from argosy.errors import Refused
-from argosy.local import balancer, dependencies, facts, lock, preflight, record
+from argosy.local import balancer, choice, dependencies, facts, lock, preflight, record
 from argosy.local.addressing import LOOPBACK, choose_bip, host_address
-from argosy.local.makers.base import ABSENT
+from argosy.local.makers.base import ABSENT, ENGINE, VAGRANT
+from argosy.local.makers.vagrant import has_vagrant
 from argosy.local.place import choose_place, place_of, ports_to_try, said_of
 from argosy.local.settings import localized
 from argosy.local.work import LocalWork, maker_of
@@ -51,7 +54,7 @@ def settled(settings: Settings, client: docker.DockerClient, report: Report, *, 
     """
     here = localized(settings)
     observed = facts.observe(here, client, ())
-    states = maker_of(here, client).states(inventory.load(here))
+    states = maker_of(here, client, ENGINE).states(inventory.load(here))
     made = observed.network in observed.networks or any(state != ABSENT for state in states.values())
     if made or not observed.claims:
         return here
@@ -76,8 +79,27 @@ def look(settings: Settings, client: docker.DockerClient, machines: Iterable[Mac
     """
     chosen = list({machine.name: machine for machine in machines}.values())
     observed = facts.observe(settings, client, _listeners(settings))
-    states = maker_of(settings, client).states(chosen)
+    states = maker_of(settings, client, ENGINE).states(chosen)
     return LocalWork(settings, chosen, client, observed, states, record.load(settings), report)
+
+
+def choose_maker(work: LocalWork, *, needed: bool) -> None:
+    """Choose what makes the machines, and say so where it is not Vagrant for lack of it. Raises Refused.
+
+    `needed`: it is refused where it is not installed.
+    """
+    vagrant, wanted = has_vagrant(), work.settings.local.maker
+    maker = choice.maker(work.settings, work.record.maker, work.states, vagrant)
+    if needed and maker == VAGRANT and not vagrant:
+        raise Refused(
+            "vagrant is not installed: `apt-get install vagrant`, or `make demo`, which installs what is missing; or "
+            "`inv local.stop`, and local.maker: engine"
+        )
+    if needed and maker == ENGINE and which("docker") is None:
+        raise Refused("Docker's own command is not installed: `apt-get install docker-cli`, or docker.io")
+    if maker == ENGINE and wanted == "auto" and work.record.maker != maker:
+        work.report("machines", "vagrant is not installed: the Docker engine makes them (local.maker)")
+    work.record = replace(work.record, maker=maker)
 
 
 def complete(work: LocalWork) -> None:
@@ -89,7 +111,7 @@ def complete(work: LocalWork) -> None:
 
 
 def _listeners(settings: Settings) -> list[facts.Listener]:
-    port = int(settings.registry.address.rpartition(":")[2])
+    port = split_address(settings.registry.address)[1]
     name = container_name(settings, "registry")
     addresses = settings.registry.bind or [LOOPBACK, host_address(settings)]
     own = [facts.Listener("registry.address", name, address, port) for address in addresses]

@@ -20,7 +20,6 @@ from argosy.local import (
     upgrading,
 )
 from argosy.local.addressing import machines_wanted
-from argosy.local.makers.vagrant import refuse_without_vagrant
 from argosy.local.procedure import Phase, Timing, run_phases
 from argosy.local.work import LocalWork
 from argosy.model import Machine, Step
@@ -130,8 +129,7 @@ def _prepared(settings: Settings, count: int, report: Report, task: str = "") ->
         choice.refuse_half_done(work.record)
         work.machines = choice.machines_of_start(here, count, known, work.states)
         preflight.refuse_other_count(work.machines, known, work.states)
-        if work.down:
-            refuse_without_vagrant()
+        preparing.choose_maker(work, needed=bool(work.down))
         preflight.refuse_unfit_host(here, work.facts, work.absent)
         if work.absent and len(work.absent) < len(work.machines):
             preflight.refuse_lost_machines(work.absent, retry.tried(work))

@@ -11,7 +11,7 @@ from argosy.engine.connection import refusals
 from argosy.engine.names import container_name
 from argosy.local import balancer, preparing
 from argosy.local.addressing import host_address
-from argosy.local.makers.base import RUNNING
+from argosy.local.makers.base import ENGINE, RUNNING
 from argosy.local.work import maker_of
 
 COLUMNS = ("what", "kind", "state", "address")
@@ -40,7 +40,7 @@ def observe(settings: Settings) -> list[Part]:
     """Return every part of the cluster that should be there; machines first. Changes nothing."""
     with preparing.opened(settings) as (here, client):
         machines = inventory.load(here)
-        states = maker_of(here, client).states(machines) if machines else {}
+        states = maker_of(here, client, ENGINE).states(machines) if machines else {}
         seen = {server.name: server.status for server in balancer.servers(here, client)}
         parts = [
             Part(machine.name, "machine", states[machine.name], machine.address, seen.get(machine.name, ""))

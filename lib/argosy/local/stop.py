@@ -14,23 +14,24 @@ from argosy.engine import containers as engine
 from argosy.engine.connection import refusals
 from argosy.engine.names import container_name
 from argosy.engine.ownership import own, remove_own
-from argosy.local import preparing
-from argosy.local.makers.base import ABSENT
-from argosy.local.work import maker_of
+from argosy.errors import ConfigError
+from argosy.local import preparing, record
+from argosy.local.makers.base import ABSENT, ENGINE, VAGRANT
+from argosy.local.work import Maker, maker_of
 from argosy.model import Step
 from argosy.registry import container
 from argosy.report import Report
 
 ROLES = ("machine", "balancer", "dependency")
 KINDS: Sequence[engine.Kind] = ("container", "volume")
-FILES = ("machines.json", "local.json", "known_hosts", "cloud-config", "vagrant", "balancer")
+FILES = ("machines.json", "local.json", "known_hosts", "cloud-config", VAGRANT, ENGINE, "balancer")
 """What a cluster leaves under STATE; the memory of image contents beside them is worth keeping."""
 
 
 def plan_stop(settings: Settings, everything: bool) -> list[Step]:
     """Return what `stop` would remove; nothing when nothing is there."""
     with preparing.opened(settings) as (here, client):
-        states = maker_of(here, client).states(inventory.load(here))
+        states = _maker(here, client).states(inventory.load(here))
         steps = [Step(name, f"destroy it with its disk ({state})") for name, state in states.items() if state != ABSENT]
         steps += [Step(name, "remove it") for name in _on_engine(here, client, everything)]
         steps += [Step(str(path), "remove it") for path in _paths(here, everything) if path.exists()]
@@ -47,7 +48,7 @@ def stop(settings: Settings, report: Report, everything: bool = False) -> list[S
     if not steps:
         return []
     with preparing.opened(settings, "local.stop") as (here, client):
-        for name in maker_of(here, client).destroy(inventory.load(here)):
+        for name in _maker(here, client).destroy(inventory.load(here)):
             _removed(report, name)
         for role in ROLES:
             for name in remove_own(client, here, role, KINDS):
@@ -59,6 +60,15 @@ def stop(settings: Settings, report: Report, everything: bool = False) -> list[S
         for path in _paths(here, everything):
             _remove(path)
     return steps
+
+
+def _maker(settings: Settings, client: docker.DockerClient) -> Maker:
+    """Return what made the machines. Where that is not known any more, the engine removes them."""
+    try:
+        made = record.load(settings).maker
+    except ConfigError:
+        made = ENGINE
+    return maker_of(settings, client, made)
 
 
 def _removed(report: Report, what: str) -> None:

@@ -15,7 +15,8 @@ from argosy.images.repositories import on_engine
 from argosy.images.store import stored_images
 from argosy.images.versions import newest_of
 from argosy.local.facts import HostFacts
-from argosy.local.makers.base import ABSENT, RUNNING, Boot
+from argosy.local.makers.base import ABSENT, RUNNING, VAGRANT, Boot
+from argosy.local.makers.engine_containers import EngineContainers
 from argosy.local.makers.vagrant import VagrantMachines
 from argosy.local.makers.vagrant_containers import VagrantContainers
 from argosy.local.record import Record
@@ -24,6 +25,8 @@ from argosy.registry import access
 from argosy.report import Report
 from argosy.secrets.syncing import Agree, refuse_taking
 from argosy.ssh.keypair import key_path
+
+Maker = VagrantMachines | EngineContainers
 
 
 @dataclass
@@ -76,17 +79,24 @@ class LocalWork:
         return f"{on_engine(self.settings, name)}:{newest.version}"
 
     def up(self, machines: Sequence[Machine], only: Sequence[Machine] = ()) -> None:
-        """Make or boot those of `only`, all when empty; `machines`: all that Vagrant has to know."""
+        """Make or boot those of `only`, all when empty; `machines`: all that their maker has to know."""
         paths = writing.paths(self.settings, machines)
         maker = self.maker(self.image(self.settings.local.machine_image) if self.uses_containers else "")
         maker.up([Boot(machine, paths[machine.name]) for machine in machines], only)
 
-    def maker(self, image: str = "") -> VagrantMachines:
-        return maker_of(self.settings, self.client, image)
+    @property
+    def by(self) -> str:
+        """Return what makes the machines, in words."""
+        return "through Vagrant" if self.record.maker == VAGRANT else "through the Docker engine"
+
+    def maker(self, image: str = "") -> Maker:
+        return maker_of(self.settings, self.client, self.record.maker, image)
 
 
-def maker_of(settings: Settings, client: docker.DockerClient, image: str = "") -> VagrantMachines:
-    """Return what looks after the machines; `image` is needed only to make machines that are containers."""
-    if settings.local.provider == "docker":
+def maker_of(settings: Settings, client: docker.DockerClient, name: str, image: str = "") -> Maker:
+    """Return what looks after the machines. `name`: vagrant or engine; `image`: only to make machines of it."""
+    if settings.local.provider != "docker":
+        return VagrantMachines(settings, key_path(settings))
+    if name == VAGRANT:
         return VagrantContainers(settings, key_path(settings), client, image)
-    return VagrantMachines(settings, key_path(settings))
+    return EngineContainers(settings, client, image)

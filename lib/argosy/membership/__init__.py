@@ -3,6 +3,7 @@
 adding, removing   cluster.add-machine, cluster.remove-machine
 backups            cluster.backup, cluster.restore
 bare_metal         cluster.setup
+etcd_upgrading     cluster.upgrade-etcd, and which etcd a newcomer may bring
 swarm_task         cluster.swarm
 
 observing          a cluster whose members are being changed, and what there is of it

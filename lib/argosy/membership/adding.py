@@ -11,7 +11,7 @@ from typing import Any
 from argosy.config.loading import Settings
 from argosy.errors import Refused
 from argosy.etcd import Delete, Put, quorum
-from argosy.membership import endpoints
+from argosy.membership import endpoints, etcd_upgrading
 from argosy.membership.actions import Action, Planned, action, do
 from argosy.membership.joining import JoiningMachine
 from argosy.membership.leaving import LeavingMachine, find_leaving, forgetting, leaving
@@ -92,6 +92,8 @@ def _planned(cluster: Membership, options: Options) -> Added:
     members = _member_plan(cluster, new, leaver)
     if members.has(quorum.Action.REFORM) or members.has(quorum.Action.SAVE):
         raise Refused(f"{members.risk}; do that first: inv cluster.remove-machine with --force, then add {new.name}")
+    if members.has(quorum.Action.ADD_LEARNER) or members.has(quorum.Action.PROMOTE):
+        etcd_upgrading.refuse_newcomer(cluster, new, [leaver.name] if leaver and _goes_first(cluster, leaver) else [])
     joiner = JoiningMachine(cluster, new, members, install=options.install, format=options.format)
     risk = f"risked by force: {members.risk}" if members.risk else ""
     waits = ""

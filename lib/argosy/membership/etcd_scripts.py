@@ -123,6 +123,40 @@ systemctl start --no-block "$system-etcd.service"
 """
 """$1: the system; $2: etcd's folder; $3: what to call the data that was there."""
 
+LOOK_FOR_IMAGE = """\
+set -u
+config=$1 container=$2
+sed -n 's/^IMAGE=/chosen /p' "$config/etcd.env"
+docker inspect --type container --format 'runs {{.Config.Image}}' "$container" 2>/dev/null || true
+"""
+"""$1: /etc/S; $2: etcd's container. Prints `chosen IMAGE`, and `runs IMAGE` when there is a container."""
+
+PULL = """\
+set -eu
+programs=$1 image=$2
+"$programs/pull-image" "$image" >&2
+docker run --rm --network none --user 0:0 --cap-drop ALL --read-only --log-driver none --security-opt label=disable \
+  --entrypoint etcd "$image" --version
+"""
+"""$1: /opt/S/bin; $2: an image of etcd. Prints what etcd says of its version."""
+
+CHOOSE = """\
+set -eu
+file=$1/etcd.env image=$2
+umask 022
+sed -n 's/^IMAGE=//p' "$file"
+part=$(mktemp "${file%/*}/.${file##*/}.XXXXXXXX")
+trap 'rm -f -- "$part"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+sed "s|^IMAGE=.*|IMAGE=$image|" "$file" >"$part"
+grep -q '^IMAGE=' "$part" || { echo "$file has no IMAGE" >&2; exit 1; }
+chmod 644 "$part"
+sync "$part"
+mv -fT -- "$part" "$file"
+sync "${file%/*}/"
+"""
+"""$1: /etc/S; $2: the image that etcd is started with the next time. Prints the one of before."""
+
 RESTART_AGENT = """\
 set -eu
 unit=$1-agent.service
@@ -180,6 +214,25 @@ def restore(system: str, name: str, cluster: str, token: str, peer_url: str) -> 
 
 def use_restored(system: str, name: str) -> Script:
     return Script("start etcd with the restored data", USE_RESTORED, system, etcd_folder(system), name)
+
+
+def look_for_image(system: str) -> Script:
+    return Script("look for etcd's image", LOOK_FOR_IMAGE, Names(system).config, f"{system}-etcd")
+
+
+def parse_images(output: str) -> tuple[str, str]:
+    """Return the digests of the images that etcd runs and is started with, each empty where there is none."""
+    told = dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
+    runs, chosen = (told.get(name, "").rpartition("@")[2] for name in ("runs", "chosen"))
+    return runs, chosen
+
+
+def pull(system: str, image: str) -> Script:
+    return Script("pull etcd's image", PULL, Names(system).programs, image)
+
+
+def choose(system: str, image: str) -> Script:
+    return Script("choose etcd's image", CHOOSE, Names(system).config, image)
 
 
 def restart_agent(system: str) -> Script:

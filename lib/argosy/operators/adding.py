@@ -26,6 +26,7 @@ from argosy.operators.bundle import ARMOR, VERSION, Bundle, BundledMachine
 from argosy.pki import authority
 from argosy.registry import access
 from argosy.report import Report
+from argosy.secrets.logins import further
 from argosy.ssh import keypair, known_hosts, pins
 from argosy.ssh.host import Host
 from argosy.ssh.known_hosts import HostKey
@@ -218,6 +219,7 @@ def _bundle(cluster: OpenCluster, request: Request) -> Bundle:
         registry_address=settings.registry.address,
         registry_user=settings.registry.user,
         registry_password=access.password(settings) if settings.registry.address else "",
+        registries={place: further(settings, place).password for place in settings.registries},
         authorized_keys=tuple(others),
         known_hosts={entry: tuple(map(str, found)) for entry, found in sorted(pinned.items())},
         machines=tuple(

@@ -7,7 +7,7 @@ knows it; whoever knows a recipient can make one for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,7 +32,8 @@ class BundledMachine:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Bundle(StoredRecord):
-    """`ssh_key`, `certificate_key`, `authority_key`: private, in PEM; the last is empty unless the rights are full.
+    """`registries`: the passwords of those under `registries:`, by their places (a bundle of before has none).
+    `ssh_key`, `certificate_key`, `authority_key`: private, in PEM; the last is empty unless the rights are full.
     `authorized_keys`: public keys of who may log in on machines that this operator makes, beside its own and those of
     operators that etcd tells of; `known_hosts`: host keys (`TYPE BASE64`) by their entry in known_hosts."""
 
@@ -52,6 +53,7 @@ class Bundle(StoredRecord):
     registry_address: str
     registry_user: str
     registry_password: str
+    registries: Mapping[str, str] = field(default_factory=dict)
     authorized_keys: tuple[str, ...]
     known_hosts: Mapping[str, tuple[str, ...]]
     machines: tuple[BundledMachine, ...]

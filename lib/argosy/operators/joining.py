@@ -2,7 +2,7 @@
 
     secrets/CLUSTER/pki/ca.crt, operator.{crt,key}, operator.name, and ca.key with the rights full
     secrets/CLUSTER/ssh/operator_ed25519{,.pub}, and authorized_keys with the rights full
-    the registry's password, where registry.password has it (secrets/CLUSTER/registry.password)
+    the registry's password, where registry.password has it (secrets/CLUSTER/registry.password), and those of registries
     .argosy/CLUSTER/machines.json, known_hosts      what is not there yet
 
 The name comes first: a checkout that is killed half-way is nobody else. What is here already of the same operator is
@@ -113,6 +113,9 @@ def _files(settings: Settings, bundle: Bundle) -> dict[Path, Secret]:
     source = sources.registry_password_source(settings)
     if bundle.registry_password and not source.command:
         found[source.path] = bundle.registry_password
+    for place, password in bundle.registries.items():
+        if place in settings.registries and not (login := sources.login_source(settings, place)).command:
+            found[login.path] = password
     return {path: Secret(text.encode()) for path, text in found.items()}
 
 
@@ -163,6 +166,9 @@ def _next_steps(settings: Settings, bundle: Bundle) -> Iterator[str]:
         yield f"registry.address is {settings.registry.address} here, and {bundle.registry_address} in the bundle"
     elif _prints_another_password(settings, bundle):
         yield "registry.password.command prints another password than the bundle has"
+    for place in bundle.registries:
+        if place not in settings.registries:
+            yield f"registries.{place} is not in the configuration here, and in the bundle"
     if bundle.authority_key:
         yield "inv secrets.fetch brings the cluster's secrets, to change them from here"
 

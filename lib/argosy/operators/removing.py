@@ -71,6 +71,7 @@ def _planned(cluster: OpenCluster, name: str) -> Removed:
     notes = [f"{error}: run the same again when it is back" for error in unreachable.values()]
     if record.removed is None:
         notes.append("the registry's password is the same for all: change it, then inv registry.start, secrets.rotate")
+        notes += [f"so is that of registries.{place}: change it there, too" for place in cluster.settings.registries]
     actions = tuple(_actions(cluster, name, record, left, hosts))
     return Removed(Planned(actions, tuple(notes)), unreachable, len(left))
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from argosy.config.loading import Settings
+from argosy.config.references import parse_reference, place_of
 from argosy.errors import ConfigError, Refused, RegistryError
 from argosy.images.repositories import parse_repository, registry_prefix
 from argosy.images.repositories import repository as repository_of
@@ -20,7 +21,9 @@ from argosy.images.versions import INSTALLER, PinnedService, Stored, Version, pa
 from argosy.model import Image
 from argosy.pki import authority
 from argosy.registry.client import ATTEMPTS, Registry
+from argosy.report import Report
 from argosy.secrets import sources
+from argosy.secrets.logins import Login, further
 
 
 def required_address(settings: Settings) -> str:
@@ -43,10 +46,22 @@ def password(settings: Settings) -> str:
             f"{settings.registry.address}: there is no password for the registry yet: `inv registry.start` makes it, "
             f"or write that of a registry which runs already into {source.path}"
         )
-    try:
-        return sources.read(settings, source).reveal().removesuffix(b"\n").decode()
-    except UnicodeDecodeError:
-        raise ConfigError("the password isn't UTF-8 text", "registry.password") from None
+    return sources.text(settings, source)
+
+
+def own_login(settings: Settings) -> Login:
+    """Return who we are in the cluster's registry. Raises as `password` does."""
+    return Login(required_address(settings), settings.registry.user, password(settings))
+
+
+def login_for(settings: Settings, reference: str) -> Login | None:
+    """Return the login by which an image is pulled: the most specific one; None when none is for it."""
+    address = settings.registry.address
+    own = [address, f"{address}/{registry_prefix(settings)}"] if address else []
+    place = place_of(parse_reference(reference), [*settings.registries, *own])
+    if not place:
+        return None
+    return own_login(settings) if place in own else further(settings, place)
 
 
 @contextmanager
@@ -83,7 +98,7 @@ def _read_tag(
     registry: Registry, settings: Settings, name: str, tag: str, version: Version, cluster: str | None
 ) -> Stored | None:
     where = _where(settings, name, cluster)
-    manifest = registry.manifest(where, tag)
+    manifest = registry.image(where, tag)
     if manifest is None:
         return None
     config = registry.config(where, manifest)
@@ -125,10 +140,22 @@ def counted_in(registry: Registry, settings: Settings, names: Collection[str]) -
     return [stored for stored in found if stored]
 
 
-def everything_in(registry: Registry, settings: Settings) -> list[Stored]:
-    """Return every version of every image of the system in the registry, and of the releases those of all clusters."""
+def everything_in(registry: Registry, settings: Settings, report: Report, clusters: Iterable[str] = ()) -> list[Stored]:
+    """Return every version of every image of the system in the registry, and of the releases those of all clusters.
+
+    A registry that lists no repositories, as those of many users do, is asked for those of the images of this
+    configuration, and of the releases of its `clusters`; that is reported.
+    """
     prefix = registry_prefix(settings)
-    places = [parse_repository(prefix, where) for where in registry.repositories(f"{prefix}/")]
+    repositories = registry.repositories(f"{prefix}/")
+    if repositories is None:
+        every = sorted({settings.cluster, *clusters})
+        report(
+            "registry", f"it lists no repositories: looked for the images of here and releases of {', '.join(every)}"
+        )
+        repositories = [repository_of(prefix, name) for name in dict.fromkeys([*settings.images, INSTALLER])]
+        repositories += [repository_of(prefix, INSTALLER, cluster) for cluster in every]
+    places = [parse_repository(prefix, where) for where in repositories]
     found = [
         _read_tag(registry, settings, name, tag, version, cluster)
         for name, cluster in filter(None, places)
@@ -164,6 +191,25 @@ def current_release(settings: Settings, version: str = "") -> Image:
     Raises Refused when it isn't there, or is another cluster's.
     """
     return as_image(settings, release_in_registry(settings, version))
+
+
+def etcd_image(settings: Settings, version: str = "") -> Stored:
+    """Return the image of etcd, `version` of it or the newest one, as the registry has it.
+
+    Raises Refused when it isn't there, ConfigError for what is no version.
+    """
+    name, wanted = settings.etcd.image, parse_version(version)
+    if version and wanted is None:
+        raise ConfigError(f"{version!r} is not a version, such as 0.1.3", "image")
+    with opened(settings) as registry:
+        if wanted is None:
+            found = newest_in(registry, settings, [name]).get(name)
+        else:
+            found = read_version(registry, settings, name, wanted)
+    if found is None:
+        what = f"image {name}{f' {version}' if version else ''}"
+        raise Refused(f"{what} is not in the registry: inv build.all registry.push (inv registry.list shows what is)")
+    return found
 
 
 def pinned_images(settings: Settings, version: str) -> tuple[Image, ...]:
@@ -210,7 +256,8 @@ def _clusters_with(registry: Registry, settings: Settings, version: Version | No
     """Return the other clusters that have a release `version`, or any; none when the registry lists no repositories."""
     prefix = registry_prefix(settings)
     try:
-        places = [parse_repository(prefix, where) for where in registry.repositories(f"{prefix}/{INSTALLER}/")]
+        repositories = registry.repositories(f"{prefix}/{INSTALLER}/") or ()
+        places = [parse_repository(prefix, where) for where in repositories]
         return [
             cluster
             for _, cluster in filter(None, places)

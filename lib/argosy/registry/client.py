@@ -1,93 +1,77 @@
 """A client of a Docker registry: what it has, by which digest, and taking it away.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md. The engine pushes what it has; all else is here:
-tags page by page, digests by HEAD, a version's labels from its config blob, copies between registries.
+tags page by page, digests by HEAD, a version's labels from its config blob, copies between registries. Bytes that have
+another digest than they should are an error.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import os
 import ssl
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 import httpx
 
 from argosy.clock import retry
+from argosy.config.references import split_address
 from argosy.engine.connection import causes
 from argosy.errors import RegistryError
-from argosy.registry.auth import BUSY, RegistryAuth
+from argosy.registry.auth import BUSY, RegistryAuth, TokenRefused, asked_to_wait
+from argosy.registry.manifests import (
+    MANIFEST_TYPES,
+    Config,
+    Manifest,
+    is_digest,
+    parse_config,
+    parse_manifest,
+)
+
+T = TypeVar("T")
 
 PAGE = 100
 ATTEMPTS = 4
+LONGEST_WAIT_SECONDS = 60
+"""How long a busy registry may ask to be left alone; one that asks for more is given up at once."""
 CHUNK_BYTES = 1024 * 1024
 AS_IT_IS = {"Accept-Encoding": "identity"}
-_INDEX_TYPES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_MANIFEST_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    *_INDEX_TYPES,
-)
 DIGEST = "docker-content-digest"
+NO_CATALOG = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.NOT_IMPLEMENTED,
+)
+"""How registries of many users answer about all their repositories: the listing is no part of the OCI spec."""
+NO_DELETES = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 _API_VERSION = "docker-distribution-api-version"
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """A manifest: its own digest, its config blob's, and the bytes of all its layers, compressed."""
+class _Body:
+    """A file as the body of a request, from its first byte again when the request is sent again."""
 
-    digest: str
-    config_digest: str
-    size_bytes: int
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+        self.size = content.seek(0, os.SEEK_END)
 
-
-@dataclass(frozen=True, slots=True)
-class RawManifest:
-    """A manifest byte for byte. `kind`: its media type."""
-
-    content: bytes
-    kind: str
-
-    @property
-    def manifests(self) -> list[str]:
-        """The digests of the manifests that an index names."""
-        return [str(entry["digest"]) for entry in json.loads(self.content).get("manifests", ())]
-
-    @property
-    def layers(self) -> list[str]:
-        """The digests of the layers, the lowest first."""
-        return [str(layer["digest"]) for layer in json.loads(self.content).get("layers", ())]
-
-    @property
-    def blobs(self) -> list[str]:
-        """The digests of the config and the layers."""
-        config = json.loads(self.content).get("config")
-        return [*([str(config["digest"])] if config else []), *self.layers]
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What an image says of itself, in its config blob. `created`: as RFC 3339."""
-
-    labels: Mapping[str, str]
-    created: str
+    def __iter__(self) -> Iterator[bytes]:
+        self._content.seek(0)
+        return iter(lambda: self._content.read(CHUNK_BYTES), b"")
 
 
 class Registry:
-    """One registry at `address` (HOST:PORT), over TLS.
+    """One registry at `address` (HOST or HOST:PORT), over TLS.
 
     `ca`: a certificate to trust beside the system's. `attempts`: how often a request is tried while the registry can't
-    be reached or is busy (429, 5xx). Every method raises RegistryError, in one line: also when "not found" is not the
-    word of a registry, but of what stands before it.
+    be reached or is busy (429, 5xx), with the pauses that it asks for. Every method raises RegistryError, in one line:
+    also when "not found" is not the word of a registry, but of what stands before it.
     """
 
     def __init__(
@@ -132,64 +116,78 @@ class Registry:
         """Raise RegistryError unless the registry answers and takes our password."""
         self._ask("GET", "/v2/")
 
-    def repositories(self, prefix: str = "") -> list[str]:
-        """Return the repositories whose name begins with `prefix`, those without a tag too."""
-        names = self._pages("/v2/_catalog", "repositories", absent=False)
-        return sorted(name for name in names if name.startswith(prefix))
+    def repositories(self, prefix: str = "") -> list[str] | None:
+        """Return the repositories whose name begins with `prefix`, those without a tag too; None where the registry
+        lists none for this user."""
+        try:
+            names = self._listing("/v2/_catalog", "repositories", fine=NO_CATALOG)
+        except TokenRefused:
+            return None
+        return None if names is None else sorted(name for name in names if name.startswith(prefix))
 
     def tags(self, repository: str) -> list[str]:
         """Return the tags of `repository`; none when it isn't there."""
-        return list(self._pages(f"/v2/{repository}/tags/list", "tags", absent=True))
+        return self._listing(f"/v2/{repository}/tags/list", "tags", absent=True) or []
 
     def digest(self, repository: str, reference: str) -> str:
         """Return the digest of the manifest that a tag (or digest) names, or nothing when there is none."""
         url = f"/v2/{repository}/manifests/{reference}"
-        response = self._ask("HEAD", url, accept=_MANIFEST_TYPES, absent=True)
-        if response.is_success and DIGEST not in response.headers:
-            response = self._ask("GET", url, accept=_MANIFEST_TYPES, absent=True)
-        return _digest(response) if response.is_success else ""
+        response = self._ask("HEAD", url, accept=MANIFEST_TYPES, absent=True)
+        if not response.is_success:
+            return ""
+        told = response.headers.get(DIGEST, "")
+        if is_digest(told):
+            return str(told)
+        found = self.manifest(repository, reference)
+        return found.digest if found else ""
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """Return what a tag (or digest) names, if it is there; of an index, its first image for a real platform."""
-        response = self._ask("GET", f"/v2/{repository}/manifests/{reference}", accept=_MANIFEST_TYPES, absent=True)
+        """Return what a tag (or digest) names, byte for byte; nothing when it isn't there."""
+        url = f"/v2/{repository}/manifests/{reference}"
+        response = self._ask("GET", url, accept=MANIFEST_TYPES, absent=True)
         if not response.is_success:
             return None
-        document = self._document(response)
-        where = f"{self.address}: {repository}:{reference}"
-        if "manifests" in document:
-            first = _first_image(document)
-            inner = self.manifest(repository, first)
-            if inner is None:
-                raise RegistryError(f"{where} is an index, and the registry does not have its image {first}")
-            return Manifest(_digest(response), inner.config_digest, inner.size_bytes)
-        try:
-            config = document["config"]
-            size = config["size"] + sum(layer["size"] for layer in document["layers"])
-            return Manifest(_digest(response), config["digest"], size)
-        except (KeyError, TypeError):
-            raise RegistryError(f"{where} is no image's manifest") from None
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        told = response.headers.get(DIGEST, "")
+        return self._parsed(
+            _named(repository, reference), lambda: parse_manifest(response.content, kind, reference, told)
+        )
 
-    def config(self, repository: str, manifest: Manifest) -> Config:
-        """Return what an image says of itself."""
-        document = self._document(self._ask("GET", f"/v2/{repository}/blobs/{manifest.config_digest}"))
-        return Config(document.get("config", {}).get("Labels") or {}, document.get("created") or "")
+    def image(self, repository: str, reference: str) -> Manifest | None:
+        """Return the manifest of an image that a tag (or digest) names, if it is there; of an index, its first image
+        for a real platform, with the digest of the index."""
+        found = self.manifest(repository, reference)
+        if found is None or found.config:
+            return found
+        where = f"{self.address}: {_named(repository, reference)}"
+        first = found.first_image
+        if first is None:
+            raise RegistryError(f"{where} is an index that names no image")
+        inner = self.manifest(repository, first.digest)
+        if inner is None:
+            raise RegistryError(f"{where} is an index, and the registry does not have its image {first.digest}")
+        if inner.config is None:
+            raise RegistryError(f"{where} is an index of an index, and no image")
+        return replace(inner, digest=found.digest)
+
+    def config(self, repository: str, image: Manifest) -> Config:
+        """Return what an image says of itself; `image`: as `image` returns it."""
+        digest = image.blobs[0].digest
+        response = self._ask("GET", f"/v2/{repository}/blobs/{digest}")
+        return self._parsed(_named(repository, digest), lambda: parse_config(response.content, digest))
 
     def delete(self, repository: str, digest: str) -> None:
         """Delete a manifest with all its tags; fine when it isn't there. Its layers go with a garbage collection."""
-        response = self._ask("DELETE", f"/v2/{repository}/manifests/{digest}", absent=True, refused=True)
-        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response = self._ask("DELETE", f"/v2/{repository}/manifests/{digest}", absent=True, fine=NO_DELETES)
+        if response.status_code in NO_DELETES:
             raise RegistryError(
-                f"{self.address}: the registry does not allow deletes: set REGISTRY_STORAGE_DELETE_ENABLED=true there"
+                f"{self.address}: the registry does not allow deletes: set REGISTRY_STORAGE_DELETE_ENABLED=true there, "
+                "or delete by its own means"
             )
 
     # Copies
 
-    def raw_manifest(self, repository: str, reference: str) -> RawManifest | None:
-        """Return what a tag (or digest) names, as it is; nothing when it isn't there."""
-        response = self._ask("GET", f"/v2/{repository}/manifests/{reference}", accept=_MANIFEST_TYPES, absent=True)
-        return RawManifest(response.content, response.headers["content-type"]) if response.is_success else None
-
-    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
+    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
         """Put a manifest whose blobs are there, under a tag or its digest."""
         headers = {"Content-Type": manifest.kind}
         self._ask("PUT", f"/v2/{repository}/manifests/{reference}", headers=headers, content=manifest.content)
@@ -198,61 +196,66 @@ class Registry:
         return self._ask("HEAD", f"/v2/{repository}/blobs/{digest}", absent=True).is_success
 
     def mount_blob(self, repository: str, digest: str, source: str) -> bool:
-        """Let `repository` have a blob of the repository `source`, without a copy. Returns whether the registry did."""
+        """Let `repository` have a blob of the repository `source`, without a copy. Returns whether the registry did: it
+        may not let this user, and nothing is wrong then."""
         query = httpx.QueryParams({"mount": digest, "from": source})
-        response = self._ask("POST", f"/v2/{repository}/blobs/uploads/?{query}")
+        refusals = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        response = self._ask("POST", f"/v2/{repository}/blobs/uploads/?{query}", fine=refusals)
         return response.status_code == HTTPStatus.CREATED
 
     def download(self, repository: str, digest: str, into: IO[bytes]) -> None:
         """Write a blob into a file. Raises RegistryError when its bytes are not those of the digest."""
-        found = hashlib.sha256()
-        try:
-            with self._client.stream("GET", f"/v2/{repository}/blobs/{digest}", headers=AS_IT_IS) as response:
-                if not response.is_success:
-                    raise RegistryError(self._refusal(response, f"GET /v2/{repository}/blobs/{digest}"))
-                for chunk in response.iter_raw():
-                    found.update(chunk)
-                    into.write(chunk)
-        except httpx.RequestError as error:
-            raise RegistryError(self._unreachable(error)) from None
-        if digest != f"sha256:{found.hexdigest()}":
-            raise RegistryError(
-                f"{self.address}: the blob {digest} of {repository} has other bytes than its digest says"
-            )
+        self._again(lambda: self._download(f"/v2/{repository}/blobs/{digest}", repository, digest, into))
+
+    def _download(self, url: str, repository: str, digest: str, into: IO[bytes]) -> None:
+        found = hashlib.new(digest.partition(":")[0])
+        into.seek(0)
+        into.truncate()
+        with self._client.stream("GET", url, headers=AS_IT_IS) as response:
+            if not response.is_success:
+                response.read()
+                raise self._refused(response, f"GET {url}")
+            for chunk in response.iter_raw():
+                found.update(chunk)
+                into.write(chunk)
+        if digest.partition(":")[2] != found.hexdigest():
+            raise RegistryError(f"{self.address}: {_named(repository, digest)} has other bytes than its digest says")
 
     def upload(self, repository: str, digest: str, content: IO[bytes]) -> None:
         """Upload a blob from a file, all of it."""
-        location = httpx.URL(self._ask("POST", f"/v2/{repository}/blobs/uploads/").headers["location"])
-        size = content.seek(0, os.SEEK_END)
-        content.seek(0)
+        self._again(lambda: self._upload(f"/v2/{repository}/blobs/uploads/", digest, _Body(content)))
+
+    def _upload(self, begin: str, digest: str, body: _Body) -> None:
+        begun = self._client.post(begin)
+        if not begun.is_success or "location" not in begun.headers:
+            raise self._refused(begun, f"POST {begin}")
+        location = begun.request.url.join(begun.headers["location"])
         url = location.copy_merge_params({"digest": digest}).raw_path.decode()
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        chunks = iter(lambda: content.read(CHUNK_BYTES), b"")
-        try:
-            response = self._client.request("PUT", url, headers=headers, content=chunks)
-        except httpx.RequestError as error:
-            raise RegistryError(self._unreachable(error)) from None
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
+        response = self._client.put(url, headers=headers, content=body)
         if not response.is_success:
-            raise RegistryError(self._refusal(response, f"PUT /v2/{repository}/blobs/uploads/"))
+            raise self._refused(response, f"PUT {begin}")
 
     # How it is asked
 
-    def _pages(self, path: str, key: str, *, absent: bool) -> Iterator[str]:
-        """Yield the items of a listing, following its Link headers; they may name only the registry itself.
+    def _listing(self, path: str, key: str, *, absent: bool = False, fine: Collection[int] = ()) -> list[str] | None:
+        """Return the items of a listing, page by page; the Link headers may name only the registry itself.
 
-        `absent`: there may be no such listing. A page that is missing later is an error: the rest isn't known.
+        `absent`, `fine`: as of `_ask`; then there is none. A page that is missing later is an error: the rest isn't
+        known.
         """
-        url: httpx.URL | None = httpx.URL(path, params={"n": PAGE})
-        while url is not None:
-            response = self._ask("GET", str(url), absent=absent)
-            if not response.is_success:
-                return
-            absent = False
-            yield from self._items(response, key)
-            following = response.links.get("next", {}).get("url")
-            url = httpx.URL(path).join(following) if following else None
-            if url is not None:
-                url = httpx.URL(url.raw_path.decode())
+        response = self._ask("GET", str(httpx.URL(path, params={"n": PAGE})), absent=absent, fine=fine)
+        if not response.is_success:
+            return None
+        found, asked = self._items(response, key), set()
+        while following := response.links.get("next", {}).get("url"):
+            url = httpx.URL(path).join(following).raw_path.decode()
+            if url in asked:
+                raise RegistryError(f"{self.address}: the registry's listing {path} leads in a circle")
+            asked.add(url)
+            response = self._ask("GET", url)
+            found += self._items(response, key)
+        return found
 
     def _ask(
         self,
@@ -261,35 +264,46 @@ class Registry:
         *,
         accept: tuple[str, ...] = (),
         absent: bool = False,
-        refused: bool = False,
+        fine: Collection[int] = (),
         headers: Mapping[str, str] | None = None,
         content: bytes = b"",
     ) -> httpx.Response:
-        """Send one request, again while the registry is unreachable or busy. `absent`: 404, `refused`: 405 is fine."""
+        """Send one request, again while the registry is unreachable or busy. `absent`: 404 as the word of a registry is
+        fine; `fine`: so are these statuses."""
         sent = {**(headers or {}), **({"Accept": ", ".join(accept)} if accept else {})}
-        try:
-            response = retry(self._attempts, lambda: self._send(method, url, sent, content), _passes, longest_seconds=3)
-        except _Busy as error:
-            response = error.response
-        except httpx.RequestError as error:
-            raise RegistryError(self._unreachable(error)) from None
-        allowed = {int(HTTPStatus.NOT_FOUND): absent, int(HTTPStatus.METHOD_NOT_ALLOWED): refused}
-        if response.status_code == HTTPStatus.NOT_FOUND and absent and not _is_word_of_registry(response):
+
+        def send() -> httpx.Response:
+            response = self._client.request(method, url, headers=sent, content=content)
+            if response.status_code in BUSY:
+                raise self._refused(response, f"{method} {url}")
+            return response
+
+        response = self._again(send)
+        if response.is_success or response.status_code in fine:
+            return response
+        if response.status_code == HTTPStatus.NOT_FOUND and absent:
+            if _is_word_of_registry(response):
+                return response
             if method == "HEAD":
                 return self._ask("GET", url, accept=accept, absent=True)
             raise RegistryError(
                 f"{self.address}: {method} {url} is answered with 404, and not by a registry: check registry.address "
                 "and what stands before it"
             )
-        if response.is_success or allowed.get(response.status_code):
-            return response
-        raise RegistryError(self._refusal(response, f"{method} {url}"))
+        raise self._refused(response, f"{method} {url}")
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
-        response = self._client.request(method, url, headers=headers, content=content)
-        if response.status_code in BUSY:
-            raise _Busy(response)
-        return response
+    def _again(self, act: Callable[[], T]) -> T:
+        """Do it, again while the registry is unreachable or busy. Raises RegistryError alone."""
+        try:
+            return retry(self._attempts, act, _passes, longest_seconds=3, asked=_asked)
+        except httpx.RequestError as error:
+            raise RegistryError(self._unreachable(error)) from None
+
+    def _parsed(self, what: str, parse: Callable[[], T]) -> T:
+        try:
+            return parse()
+        except ValueError as error:
+            raise RegistryError(f"{self.address}: {what} {error}") from None
 
     def _document(self, response: httpx.Response) -> dict[str, Any]:
         try:
@@ -305,6 +319,8 @@ class Registry:
         document = self._document(response)
         items = document.get(key)
         if key not in document or not isinstance(items, list | None):
+            raise RegistryError(self._no_registry())
+        if not all(isinstance(item, str) for item in items or ()):
             raise RegistryError(self._no_registry())
         return items or []
 
@@ -323,27 +339,39 @@ class Registry:
             reason = str(error) or type(error).__name__
         return f"{self.address}: no registry can be reached there ({reason}): start it with `inv registry.start`"
 
-    def _refusal(self, response: httpx.Response, what: str) -> str:
-        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return (
+    def _refused(self, response: httpx.Response, what: str) -> RegistryError:
+        """Return the error for an answer that is none of those that were hoped for."""
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            return RegistryError(
                 f"{self.address}: the registry refused user {self.user} or the password: "
-                "compare registry.user and registry.password with the registry's"
+                "compare registry.user and registry.password with the registry's, and its rights there"
             )
-        return f"{self.address}: the registry answered {what} with {response.status_code} {response.reason_phrase}"
+        if response.status_code == HTTPStatus.FORBIDDEN:
+            return RegistryError(
+                f"{self.address}: the registry does not let user {self.user} {what}: give it the right to, or take "
+                "another registry.user"
+            )
+        wait = asked_to_wait(response)
+        later = f", to be asked again in {wait:.0f} s" if wait else ""
+        return RegistryError(
+            f"{self.address}: the registry answered {what} with {response.status_code} {response.reason_phrase}{later}",
+            passes=response.status_code in BUSY,
+            wait_seconds=wait,
+        )
 
 
-class _Busy(Exception):
-    def __init__(self, response: httpx.Response) -> None:
-        super().__init__(response.status_code)
-        self.response = response
+def _named(repository: str, reference: str) -> str:
+    return f"{repository}{'@' if ':' in reference else ':'}{reference}"
+
+
+def _asked(error: BaseException) -> float:
+    return error.wait_seconds if isinstance(error, RegistryError) else 0
 
 
 def _passes(error: BaseException) -> bool:
     """Return whether it may pass by itself: a busy registry, or no connection; never a bad certificate."""
-    if isinstance(error, _Busy):
-        return True
     if isinstance(error, RegistryError):
-        return error.passes
+        return error.passes and error.wait_seconds <= LONGEST_WAIT_SECONDS
     return isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) and not _has_bad_certificate(error)
 
 
@@ -365,20 +393,9 @@ def _is_word_of_registry(response: httpx.Response) -> bool:
     return isinstance(document, dict) and isinstance(document.get("errors"), list)
 
 
-def _digest(response: httpx.Response) -> str:
-    """Return the digest of a manifest that came: as the registry says, else of its bytes."""
-    return response.headers.get(DIGEST) or f"sha256:{hashlib.sha256(response.content).hexdigest()}"
-
-
-def _first_image(index: dict[str, Any]) -> str:
-    entries = index["manifests"]
-    images = [entry for entry in entries if (entry.get("platform") or {}).get("architecture") != "unknown"]
-    return str((images or entries)[0]["digest"])
-
-
 def _is_near(address: str) -> bool:
     """Return whether the address is a private one, which no proxy of the environment leads to."""
-    host = address.rpartition(":")[0]
+    host = split_address(address)[0].strip("[]")
     if host == "localhost":
         return True
     try:

@@ -13,6 +13,7 @@ import docker
 
 from argosy import atomic
 from argosy.config.loading import Settings, VolumeSettings
+from argosy.config.references import split_address
 from argosy.engine.checkout import keep
 from argosy.engine.connection import connect, is_local_address, refusals
 from argosy.engine.containers import (
@@ -253,11 +254,11 @@ def image_reference(client: docker.DockerClient, settings: Settings) -> str:
 
 
 def host_of(settings: Settings) -> str:
-    return access.required_address(settings).rpartition(":")[0]
+    return split_address(access.required_address(settings))[0]
 
 
 def port_of(settings: Settings) -> int:
-    return int(access.required_address(settings).rpartition(":")[2])
+    return split_address(access.required_address(settings))[1]
 
 
 def bind_addresses(settings: Settings) -> list[str]:

@@ -32,10 +32,10 @@ class Row:
     cluster: str = ""
 
 
-def list_images(settings: Settings) -> list[Row]:
-    """Return every version of the system's images in the registry, newest first."""
+def list_images(settings: Settings, report: Report, clusters: Collection[str] = ()) -> list[Row]:
+    """Return every version of the system's images in the registry, newest first. `clusters`: others that use it."""
     with access.opened(settings) as registry:
-        stored = access.everything_in(registry, settings)
+        stored = access.everything_in(registry, settings, report, clusters)
     return rows_of(stored, settings.cluster)
 
 
@@ -61,26 +61,37 @@ def rows_of(stored: Sequence[Stored], cluster: str = "") -> list[Row]:
     ]
 
 
-def plan(settings: Settings, in_use: Collection[ReleaseInUse], running: Collection[str] = ()) -> list[Step]:
+def plan(
+    settings: Settings,
+    report: Report,
+    in_use: Collection[ReleaseInUse],
+    running: Collection[str] = (),
+    clusters: Collection[str] = (),
+) -> list[Step]:
     """Return what `prune` would delete."""
     with access.opened(settings) as registry:
-        gone = _gone(settings, access.everything_in(registry, settings), in_use, running)
+        gone = _gone(settings, access.everything_in(registry, settings, report, clusters), in_use, running)
     return [Step(item.name, f"delete {item.version}") for item in gone]
 
 
 def prune(
-    settings: Settings, report: Report, in_use: Collection[ReleaseInUse], running: Collection[str] = ()
+    settings: Settings,
+    report: Report,
+    in_use: Collection[ReleaseInUse],
+    running: Collection[str] = (),
+    clusters: Collection[str] = (),
 ) -> list[Stored]:
     """Delete the versions that no kept release needs, then collect the garbage. Idempotent; returns what was deleted.
 
-    `in_use`: the releases that machines run; `running`: the digests that scheduled services do. Kept are those, the
+    `in_use`: the releases that machines run; `running`: the digests that scheduled services do; `clusters`: those that
+    use the registry, whose releases are looked for where it does not list them. Kept are those, the
     newest `build.keep_versions` of each image (so as many releases to roll back to), all releases of other clusters,
     what the kept releases pin, and every etcd image: machines pin theirs in their own files. Raises Refused for an
     operator who has not the right to it.
     """
     operators.refuse_here(settings, TASK)
     with access.opened(settings) as registry:
-        gone = _gone(settings, access.everything_in(registry, settings), in_use, running)
+        gone = _gone(settings, access.everything_in(registry, settings, report, clusters), in_use, running)
         for item in gone:
             registry.delete(access.as_image(settings, item).repository, item.digest)
             report(item.name, f"deleted {item.version}")

@@ -6,7 +6,8 @@ import tempfile
 from dataclasses import dataclass
 
 from argosy.errors import RegistryError
-from argosy.registry.client import RawManifest, Registry
+from argosy.registry.client import Registry
+from argosy.registry.manifests import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,15 @@ def copy_image(source: Repository, target: Repository, digest: str, tag: str) ->
         raise RegistryError(f"{target}:{tag}: copied {digest}, and the registry has {found or 'nothing'} there")
 
 
-def _copy_manifest(source: Repository, target: Repository, digest: str) -> RawManifest:
+def _copy_manifest(source: Repository, target: Repository, digest: str) -> Manifest:
     """Copy what the manifest names, and for an index its manifests, and return it."""
-    manifest = source.registry.raw_manifest(source.path, digest)
+    manifest = source.registry.manifest(source.path, digest)
     if manifest is None:
         raise RegistryError(f"{source}@{digest}: the registry does not have it any more")
     for inner in manifest.manifests:
-        target.registry.put_manifest(target.path, inner, _copy_manifest(source, target, inner))
+        target.registry.put_manifest(target.path, inner.digest, _copy_manifest(source, target, inner.digest))
     for blob in manifest.blobs:
-        _copy_blob(source, target, blob)
+        _copy_blob(source, target, blob.digest)
     return manifest
 
 

@@ -163,7 +163,7 @@ def _push_one(registry: Registry, settings: Settings, report: Report, streams: S
     image = access.as_image(settings, item)
     where = f"{registry.address}/{image.repository}"
     reference = f"{where}:{image.version}"
-    credentials = {"username": settings.registry.user, "password": access.password(settings)}
+    credentials = access.own_login(settings).for_engine()
     started = time.monotonic()
     with streams.client() as client:
         tag(client, item.digest, where, image.version)

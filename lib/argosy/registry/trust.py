@@ -9,6 +9,8 @@ alone):
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from argosy import atomic
 from argosy.config.loading import Settings
+from argosy.config.references import split_address
 from argosy.engine.checkout import Checkout, checkout_of, is_at
 from argosy.engine.connection import is_here
 from argosy.errors import Refused
@@ -26,6 +29,7 @@ from argosy.report import Report
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 OWNER = "argosy.json"
+CONNECT_SECONDS = 10
 LAST_LINE = b"-----END CERTIFICATE-----"
 
 
@@ -33,12 +37,13 @@ def trust_registry(settings: Settings, report: Report, folder: Path = CERTIFICAT
     """Put the CA where the local engine looks for it (https://docs.docker.com/engine/security/certificates/).
 
     Needs no restart of the engine. Returns whether it was written; where it can't be, one line says what to do.
-    Does nothing when the cluster has no CA: then the registry is somebody else's, and leaves the same CA as it is where
-    another checkout has put it. Raises Refused when another checkout's CA, or one that nobody knows, is there.
+    Does nothing when the cluster has no CA, or the registry's certificate is one of the system's CAs': then the
+    registry is somebody else's, and others on this host may use it. Leaves the same CA as it is where another checkout
+    has put it. Raises Refused when another checkout's CA, or one that nobody knows, is there.
     """
     authority = pki.authority_path(settings.secrets_path)
     target = folder / access.required_address(settings) / "ca.crt"
-    if not authority.is_file():
+    if not authority.is_file() or _is_of_system(access.required_address(settings)):
         return False
     if not is_here():
         report("registry", f"the engine is elsewhere: to let it push, put {authority} there as {target}")
@@ -91,6 +96,18 @@ def distrust_registry(settings: Settings, report: Report, folder: Path = CERTIFI
         return False
     with suppress(OSError):  # something else is in the folder
         target.parent.rmdir()
+    return True
+
+
+def _is_of_system(address: str) -> bool:
+    """Return whether what answers there has a certificate that the system's CAs have signed."""
+    host, port = split_address(address)
+    context, host = ssl.create_default_context(), host.strip("[]")
+    try:
+        with socket.create_connection((host, port), CONNECT_SECONDS) as plain:
+            context.wrap_socket(plain, server_hostname=host).close()
+    except OSError:
+        return False
     return True
 
 

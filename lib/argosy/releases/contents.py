@@ -28,10 +28,10 @@ def read(settings: Settings, stored: Stored) -> Content:
 
 def _files(registry: Registry, image: Image) -> dict[str, bytes]:
     """Return the files below /release. The build brings them all in one layer, and it is one of the last."""
-    manifest = registry.raw_manifest(image.repository, image.digest)
+    manifest = registry.manifest(image.repository, image.digest)
     for layer in reversed(manifest.layers if manifest else []):
         with tempfile.TemporaryFile() as content:
-            registry.download(image.repository, layer, content)
+            registry.download(image.repository, layer.digest, content)
             content.seek(0)
             files = _in_layer(content)
         if DOCUMENT in files:

@@ -10,8 +10,9 @@ from argosy.clock import wait_until
 from argosy.cluster.opening import OpenCluster
 from argosy.config.loading import Settings
 from argosy.errors import Unhealthy
-from argosy.etcd.quorum import Cluster, Upgrade, cluster_of, plan_membership
+from argosy.etcd.quorum import Cluster, cluster_of
 from argosy.fanout import joined
+from argosy.membership.etcd_upgrading import give_way
 from argosy.order import start_order
 from argosy.pki import authority
 from argosy.rendering.service_unit import unit_name
@@ -23,13 +24,12 @@ from argosy.secrets.value import Secret
 from argosy.ssh.host import Host
 from argosy.status import observing
 
-LEAD_SECONDS = 10.0
-
 
 class RemoteMachines:
     """`files`: all secrets of each machine. Made anew for each phase, which has other files."""
 
     def __init__(self, cluster: OpenCluster, files: Mapping[str, Mapping[str, Secret]]) -> None:
+        self._cluster = cluster
         self._settings = cluster.settings
         self._hosts = cluster.hosts
         self._store = cluster.store
@@ -39,7 +39,7 @@ class RemoteMachines:
         self.authority = sha256(authority.authority_path(cluster.settings.secrets_path).read_bytes()).hexdigest()
 
     def look(self) -> Sequence[ObservedMachine]:
-        cluster = self._cluster()
+        cluster = self._members()
         troubles = problems_by_machine(observing.observe(self._settings, self._hosts).problems(), self._names())
         found = joined(
             self._hosts.each(lambda host: self._look(host, cluster, troubles.get(host.name, "")), what="Looking")
@@ -47,7 +47,7 @@ class RemoteMachines:
         return list(found.values())
 
     def look_at(self, name: str) -> ObservedMachine:
-        return self._look(self._hosts[name], self._cluster(), "")
+        return self._look(self._hosts[name], self._members(), "")
 
     def do(self, name: str, action: Action) -> None:
         host, system = self._hosts[name], self._settings.system
@@ -57,7 +57,7 @@ class RemoteMachines:
             case Act.TRUST_REGISTRY:
                 host.run(secret_uses.trust_registry(system, registries(self._settings)), sudo=True)
             case Act.RESTART_ETCD:
-                self._give_way(name)
+                give_way(self._cluster, self._members(), name)
                 host.run(secret_uses.restart_etcd(system), sudo=True)
             case Act.RESTART:
                 host.run(secret_uses.restart(unit_name(system, action.what[0])), sudo=True)
@@ -90,16 +90,7 @@ class RemoteMachines:
             trouble,
         )
 
-    def _give_way(self, name: str) -> None:
-        """Let another member lead. Raises QuorumAtRisk when etcd could not bear that the machine's member is away."""
-        cluster = self._cluster()
-        plan_membership(cluster, Upgrade((name,)), self._settings.etcd.max_members)
-        own = cluster.member(name)
-        others = [voter for voter in cluster.voters if voter.healthy and voter.name != name]
-        if own is not None and own.leader and others:
-            self._store.move_leader(others[0].id, seconds=LEAD_SECONDS)
-
-    def _cluster(self) -> Cluster:
+    def _members(self) -> Cluster:
         return cluster_of(self._machines, self._store.members())
 
     def _names(self) -> list[str]:

@@ -6,8 +6,6 @@ files, else the one before it. Without a record the machines must agree.
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -49,15 +47,6 @@ def choose(
             return Chosen(sources, generation, gives_up)
     newest = record.generations[0] if record.generations else None
     raise ValueError(f"no machine that can be asked has all of {newest or 'a generation'}")
-
-
-def password_of(login: bytes) -> bytes | None:
-    """Return the password in Docker's config.json, None when it holds none that can be read."""
-    try:
-        (auth, *_) = (entry["auth"] for entry in json.loads(login)["auths"].values())
-        return base64.b64decode(auth).partition(b":")[2] or None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _agreed(held: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -29,9 +29,10 @@ from argosy.pki import authority
 from argosy.report import Report
 from argosy.secrets import checkout, sources
 from argosy.secrets import upload as machine_files
-from argosy.secrets.choosing import Chosen, choose, password_of
+from argosy.secrets.choosing import Chosen, choose
 from argosy.secrets.deciding import Effect
 from argosy.secrets.generations import KEY, SecretsRecord, fingerprint, given_up
+from argosy.secrets.logins import docker_config, passwords_in
 from argosy.secrets.names import FINGERPRINT_KEY, OWN_SECRETS
 from argosy.secrets.sources import Source
 from argosy.secrets.upload import KEYS, REGISTRY_LOGIN
@@ -277,23 +278,27 @@ def _other_command(settings: Settings, source: Source, name: str, there: str) ->
 
 
 def _password(seen: _Seen) -> tuple[list[LocalChange], list[str]]:
-    """Return what changes here so that the registry's login is the machines'."""
+    """Return what changes here so that the logins of registries are the machines'."""
     settings, machine = seen.settings, seen.chosen.sources.get(REGISTRY_LOGIN)
     if machine is None:
         return [], []
-    source = sources.registry_password_source(settings)
     login = _read_one(seen, machine, REGISTRY_LOGIN)
-    password = password_of(login.reveal())
-    if password is None:
+    found = passwords_in(login.reveal())
+    if not found:
         return [], [f"{REGISTRY_LOGIN} of {machine} has no password"]
-    other = "registry: in the configuration has another user or address than the machines' login"
-    lacking = [] if machine_files.registry_login(settings, Secret(password)).sha256 == login.sha256 else [other]
-    if source.command:
-        told = _other_command(settings, source, "password", sha256(password).hexdigest())
-        return [], [*lacking, *told]
-    # A line break at the end of the file is none of the password.
-    present = source.path.read_bytes().removesuffix(b"\n") if source.path.exists() else None
-    changed = [] if present == password else [LocalChange(_effect(source.path), source.path, Secret(password))]
+    own = next(iter(found.values()))
+    others = {place: found[place] for place in settings.registries if place in found}
+    config = docker_config(settings, Secret(own), {place: Secret(value) for place, value in others.items()})
+    lacking = [] if config.sha256 == login.sha256 else ["registry or registries: not those of the machines' logins"]
+    wanted = [(sources.registry_password_source(settings), own)]
+    wanted += [(sources.login_source(settings, place), value) for place, value in others.items()]
+    changed = []
+    for source, password in wanted:
+        if source.command:
+            lacking += _other_command(settings, source, "password", sha256(password).hexdigest())
+        # A line break at the end of the file is none of the password.
+        elif not source.path.exists() or source.path.read_bytes().removesuffix(b"\n") != password:
+            changed.append(LocalChange(_effect(source.path), source.path, Secret(password)))
     return changed, lacking
 
 

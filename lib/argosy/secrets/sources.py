@@ -42,6 +42,18 @@ def registry_password_source(settings: Settings) -> Source:
     return _source(settings, "registry.password", reference, default)
 
 
+def login_source(settings: Settings, place: str) -> Source:
+    """Return the source of the password for `registries: PLACE`; none is ever made."""
+    default = settings.secrets_path / "registries" / f"{place}.password"
+    return _source(settings, f"registries.{place}.password", settings.registries[place].password, default)
+
+
+def build_source(settings: Settings, image: str, name: str) -> Source:
+    """Return the source of a secret that an image's build is given. No machine gets it."""
+    reference = settings.images[image].secrets[name]
+    return _source(settings, f"images.{image}.secrets.{name}", reference, settings.secrets_path / name)
+
+
 def will_be_made(source: Source) -> bool:
     """Return whether `ensure` would make the secret now."""
     return not source.command and source.generate_bytes > 0 and not source.path.exists()
@@ -79,6 +91,14 @@ def read(settings: Settings, source: Source) -> Secret:
     every user of this host may read its file.
     """
     return _run(settings, source) if source.command else read_file(settings, source.path, source.key)
+
+
+def text(settings: Settings, source: Source) -> str:
+    """Return a secret that is a line of text, without the line break at its end. Raises ConfigError, as `read` does."""
+    try:
+        return read(settings, source).reveal().removesuffix(b"\n").decode()
+    except UnicodeDecodeError:
+        raise ConfigError("the password isn't UTF-8 text", source.key) from None
 
 
 def read_file(settings: Settings, path: Path, key: str) -> Secret:

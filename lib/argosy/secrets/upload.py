@@ -14,7 +14,6 @@ Every machine gets, in `/etc/SYSTEM/secrets/` (0700 root, files 0600):
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import ssl
@@ -32,6 +31,7 @@ from argosy.pki import authority
 from argosy.report import Report, silent
 from argosy.secrets import sources
 from argosy.secrets.checkout import key_source, refuse_lost
+from argosy.secrets.logins import docker_config
 from argosy.secrets.names import COMMON_SECRETS, FINGERPRINT_KEY, MEMBER_SECRETS
 from argosy.secrets.sources import Source
 from argosy.secrets.transfer import APPLY, OBSERVE, Change, Observed, pack, parse_observed, plan_changes, summary
@@ -204,7 +204,8 @@ def _common_files(settings: Settings, made: bool = True) -> dict[str, Secret | N
         files[name] = _value(settings, sources.named_source(settings, name), made)
     files[FINGERPRINT_KEY] = _value(settings, key_source(settings), made)
     password = _value(settings, sources.registry_password_source(settings), made)
-    files[REGISTRY_LOGIN] = password and registry_login(settings, password)
+    others = {place: _value(settings, sources.login_source(settings, place), made) for place in settings.registries}
+    files[REGISTRY_LOGIN] = password and docker_config(settings, password, _present(others))
     return files
 
 
@@ -227,14 +228,6 @@ def _certificates(settings: Settings, machine: Machine, made: bool = True) -> di
     if authority.authority_path(folder).exists():
         files["ca.crt"] = Secret(authority.authority_path(folder).read_bytes())
     return files
-
-
-def registry_login(settings: Settings, password: Secret) -> Secret:
-    """Return Docker's config.json (https://docs.docker.com/reference/cli/docker/login/)."""
-    secret = password.reveal().removesuffix(b"\n")  # a file often ends with a line break; the registry is told the same
-    login = base64.b64encode(f"{settings.registry.user}:".encode() + secret).decode()
-    registries = filter(None, (settings.registry.address, settings.discovered_registry))
-    return Secret(json.dumps({"auths": {name: {"auth": login} for name in registries}}, indent=2).encode())
 
 
 def _router_keys(settings: Settings) -> dict[str, Secret]:
@@ -315,7 +308,8 @@ def _local_file(settings: Settings, name: str) -> Path:
 
 def _sources(settings: Settings) -> list[Source]:
     named = [sources.named_source(settings, name) for name in settings.secrets]
-    return [*named, sources.registry_password_source(settings)]
+    logins = [sources.login_source(settings, place) for place in settings.registries]
+    return [*named, *logins, sources.registry_password_source(settings)]
 
 
 def _hashes(files: Mapping[str, Secret | None]) -> dict[str, str | None]:

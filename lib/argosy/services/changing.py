@@ -16,7 +16,7 @@ from argosy.config.scheduled_rules import kept_apart
 from argosy.discovery.rendering import conflicts
 from argosy.errors import ArgosyError, ConfigError, Refused, Unhealthy
 from argosy.report import Report
-from argosy.services.actions import Plan
+from argosy.services.actions import Create, Plan, Scale, WaitUntilServing
 from argosy.services.applying import apply
 from argosy.services.definitions import resolve
 from argosy.services.plan import (
@@ -31,6 +31,7 @@ from argosy.services.plan import (
     plan_stop,
     plan_submit,
 )
+from argosy.services.preflight import refuse_unready
 from argosy.services.record import Generation
 from argosy.services.report import ServicesReport
 from argosy.services.spec import routing_of
@@ -140,7 +141,8 @@ def make(work: ServicesCluster, change: Change) -> list[Plan]:
     """
     done, failures = [], {}
     with work.locked(change.task):
-        plans(work, change)
+        for plan in plans(work, change):
+            _refuse_unready(work, plan)
         for name, planner in change.planners.items():
             plan = planner(work.look())
             for line in plan.said:
@@ -157,6 +159,16 @@ def make(work: ServicesCluster, change: Change) -> list[Plan]:
     if failures:
         raise Unhealthy(f"{len(failures)} of {len(change.planners)} services: {'; '.join(map(str, failures.values()))}")
     return done
+
+
+def _refuse_unready(work: ServicesCluster, plan: Plan) -> None:
+    """Refuse a plan that lets instances start where they can't run."""
+    scaled = {action.replicas for action in plan.actions if isinstance(action, Scale)}
+    record = next((action.record for action in plan.actions if isinstance(action, WaitUntilServing)), None)
+    current = work.look(plan.name).of(plan.name).current if scaled and record else None
+    grows = current is not None and any(count > (current.service.replicas or 0) for count in scaled)
+    if record and (grows or any(isinstance(action, Create) for action in plan.actions)):
+        refuse_unready(work, plan.name, record.current, record.replicas)
 
 
 def _do(work: ServicesCluster, change: Change, plan: Plan) -> None:

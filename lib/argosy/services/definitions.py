@@ -3,17 +3,13 @@ runs: one of ours, by its digest in the registry, or another's as it stands."""
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from argosy.commandline import settings_file
 from argosy.config.loading import ScheduledSettings, Settings, load_scheduled
-from argosy.config.scheduled import IMAGE_OR_REFERENCE
+from argosy.config.references import parse_reference
 from argosy.errors import ConfigError, Refused
 from argosy.images.versions import parse_version
 from argosy.model import Image
@@ -43,12 +39,10 @@ def read(settings: Settings, names: Sequence[str], *, file: str = "", everything
 
 def _of_file(settings: Settings, file: str) -> dict[str, ScheduledSettings]:
     try:
-        document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_bytes()
     except OSError as error:
         raise ConfigError(f"can't be read: {error.strerror}", file) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"no YAML: {' '.join(str(error).split())}", file) from None
-    return load_scheduled(settings, document, file)
+    return load_scheduled(settings, settings_file.parse(text, file), file)
 
 
 def resolve(settings: Settings, definition: ScheduledSettings, *, release: str = "", image: str = "") -> ServiceImage:
@@ -81,19 +75,9 @@ def resolve(settings: Settings, definition: ScheduledSettings, *, release: str =
 
 
 def registry_auth(settings: Settings, image: ServiceImage) -> str:
-    """Return the value of X-Registry-Auth by which machines pull the image; empty for what is not in our registry.
-
-    https://docs.docker.com/engine/api/v1.41/#section/Authentication: JSON in URL-safe base64.
-    """
-    address = settings.registry.address
-    if not address or not image.reference.startswith(f"{address}/"):
-        return ""
-    login = {
-        "username": settings.registry.user,
-        "password": access.password(settings),
-        "serveraddress": address,
-    }
-    return base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
+    """Return the value of X-Registry-Auth by which machines pull the image; empty where no login is for it."""
+    login = access.login_for(settings, image.reference)
+    return login.header() if login else ""
 
 
 def _pinned(settings: Settings, release: str, name: str) -> Image:
@@ -107,10 +91,12 @@ def _ours(settings: Settings, image: Image) -> ServiceImage:
     return ServiceImage(image.reference(settings.registry.address), image.version)
 
 
-def _foreign(reference: str, where: str) -> ServiceImage:
+def _foreign(text: str, where: str) -> ServiceImage:
     """Return another's image; its version is its tag, or what can be read of its digest."""
-    name, _, digest = reference.partition("@")
-    tag = re.search(r":([^/:]+)$", name)
-    if not re.fullmatch(IMAGE_OR_REFERENCE, reference) or not (tag or digest or "/" in reference):
-        raise ConfigError(f"{reference!r} is neither a version, such as 0.1.3, nor a reference with its tag", where)
-    return ServiceImage(reference, tag[1] if tag else digest[:DIGEST_SHOWN] or "latest")
+    try:
+        found = parse_reference(text)
+    except ValueError as error:
+        raise ConfigError(str(error), where) from None
+    if not (found.tag or found.digest or "/" in text):
+        raise ConfigError(f"{text!r} is neither a version, such as 0.1.3, nor a reference with its tag", where)
+    return ServiceImage(text, found.tag or found.digest[:DIGEST_SHOWN] or "latest")

@@ -122,6 +122,13 @@ def refuse_unplaceable(
             f"{name}: {instances(count)} have no place: {reason} allows {bound} on each of the {len(fitting)} machines "
             "that fit"
         )
+    room = {machine_of(node): state.room(node, definition, name) for node in fitting}
+    places = sum(min(bound or free, free) for free in room.values())
+    if (count or 0) > places or (count is None and not all(room.values())):
+        asked = {"cpus": definition.reserve.cpus, "memory_megabytes": definition.reserve.memory_megabytes}
+        reserve = ", ".join(f"{key}: {value:g}" for key, value in asked.items() if value)
+        free = ", ".join(f"{machine}: {places:g}" for machine, places in sorted(room.items()))
+        raise Refused(f"{name}: {instances(count)} have no room: each reserves {reserve}, there is room on {free}")
 
 
 def _metadata(state: ServicesState) -> str:

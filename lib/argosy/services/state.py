@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from argosy.config.loading import ScheduledSettings
 from argosy.config.scheduled import MACHINE
 from argosy.discovery.report import router_states
-from argosy.engine.swarm_model import ACTIVE, DOWN, READY, Node, SwarmService, Task
+from argosy.engine.swarm_model import ACTIVE, DOWN, NANOSECONDS, READY, Node, SwarmService, Task
 from argosy.etcd.values import Entry
 from argosy.model import MachineState
 from argosy.routing.haproxy import server_name
@@ -27,7 +27,7 @@ from argosy.schema import (
 )
 from argosy.schema.labels import GENERATION, MACHINE_LABEL, SCHEDULED, SERVICE
 from argosy.services.record import HOMES, PREFIX, ScheduledRecord, parse_homes
-from argosy.services.spec import HELD
+from argosy.services.spec import HELD, MEGABYTE
 from argosy.services.updates.record import UPDATES
 
 WITHDRAWN = "scaling"
@@ -251,6 +251,17 @@ class ServicesState:
     def taking(self, definition: ScheduledSettings) -> list[Node]:
         """Return those that take instances now."""
         return [node for node in self.fitting(definition) if (node.state, node.availability) == (READY, ACTIVE)]
+
+    def room(self, node: Node, definition: ScheduledSettings, name: str) -> float:
+        """Return how many instances of the service `name` have what they reserve on a machine, besides what others
+        reserve there."""
+        wanted = definition.reserve.cpus * NANOSECONDS, definition.reserve.memory_megabytes * MEGABYTE
+        others = [running for it in self.services.values() if it.name != name for running in it.generations.values()]
+        held = [running.service.reserved for running in others for it in running.wanted if it.task.node_id == node.id]
+        taken = tuple(map(sum, zip(*held, strict=True))) or (0, 0)
+        has = node.nano_cpus, node.memory_bytes
+        found = [(own - gone) // each for own, gone, each in zip(has, taken, wanted, strict=True) if own and each]
+        return max(0, min(found, default=float("inf")))
 
     def count(self, definition: ScheduledSettings, replicas: int | None) -> int:
         """Return how many instances there must be; `replicas`: None for one on every machine that takes some."""

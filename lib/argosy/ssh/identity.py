@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paramiko
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from argosy.errors import ConfigError
-from argosy.ssh.keypair import key_path
+from argosy.ssh.keypair import key_path, load_private, private_bytes, public_blob, public_key
 from argosy.ssh.known_hosts import SSH_PORT
 
 if TYPE_CHECKING:
     from argosy.config.loading import Settings
+
+_KINDS: dict[type, Any] = {
+    rsa.RSAPrivateKey: paramiko.RSAKey,
+    ec.EllipticCurvePrivateKey: paramiko.ECDSAKey,
+    ed25519.Ed25519PrivateKey: paramiko.Ed25519Key,
+}
 
 
 def login_key(settings: Settings) -> Path | None:
@@ -68,18 +75,31 @@ def _is_locked(key: Path) -> bool:
         raise ConfigError(f"no key file {key}; create it, or name the key that the machines know", "ssh.key") from None
     except OSError as error:
         raise ConfigError(f"can't read the key {key}: {error.strerror}", "ssh.key") from None
-    except (paramiko.PasswordRequiredException, TypeError):
-        # cryptography says TypeError for an encrypted key without a passphrase.
+    except TypeError:
         return True
-    except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError):
+    except (paramiko.SSHException, ValueError):
         raise ConfigError(f"{key} is not a private key that ssh understands", "ssh.key") from None
     return False
 
 
 @lru_cache(maxsize=8)
 def _load(key: Path, _mtime: int) -> paramiko.PKey:
-    # Read once for all hosts. paramiko also takes KEY-cert.pub from beside it.
-    return paramiko.PKey.from_path(key)
+    """Return the key, read once for all hosts, with KEY-cert.pub from beside it. Raises TypeError for one with a
+    passphrase, ValueError for no key; ConfigError for a certificate that is none of this key's."""
+    private = load_private(key.read_bytes())
+    kind = next((kind for known, kind in _KINDS.items() if isinstance(private, known)), None)
+    if kind is None:
+        raise ValueError(f"paramiko knows no {type(private).__name__}")
+    loaded: paramiko.PKey = kind.from_private_key(io.StringIO(private_bytes(private).decode()))
+    certificate = Path(f"{key}-cert.pub")
+    if certificate.exists():
+        try:
+            loaded.load_certificate(str(certificate))
+        except (OSError, ValueError, paramiko.SSHException):
+            raise ConfigError(
+                f"{certificate} is no certificate of {key}: have the key signed anew, or remove it", "ssh.key"
+            ) from None
+    return loaded
 
 
 def _held_by(agent: paramiko.Agent, key: Path) -> paramiko.PKey:
@@ -87,9 +107,8 @@ def _held_by(agent: paramiko.Agent, key: Path) -> paramiko.PKey:
 
     Each login has an agent connection of its own: paramiko's is not made for several threads.
     """
-    public = Path(f"{key}.pub")
-    if public.exists():
-        blob = base64.b64decode(public.read_text().split()[1])
+    if Path(f"{key}.pub").exists():
+        blob = public_blob(public_key(key))
         for held in agent.get_keys():
             if held.asbytes() == blob:
                 return held

@@ -6,9 +6,12 @@ The checkout of an operator who joined (operator.join) has, in secrets/CLUSTER/s
 
 from __future__ import annotations
 
+import base64
+import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -62,7 +65,7 @@ def ensure_key_pair(path: Path, comment: str) -> str:
         atomic.ensure_private_folder(path.parent)
         with atomic.locked(path.parent / ".lock"):
             if not path.exists():
-                atomic.write(path, _private_bytes(ed25519.Ed25519PrivateKey.generate()), mode=0o600)
+                atomic.write(path, private_bytes(ed25519.Ed25519PrivateKey.generate()), mode=0o600)
             line = f"{_public_key(path)} {comment}"
             atomic.write_if_changed(path.with_name(f"{path.name}.pub"), f"{line}\n".encode())
     except OSError as error:
@@ -81,23 +84,49 @@ def public_key(path: Path) -> str:
         lines = []
     if not lines and not path.exists():
         raise ConfigError(f"there is no {path}: name the key that opens the machines", "ssh.key")
-    if len(lines) != 1 or len(lines[0].split()) < 2:
+    if len(lines) != 1 or public_blob(lines[0]) is None:
         raise ConfigError(f"no public key in {public}; make it: ssh-keygen -y -f {path} > {public}", "ssh.key")
     return lines[0].strip()
 
 
+def public_blob(line: str) -> bytes | None:
+    """Return the key itself of a line of a public key file, `TYPE BASE64 [COMMENT]`; None for what is no such line."""
+    kind, _, rest = line.strip().partition(" ")
+    try:
+        blob = base64.b64decode(rest.split()[0], validate=True)
+    except (ValueError, IndexError):
+        return None
+    # It begins with its type: RFC 4253, section 6.6.
+    return blob if blob.startswith(struct.pack(">L", len(kind)) + kind.encode()) else None
+
+
+def load_private(data: bytes) -> Any:
+    """Return the private key of a file, as OpenSSH writes it or in PEM (PKCS#1, PKCS#8).
+
+    Raises TypeError for one with a passphrase, ValueError for what is no key or of a kind that is not known.
+    """
+    try:
+        try:
+            return serialization.load_ssh_private_key(data, password=None)
+        except ValueError:
+            return serialization.load_pem_private_key(data, password=None)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+
+
 def _public_key(path: Path) -> str:
     try:
-        key = serialization.load_ssh_private_key(path.read_bytes(), password=None)
+        key = load_private(path.read_bytes())
     except (ValueError, TypeError):
         raise ConfigError(
             "not an ssh key without a passphrase; move it away to have a new one made", str(path)
         ) from None
     encoded = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return encoded.decode()
+    return str(encoded.decode())
 
 
-def _private_bytes(key: ed25519.Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+def private_bytes(key: Any) -> bytes:
+    """Return a private key as OpenSSH writes it."""
+    return bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from lab import START_SECONDS, Lab, cleared
+from lanes import suite_of
 
 TEXT = """it's "5 %h" of $HOME, ${REGISTRY}; \\ #1"""
 
@@ -23,7 +25,8 @@ def with_another_service(document: dict[str, Any]) -> None:
 @pytest.fixture(scope="package")
 def solo(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A project whose cluster is not started yet, with a service that needs another."""
-    with cleared(tmp_path_factory.mktemp("solo"), "bay", "e2e-solo", 57) as lab:
+    suite = suite_of("one_machine", os.environ)
+    with cleared(tmp_path_factory.mktemp("solo"), "bay", "e2e-solo", 57, suite) as lab:
         lab.configure(with_another_service)
         yield lab
 

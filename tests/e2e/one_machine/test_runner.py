@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from lab import Lab, docker, eventually
 
-from argosy.config.suites import base_image, host_suite
+from argosy.config.suites import base_image
 from argosy.local.makers.container import cgroup_version, machine_flags
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow(8), pytest.mark.timeout(900)]
 
 FILES = ("example", "VERSION", "tasks.py", "invoke.yaml")
 """What the repository holds, as git would check it out: no secret, and nothing that is remembered."""
-BASE = base_image(host_suite())
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def empty_engine(founder: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iter
         eventually(
             "the engine answers", lambda: bool(docker("--host", host, "info", "--format", "{{.ID}}", check=False))
         )
-        saved = subprocess.run(["docker", "save", BASE], capture_output=True, check=True).stdout
+        saved = subprocess.run(["docker", "save", base_image(founder.suite)], capture_output=True, check=True).stdout
         subprocess.run(["docker", "--host", host, "load"], input=saved, capture_output=True, check=True)
         yield host
     finally:
@@ -75,6 +74,8 @@ def runner(founder: Lab, empty_engine: str, key: str, tmp_path_factory: pytest.T
         """For the runner, the machines are somewhere: no tasks of `local`, nor what they run on this host."""
         section = document["clusters"][lab.cluster]
         section["provider"] = "static"
+        # The database was this host's: its image, 370 MB, has no use there.
+        del section["local"]["dependencies"], document["images"]["postgres"]
         section["settings"]["database/host"] = lab.host
 
     lab.configure(standing_elsewhere)

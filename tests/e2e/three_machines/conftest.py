@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from lab import START_SECONDS, Lab, cleared
+from lanes import suite_of
 
 
 @pytest.fixture(scope="package")
 def project(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A project whose cluster is not started yet; what it leaves on the engine is removed in the end."""
-    with cleared(tmp_path_factory.mktemp("project"), "sea", "e2e", 56) as lab:
+    suite = suite_of("three_machines", os.environ)
+    with cleared(tmp_path_factory.mktemp("project"), "sea", "e2e", 56, suite) as lab:
         yield lab
 
 

@@ -6,6 +6,7 @@ import http.client
 from contextlib import suppress
 
 import pytest
+from found import check_machines
 from lab import Lab, docker, eventually
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
@@ -35,7 +36,7 @@ def assert_healthy(lab: Lab) -> None:
 
 def test_a_dry_run_changes_nothing(project: Lab) -> None:
     plan = project.inv("local.start", "3", "--dry-run").stdout
-    assert "sea-03: make it at 192.168.56.103" in plan
+    assert "sea-03: make it at 192.168.56.103 through Vagrant" in plan
     assert project.inv("local.stop").stdout.strip() == "cluster e2e: nothing to stop"
 
 
@@ -72,6 +73,11 @@ def test_every_machine_serves_the_database_and_knows_its_clients(cluster: Lab) -
     eventually("every machine's backend answers", lambda: answering(cluster, "/backend/") == set(MACHINES))
     headers, _ = cluster.ask("/", address=cluster.host)
     assert headers["x-argosy-machine"] in MACHINES
+
+
+@pytest.mark.journey
+def test_its_machines_are_what_the_page_of_what_is_supported_says(cluster: Lab) -> None:
+    check_machines(cluster, MACHINES[0], "three_machines")
 
 
 def test_another_count_is_refused(cluster: Lab) -> None:

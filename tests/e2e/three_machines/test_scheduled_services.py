@@ -15,7 +15,7 @@ from steady import Steady
 from swarm_checks import is_settled, nodes
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
-RATE = 200
+RATE = 100
 SERVE_SECONDS = 30
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow(12), pytest.mark.timeout(600)]

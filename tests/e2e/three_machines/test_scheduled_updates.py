@@ -14,7 +14,7 @@ from swarm_checks import is_settled, nodes, places
 
 MACHINES = ["sea-01", "sea-02", "sea-03"]
 WEB = "example/web/web/__main__.py"
-RATE = 200
+RATE = 100
 CHANGE_SECONDS = 300
 ELSEWHERE_SECONDS = 30
 LOOK_SECONDS = 10
@@ -46,6 +46,7 @@ def web(lab: Lab) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.journey("service update")
 def test_a_new_version_comes_and_no_request_fails(cluster: Lab) -> None:
     before = web(cluster)
     path = cluster.root / WEB

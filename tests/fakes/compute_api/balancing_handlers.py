@@ -7,6 +7,7 @@ from typing import Any
 from compute_api.basis import Basis
 from compute_api.discovery import Call
 from compute_api.places import scope_of
+from compute_api.rules import check
 from compute_api.state import Refusal
 
 
@@ -40,14 +41,21 @@ class BalancingHandlers(Basis):
         }
 
     def _instanceGroups_setNamedPorts(self, call: Call) -> dict[str, Any]:
-        group = self._any_get(call)
-        group["namedPorts"] = call.body["namedPorts"]
+        group, ports = self._any_get(call), call.body.get("namedPorts", [])
+        check(self.state, "instanceGroups", {**group, "namedPorts": ports})
+        if call.body.get("fingerprint") != group["fingerprint"]:
+            raise Refusal(412, "conditionNotMet", "Invalid fingerprint.")
+        group["namedPorts"] = ports
         self.state.refinger(group)
         return self._begun(call, group)
 
     def _backendServices_getHealth(self, call: Call) -> dict[str, Any]:
-        self._any_get(call)
-        group = call.body["group"].rpartition("/")[2]
+        service, link = self._any_get(call), self.state.full(call.body.get("group", ""))
+        if link not in [self.state.full(one["group"]) for one in service.get("backends", [])]:
+            raise Refusal(
+                400, "invalid", f"Invalid value for field 'group': '{link}'. It is no backend of the service."
+            )
+        group = link.rpartition("/")[2]
         states = [
             {
                 "instance": link,

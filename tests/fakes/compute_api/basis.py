@@ -15,7 +15,7 @@ LINKS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Any]]]] = {
     "backendServices": ("targetTcpProxies", lambda entry: [entry.get("service")]),
     "targetTcpProxies": ("forwardingRules", lambda entry: [entry.get("target")]),
 }
-URLS = ("network", "subnetwork", "zone", "machineType", "service", "target", "group")
+URLS = ("network", "subnetwork", "zone", "machineType", "service", "target", "group", "healthChecks")
 
 
 class Basis:
@@ -84,11 +84,13 @@ class Basis:
                     f"The resource 'projects/{self.state.project}/{kind}s/{call.path[kind]}' was not found",
                 )
 
-    def _absolute(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: self.state.full(value) if key in URLS and isinstance(value, str) else value
-            for key, value in body.items()
-        }
+    def _absolute(self, value: Any, key: str = "") -> Any:
+        """Return a copy in which links are full URLs."""
+        if isinstance(value, dict):
+            return {name: self._absolute(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._absolute(item, key) for item in value]
+        return self.state.full(value) if key in URLS and isinstance(value, str) else value
 
     def _refuse_taken(self, call: Call, name: str) -> None:
         there = self.state.folder(scope_of(call), folder_of(call)).get(name)

@@ -121,7 +121,8 @@ class Discovery:
         `method`: what it is the request of; empty for an answer."""
         if "$ref" in schema:
             schema = {"type": "object", **self.schemas[schema["$ref"]]}
-        if schema.get("readOnly") and method:
+        said = re.match(r"\s*(Output only\.)?\s*\[Output Only\]", schema.get("description", ""))
+        if (schema.get("readOnly") or said) and method:
             raise Invalid(path, "it is set by the server")
         kind = schema["type"]
         if kind == "object":

@@ -8,6 +8,7 @@ from compute_api.balancing_handlers import BalancingHandlers
 from compute_api.discovery import Call
 from compute_api.instance_handlers import InstanceHandlers
 from compute_api.places import folder_of, scope_of
+from compute_api.rules import check
 from compute_api.state import Refusal
 
 
@@ -46,7 +47,8 @@ class Handlers(InstanceHandlers, BalancingHandlers):
         return {"kind": "compute#aggregatedList", "items": {scope: {folder: items} for scope, items in scopes.items()}}
 
     def _any_insert(self, call: Call) -> dict[str, Any]:
-        resource = self._absolute(dict(call.body))
+        resource = self._absolute(call.body)
+        check(self.state, folder_of(call), resource)
         self._refuse_taken(call, resource["name"])
         kind = call.method.request[0].lower() + call.method.request[1:]
         if folder_of(call) == "addresses" and not resource.get("address"):
@@ -62,7 +64,7 @@ class Handlers(InstanceHandlers, BalancingHandlers):
             resource["IPAddress"] = reserved[0]["address"] if reserved else self.state.external_address()
         if kind == "disk":
             resource.setdefault("type", "zones/x/diskTypes/pd-standard")
-            resource = {**resource, "type": self.state.full(resource["type"]), "sizeGb": str(resource["sizeGb"])}
+            resource |= {"type": self.state.full(resource["type"]), "sizeGb": str(resource.get("sizeGb", 500))}
             resource["status"] = "READY"
         self.state.stamp(resource, scope_of(call), folder_of(call), kind)
         self.state.folder(scope_of(call), folder_of(call))[resource["name"]] = resource
@@ -79,7 +81,9 @@ class Handlers(InstanceHandlers, BalancingHandlers):
         given = call.body.get("fingerprint")
         if "fingerprint" in resource and given != resource["fingerprint"]:
             raise Refusal(412, "conditionNotMet", "Invalid fingerprint.")
-        resource |= self._absolute(dict(call.body))
+        changed = resource | self._absolute(call.body)
+        check(self.state, folder_of(call), changed)
+        resource |= changed
         self.state.refinger(resource)
         return self._begun(call, resource)
 

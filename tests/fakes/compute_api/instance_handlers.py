@@ -9,6 +9,7 @@ from typing import Any
 from compute_api.basis import Basis
 from compute_api.discovery import Call
 from compute_api.places import scope_of
+from compute_api.rules import check
 from compute_api.state import Refusal, fingerprint
 
 
@@ -23,10 +24,11 @@ class InstanceHandlers(Basis):
     """What the API does with instances."""
 
     def _instances_insert(self, call: Call) -> dict[str, Any]:
-        instance = self._absolute(dict(call.body))
+        instance = self._absolute(call.body)
+        check(self.state, "instances", instance)
         name = instance["name"]
         self._refuse_taken(call, name)
-        interface = instance["networkInterfaces"][0] = self._absolute(dict(instance["networkInterfaces"][0]))
+        interface = instance["networkInterfaces"][0]
         self._take_addresses(interface)
         scope = scope_of(call)
         disks = [self._attached(call, instance, dict(disk), number) for number, disk in enumerate(instance["disks"])]
@@ -110,7 +112,7 @@ class InstanceHandlers(Basis):
             self._check_image(wanted["sourceImage"])
             made = {
                 "name": name,
-                "sizeGb": str(wanted["diskSizeGb"]),
+                "sizeGb": str(wanted.get("diskSizeGb", 10)),
                 "labels": wanted.get("labels", {}),
                 "status": "READY",
             }

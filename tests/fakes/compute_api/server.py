@@ -105,6 +105,8 @@ class FakeCompute:
                 compute().check_answer(call.method, document)
             except Refusal as refusal:
                 status, document = refusal.status, error_document(refusal.status, refusal.reason, refusal.message)
+            except (LookupError, TypeError) as error:
+                status, document = 400, error_document(400, "required", f"Required field: {error}")
             self.requests.append(Request(call.method.id, path, call.query, call.body, status))
             return status, document
 

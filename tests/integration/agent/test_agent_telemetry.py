@@ -134,3 +134,16 @@ def test_what_is_no_answer_is_not_healthy(path: Path, said: bytes) -> None:
         code, line = health(str(path))
         answering.join()
     assert (code, line) == (1, f"the agent does not answer on {path}: what it says is no HTTP")
+
+
+@pytest.mark.parametrize("target", ["/say?x=1", "http://localhost/say?x=1", "HTTP://[::1]:80/say?x=1", "/s%61y?x=1"])
+def test_a_request_may_name_the_whole_url(telemetry: Telemetry, path: Path, target: str) -> None:
+    telemetry.route("GET", "/say", lambda path, query, _: json_answer([path, query]))
+    status, body = get(str(path), target)
+    assert (status, json.loads(body)) == (200, ["/say", {"x": "1"}])
+
+
+@pytest.mark.parametrize("target", ["http://localhost", "//say", "http://[::1/say", "*", "http://"])
+def test_what_names_nothing_is_answered_all_the_same(telemetry: Telemetry, path: Path, target: str) -> None:
+    telemetry.route("GET", "/say", lambda *_: json_answer(1))
+    assert get(str(path), target)[0] in (200, 404)

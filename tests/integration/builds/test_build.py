@@ -21,6 +21,7 @@ from argosy.engine.connection import connect
 from argosy.engine.containers import ContainerSpec, ensure_container
 from argosy.engine.names import labels_of
 from argosy.errors import BuildFailed, ConfigError, EngineError
+from argosy.images.store import stored_images
 
 pytestmark = pytest.mark.integration
 
@@ -62,6 +63,18 @@ class TestVersions:
         project.write("web", "FROM scratch\nCOPY . /all\n", **{"noise.log": "x"})
         assert versions(project) == {"web": "0.1.0"}
         assert image_id(project, "web:0.1.0") == before
+
+    def test_the_image_of_etcd_says_which_etcd_it_holds(self, project: Project) -> None:
+        dockerfile = f"FROM {BASE}\nCOPY etcd /usr/bin/etcd\nRUN chmod 755 /usr/bin/etcd\n"
+        project.write("etcd", dockerfile, etcd="#!/bin/sh\n[ $1 = --version ] && echo etcd Version: 3.5.16\n")
+        project.write("web", dockerfile, etcd="#!/bin/sh\necho etcd Version: 3.5.16\n")
+        versions(project)
+        with connect() as client:
+            told = {image.name: image.etcd for image in stored_images(client, project.system)}
+        assert told == {"etcd": "3.5.16", "web": ""}
+        project.write("etcd", dockerfile, etcd="#!/bin/sh\necho no; exit 3\n")
+        assert versions(project, "etcd") == {"etcd": "0.1.1+"}
+        assert any("which version of etcd it holds is not known: " in line for line in project.said)
 
     def test_the_same_content_made_anew_keeps_its_version_and_leaves_nothing_behind(self, project: Project) -> None:
         project.write("web", f"FROM {BASE}\nRUN echo hello > /hello && rm -rf /tmp/*\n")
@@ -165,6 +178,7 @@ class TestFailures:
     def test_ctrl_c_ends_the_build_in_the_engine_too(self, project: Project) -> None:
         mark = f"sleep 3600.{os.getpid()}"
         project.write("slow", f"FROM {BASE}\nRUN {mark}\n")
+        project.options["build"] = {"builder": "classic"}  # BuildKit's steps are no containers: see test_builders
         program = (
             "from pathlib import Path; from argosy.config.loading import load; from argosy.builds import images\n"
             f"images.build_images(load({project.document!r}, root=Path({str(project.root)!r})), print)\n"

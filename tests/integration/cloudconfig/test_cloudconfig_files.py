@@ -17,6 +17,7 @@ from argosy.model import Image, Machine
 from argosy.pki import authority
 from argosy.registry import access
 from argosy.secrets import upload
+from argosy.ssh.keypair import ensure_key_pair
 
 RELEASE = Image("installer", "air/installer", "0.1.3", "sha256:" + "1" * 64)
 ETCD = Image("etcd", "air/etcd", "0.1.0", "sha256:" + "2" * 64)
@@ -105,9 +106,10 @@ def test_the_operator_s_own_key_is_used_when_it_is_named(settings: Settings, tmp
     (tmp_path / "mine").touch()
     with raises(ConfigError, "mine.pub", "ssh-keygen -y -f", path="ssh.key"):
         writing.write(own, MACHINES, Said())
-    (tmp_path / "mine.pub").write_text("ssh-ed25519 AAAAmine me\n")
+    line = ensure_key_pair(tmp_path / "other", "me")
+    (tmp_path / "mine.pub").write_text(f"{line}\n")
     path = writing.write(own, MACHINES, Said())["air-01"]
-    assert '- "ssh-ed25519 AAAAmine me"' in path.read_text()
+    assert f'- "{line}"' in path.read_text()
     assert not (own.secrets_path / "ssh").exists()
 
 

@@ -267,6 +267,7 @@ def test_an_upgrade_s_release_wins_over_the_first_one(place: Place) -> None:
 PULL = """case $1$2 in
     imageinspect) exit 1 ;;
     info*) echo / ;;
+    version*) echo 1.44 ;;
     --config*) echo "Docker says no" >&2; exit 1 ;;
 esac"""
 
@@ -275,6 +276,12 @@ esac"""
     ("status", "code", "message"),
     [
         ("401", 1, "192.168.55.1:5000 refuses our password; bring the right one: inv cluster.upload-secrets"),
+        (
+            r'{"message":"Get x: unauthorized: authentication required"}\n\n500',
+            1,
+            "192.168.55.1:5000 refuses our password",
+        ),
+        (r'{"message":"Get x: no such host"}\n\n500', 75, "Docker says no"),
         ("404", 1, "192.168.55.1:5000 does not have it; upload it (inv registry.push), then: systemctl start"),
         ("500", 75, "Docker says no"),
         ("000", 75, "Docker says no"),
@@ -285,7 +292,7 @@ def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: st
     auths = {name: {"auth": login} for name in ("r", "registry.local:8443")}
     place.write("/etc/air/secrets/registry/config.json", json.dumps({"auths": auths}, indent=2))
     place.program("docker", PULL)
-    place.program("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf {status}')
+    place.program("curl", f'cat > {place.root}/asked; printf "%s " "$@" > {place.root}/argv; printf \'{status}\'')
     result = place.do("installer", "install")
     assert result.returncode == code
     assert message in result.stderr
@@ -298,13 +305,19 @@ def test_a_pull_is_tried_again_only_where_that_may_help(place: Place, status: st
 @pytest.mark.parametrize("status", ["200", "404", "000"])
 def test_what_the_registry_answers_about_an_image_can_be_asked(place: Place, status: str) -> None:
     place.write("/etc/air/secrets/registry/config.json", '{"auths": {"r": {"auth": "YTpi"}}}')
-    place.program("docker", "exit 9")
+    place.program("docker", "case $1 in version) echo 1.44 ;; *) exit 9 ;; esac")
     place.program("curl", f'echo "$@" > {place.root}/argv; printf {status}')
     result = place.do("pull-image", "--ask", "192.168.55.1:5000/air/installer@sha256:2")
     assert (result.returncode, result.stdout) == (0, status)
-    assert "http://docker/distribution/192.168.55.1:5000/air/installer@sha256:2/json" in (
+    assert "http://docker/v1.44/distribution/192.168.55.1:5000/air/installer@sha256:2/json" in (
         (place.root / "argv").read_text()
     )
+
+
+def test_about_an_image_an_engine_that_is_down_says_nothing(place: Place) -> None:
+    place.program("docker", "echo 1.41; exit 1")
+    result = place.do("pull-image", "--ask", "192.168.55.1:5000/air/installer@sha256:2")
+    assert (result.returncode, result.stdout) == (0, "000")
 
 
 def test_another_release_is_brought_without_an_install(place: Place) -> None:

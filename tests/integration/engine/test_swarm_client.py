@@ -206,21 +206,25 @@ class TestRealEngines:
         assert [node.hostname for node in by_name(swarm)] == ["air-01", "air-02"]
 
 
+TODAY = {"ApiVersion": "1.41", "MinAPIVersion": "1.12"}
+LATER = {"ApiVersion": "1.52", "MinAPIVersion": "1.44"}
+
+
 class TestEnginesThatMisbehave:
     def test_where_nothing_listens_it_says_so(self, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="air-01: no Docker engine answers"):
             Swarm(at_socket(tmp_path / "none", "air-01")).info()
 
     def test_an_engine_that_speaks_only_newer_versions_is_asked_in_its_oldest(self, tmp_path: Path) -> None:
-        answers = {"/version": {"MinAPIVersion": "1.44"}, "/v1.44/info": {"Swarm": {"LocalNodeState": "active"}}}
+        answers = {"/version": LATER, "/v1.44/info": {"Swarm": {"LocalNodeState": "active"}}}
         with engine_that_says(tmp_path, answers), at_socket(tmp_path / "sock") as engine:
             assert Swarm(engine).info().state == "active"
 
     def test_an_engine_that_was_upgraded_meanwhile_is_asked_for_its_versions_again(self, tmp_path: Path) -> None:
-        answers: dict[str, Any] = {"/version": {"MinAPIVersion": "1.12"}, "/v1.41/info": {}}
+        answers: dict[str, Any] = {"/version": TODAY, "/v1.41/info": {}}
         with engine_that_says(tmp_path, answers), at_socket(tmp_path / "sock") as engine:
             assert not Swarm(engine).info().inside
-            answers |= {"/version": {"MinAPIVersion": "1.44"}, "/v1.41/info": 400, "/v1.44/info": {}}
+            answers |= {"/version": LATER, "/v1.41/info": 400, "/v1.44/info": {}}
             with pytest.raises(EngineRefused):
                 Swarm(engine).info()
             assert not Swarm(engine).info().inside
@@ -232,7 +236,7 @@ class TestEnginesThatMisbehave:
                 Swarm(engine).info()
 
     def test_what_is_no_json_is_no_engine(self, tmp_path: Path) -> None:
-        answers = {"/version": {"MinAPIVersion": "1.12"}, "/v1.41/info": b"<html>"}
+        answers = {"/version": TODAY, "/v1.41/info": b"<html>"}
         with (
             engine_that_says(tmp_path, answers),
             at_socket(tmp_path / "sock") as engine,
@@ -241,7 +245,7 @@ class TestEnginesThatMisbehave:
             Swarm(engine).info()
 
     def test_a_kept_connection_that_died_is_made_anew(self, tmp_path: Path) -> None:
-        answers = {"/version": {"MinAPIVersion": "1.12"}, "/v1.41/info": {}}
+        answers = {"/version": TODAY, "/v1.41/info": {}}
         with at_socket(tmp_path / "sock") as engine:
             for _ in range(2):
                 with engine_that_says(tmp_path, answers):

@@ -149,3 +149,68 @@ def test_without_project_or_zone_nothing_is_asked(fake: FakeCompute, tmp_path: P
     with pytest.raises(ConfigError, match=r"gce\.zone"), Compute.opened(settings_for(fake, tmp_path, zone="")):
         pass
     assert fake.requests == []
+
+
+GROUP = "zones/europe-west1-b/instanceGroups/g"
+SERVICE: dict[str, Any] = {"name": "s", "loadBalancingScheme": "EXTERNAL_MANAGED", "protocol": "TCP"}
+SERVICE |= {"healthChecks": ["global/healthChecks/h"], "backends": [{"group": GROUP}]}
+CHECK: dict[str, Any] = {"name": "c", "type": "HTTP", "httpHealthCheck": {"port": 80}}
+INTERFACES = [{"network": "global/networks/default"}]
+MACHINE = "zones/europe-west1-b/machineTypes/e2-small"
+IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("instances", {"name": "i"}, "resource.machineType"),
+        ("instances", {"name": "i", "machineType": MACHINE, "disks": [{"boot": True}]}, "resource.networkInterfaces"),
+        ("instances", {"name": "i", "machineType": MACHINE, "disks": [{"boot": True}],
+                       "networkInterfaces": INTERFACES}, "sourceImage is required"),
+        ("instances", {"name": "i", "machineType": MACHINE, "networkInterfaces": INTERFACES,
+                       "disks": [{"source": "zones/europe-west1-b/disks/none"}]}, "disks/none' was not found"),
+        ("instances", {"name": "i", "machineType": MACHINE, "networkInterfaces": [{**INTERFACES[0], "name": "nic0"}],
+                       "disks": [{"initializeParams": {"sourceImage": IMAGE}}]}, "networkInterfaces"),
+        ("globalForwardingRules", {"name": "f", "target": "global/targetTcpProxies/none"}, "none' was not found"),
+        ("globalForwardingRules", {"name": "f"}, "resource.target"),
+        ("targetTcpProxies", {"name": "p", "service": "global/backendServices/none"}, "none' was not found"),
+        ("backendServices", {**SERVICE, "healthChecks": ["global/healthChecks/none"]}, "none' was not found"),
+        ("backendServices", {**SERVICE, "healthChecks": []}, "resource.healthChecks"),
+        ("backendServices", {**SERVICE, "backends": [{"group": GROUP.replace("/g", "/none")}]}, "none' was not found"),
+        ("backendServices", {**SERVICE, "connectionDraining": {"drainingTimeoutSec": 9999}}, "between 0 and 3600"),
+        ("backendServices", {**SERVICE, "timeoutSec": 0}, "resource.timeoutSec"),
+        ("healthChecks", {**CHECK, "timeoutSec": 9}, "checkIntervalSec 5"),
+        ("healthChecks", {**CHECK, "checkIntervalSec": 4}, "resource.timeoutSec"),
+        ("healthChecks", {**CHECK, "checkIntervalSec": 301, "timeoutSec": 1}, "between 1 and 300"),
+        ("healthChecks", {**CHECK, "unhealthyThreshold": 11}, "between 1 and 10"),
+        ("healthChecks", {**CHECK, "httpHealthCheck": {"port": 70000}}, "between 1 and 65535"),
+        ("healthChecks", {"name": "c"}, "resource.type"),
+        ("instanceGroups", {"name": "x", "network": "global/networks/default"}, "resource.network"),
+        ("instanceGroups", {"name": "x", "namedPorts": [{"name": "http", "port": 0}]}, "between 1 and 65535"),
+        ("disks", {"name": "x", "sizeGb": "10", "status": "READY"}, "resource.status"),
+        ("disks", {"name": "x", "sizeGb": "10", "users": ["x"]}, "resource.users"),
+    ],
+)  # fmt: skip
+def test_what_google_refuses_is_refused_in_one_line(
+    fake: FakeCompute, compute: Compute, kind: str, body: dict[str, Any], said: str
+) -> None:
+    assert compute.insert("healthChecks", {**CHECK, "name": "h"})
+    assert compute.insert("instanceGroups", {"name": "g"})
+    with pytest.raises(CloudError) as caught:
+        compute.insert(kind, body)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert body["name"] not in compute.all(kind)
+
+
+def test_what_google_takes_is_taken(fake: FakeCompute, compute: Compute) -> None:
+    assert compute.insert("healthChecks", {**CHECK, "name": "h", "checkIntervalSec": 10, "timeoutSec": 10})
+    assert compute.insert("instanceGroups", {"name": "g", "namedPorts": [{"name": "http", "port": 80}]})
+    assert compute.insert("backendServices", {**SERVICE, "connectionDraining": {"drainingTimeoutSec": 3600}})
+    assert compute.insert("targetTcpProxies", {"name": "p", "service": "global/backendServices/s"})
+    assert compute.insert("globalForwardingRules", {"name": "f", "target": "global/targetTcpProxies/p"})
+    with pytest.raises(CloudError, match="already being used"):
+        compute.delete("healthChecks", "h")
+    with pytest.raises(CloudError, match="checkIntervalSec"):
+        compute.act("healthChecks", "h", "patch", {"checkIntervalSec": 5})
+    assert fake.invalid == []

@@ -210,11 +210,15 @@ def test_after_an_install_that_failed_the_newest_release_is_tried(bare: Bare, se
     assert "restart --no-block air-installer.service" in bare.told
 
 
-def test_a_machine_that_is_installed_keeps_its_release(bare: Bare, setup: Run) -> None:
+def test_a_machine_that_is_installed_keeps_its_release_and_its_etcd(bare: Bare, setup: Run) -> None:
     setup("one", yes=True)
     bare.releases(NEWER)
+    bare.patch.setattr(access, "current_images", lambda _settings: {"etcd": replace(ETCD, digest=NEWER.digest)})
     assert json.loads(setup("one", json=True))["releases"] == {"one": "0.1.3"}
     assert bare.variable("RELEASE_VERSION") == "0.1.3"
+    etcd_env = (bare.etc / "air" / "etcd.env").read_text()
+    assert etcd_env.startswith("IMAGE=")
+    assert f"@{ETCD.digest}\nETCD_NAME=one\n" in etcd_env
 
 
 def test_a_machine_that_leaves_is_as_it_was_before(bare: Bare, setup: Run) -> None:

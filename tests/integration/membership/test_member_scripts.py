@@ -197,6 +197,37 @@ def test_restored_data_takes_the_place_of_the_present_at_the_end(scene: Scene) -
     assert scene.calls[-2:] == ["--quiet enable air-etcd.service", "start --no-block air-etcd.service"]
 
 
+def test_etcd_s_image_is_chosen_in_place_and_what_runs_is_told(scene: Scene) -> None:
+    env = scene.folder / "etc/etcd.env"
+    old, new = "r:5000/air/etcd@sha256:1", "r:5000/air/etcd@sha256:2"
+    env.write_text(f"IMAGE={old}\nETCD_NAME=air-01\n")
+    look = (etcd_scripts.LOOK_FOR_IMAGE, scene.folder / "etc", "air-etcd")
+    scene.program("docker", f"echo runs {old}")
+    assert etcd_scripts.parse_images(scene.do(*look).stdout) == ("sha256:1", "sha256:1")
+
+    assert scene.do(etcd_scripts.CHOOSE, scene.folder / "etc", new).stdout == f"{old}\n"
+    assert env.read_text() == f"IMAGE={new}\nETCD_NAME=air-01\n"
+    assert env.stat().st_mode & 0o777 == 0o644
+    assert [it.name for it in env.parent.iterdir() if it.is_file()] == ["etcd.env"]
+    assert etcd_scripts.parse_images(scene.do(*look).stdout) == ("sha256:1", "sha256:2")
+    scene.program("docker", "echo no such container >&2; exit 1")
+    assert etcd_scripts.parse_images(scene.do(*look).stdout) == ("", "sha256:2")
+
+    env.write_text("ETCD_NAME=air-01\n")
+    done = scene.do(etcd_scripts.CHOOSE, scene.folder / "etc", new, check=False)
+    assert (done.returncode, done.stderr) == (1, f"{env} has no IMAGE\n")
+    assert env.read_text() == "ETCD_NAME=air-01\n"
+
+
+def test_etcd_itself_tells_its_version_once_it_is_pulled(scene: Scene) -> None:
+    scene.program("docker", 'echo "$*" >>"$calls"; echo "etcd Version: 3.5.16"')
+    scene.program("pull-image", 'echo "pull $1" >>"$calls"; echo pulling', "/programs")
+    done = scene.do(etcd_scripts.PULL, scene.folder / "programs", "r:5000/air/etcd@sha256:2")
+    assert done.stdout == "etcd Version: 3.5.16\n"
+    assert scene.calls[0] == "pull r:5000/air/etcd@sha256:2"
+    assert scene.calls[1].endswith("--entrypoint etcd r:5000/air/etcd@sha256:2 --version")
+
+
 def test_nothing_is_started_where_nothing_was_restored(scene: Scene) -> None:
     done = scene.do(etcd_scripts.USE_RESTORED, "air", scene.data, "7", check=False)
     assert (done.returncode, done.stderr) == (1, "nothing was restored\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import httpx
 import pytest
-from image_project import Project, emptied, free_port, registry_project
+from image_project import BASE, Project, emptied, free_port, registry_project
 from raised import raises
 
 from argosy.builds import images as image_builds
@@ -57,7 +57,7 @@ def pushed(project: Project, *only: str) -> list[str]:
 
 
 def there(project: Project) -> list[str]:
-    return [f"{row.name} {row.version}" for row in contents.list_images(project.settings)]
+    return [f"{row.name} {row.version}" for row in contents.list_images(project.settings, project.report)]
 
 
 def trusting(project: Project) -> ssl.SSLContext:
@@ -154,6 +154,19 @@ class TestPush:
         assert there(project) == ["api 0.1.0", "web 0.1.1", "web 0.1.0"]
         assert registry_access.current_images(project.settings)["web"].version == "0.1.1"
 
+    def test_the_image_of_etcd_tells_there_which_etcd_it_holds(self, project: Project) -> None:
+        dockerfile = f"FROM {BASE}\nCOPY etcd /usr/bin/etcd\nRUN chmod 755 /usr/bin/etcd\n"
+        for version in ("3.4.23", "3.5.16"):
+            project.write("etcd", dockerfile, etcd=f"#!/bin/sh\necho etcd Version: {version}\n")
+            image_builds.build_images(project.settings, project.report, ["etcd"])
+            assert len(pushed(project, "etcd")) == 1
+        assert registry_access.etcd_image(project.settings).etcd == "3.5.16"
+        assert registry_access.etcd_image(project.settings, "0.1.0").etcd == "3.4.23"
+        with pytest.raises(Refused, match=r"image etcd 0\.1\.7 is not in the registry: inv build\.all"):
+            registry_access.etcd_image(project.settings, "0.1.7")
+        with pytest.raises(ConfigError, match="'newest' is not a version"):
+            registry_access.etcd_image(project.settings, "newest")
+
     def test_leaves_no_tag_of_the_registry_behind(self, project: Project) -> None:
         make(project, "web", "tagged")
         pushed(project)
@@ -244,7 +257,7 @@ class TestClient:
                 make(project, name, content)
         pushed(project)
         with access.opened(project.settings) as client:
-            assert client.repositories(f"{project.system}/") >= [f"{project.system}/api", f"{project.system}/web"]
+            assert {f"{project.system}/{name}" for name in ("api", "web")} <= set(client.repositories() or ())
             assert client.tags(f"{project.system}/web") == ["0.1.0", "0.1.1"]
 
     def test_what_is_not_there_is_nothing(self, project: Project) -> None:
@@ -262,7 +275,7 @@ class TestRelease:
         assert (built.version, built.is_new) == ("0.1.0", True)
         assert there(project) == ["web 0.1.0"], "what it pins was pushed first"
         assert pushed(project) == ["installer 0.1.0"]
-        rows = {row.name: row for row in contents.list_images(project.settings)}
+        rows = {row.name: row for row in contents.list_images(project.settings, project.report)}
         assert rows["web"].releases == ("0.1.0",)
         assert registry_access.current_release(project.settings).version == "0.1.0"
         assert registry_access.current_release(project.settings, "0.1.0").digest == rows["installer"].digest
@@ -323,11 +336,11 @@ class TestPrune:
         with access.opened(project.settings) as client:
             manifest = client.manifest(f"{project.system}/web", "0.1.0")
         assert manifest is not None
-        assert blob_status(project, "web", manifest.config_digest) == 200
-        assert [str(step) for step in contents.plan(project.settings, ())] == ["web: delete 0.1.0"]
+        assert blob_status(project, "web", manifest.blobs[0].digest) == 200
+        assert [str(step) for step in contents.plan(project.settings, project.report, ())] == ["web: delete 0.1.0"]
         assert [str(item.version) for item in contents.prune(project.settings, project.report, ())] == ["0.1.0"]
         assert there(project) == ["web 0.1.2", "web 0.1.1"]
-        assert blob_status(project, "web", manifest.config_digest) == 404
+        assert blob_status(project, "web", manifest.blobs[0].digest) == 404
         assert contents.prune(project.settings, project.report, ()) == []
 
     def test_takes_the_same_image_again_afterwards(self, project: Project) -> None:

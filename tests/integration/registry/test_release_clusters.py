@@ -90,8 +90,12 @@ def legacy(project: Project, settings: Settings, version: str) -> str:
     return version
 
 
+def nobody(subject: str, message: str) -> None:
+    pytest.fail(f"{subject}: {message}")
+
+
 def everything(settings: Settings) -> list[tuple[str, str, str]]:
-    return [(row.name, row.cluster, row.version) for row in contents.list_images(settings)]
+    return [(row.name, row.cluster, row.version) for row in contents.list_images(settings, nobody)]
 
 
 class TestWhoseReleaseItIs:
@@ -109,7 +113,7 @@ class TestWhoseReleaseItIs:
             ("web", "", "0.1.1"),
             ("web", "", "0.1.0"),
         ]
-        rows = {(row.name, row.version): row.releases for row in contents.list_images(production)}
+        rows = {(row.name, row.version): row.releases for row in contents.list_images(production, nobody)}
         assert rows["web", "0.1.1"] == ("0.1.0", "staging:0.1.1")
 
     def test_it_says_so_in_its_label_and_where_it_lies(self, project: Project, staging: Settings) -> None:

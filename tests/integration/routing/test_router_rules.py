@@ -152,6 +152,27 @@ class TestByName:
     def test_the_path_is_handed_on_as_it_is(self, client: Client, options: RouterOptions) -> None:
         assert client.ask(options.http_port, "/api/v1/%2e%2E/x?y=%20&z").said["path"] == "/api/v1/%2e%2E/x?y=%20&z"
 
+    @pytest.mark.parametrize(
+        ("target", "host", "path"),
+        [
+            ("http://api.local/x?y=1", "api.local", "/x?y=1"),
+            ("http://api.local/%2e%2E//z", "api.local", "/%2e%2E//z"),
+            ("http://api.local", "api.local", "/"),
+            ("HTTP://API.local:80/x", "api.local", "/x"),
+            ("http://10.0.0.1/api/v1", "10.0.0.1", "/api/v1"),
+            ("/?url=http://other.local/x", "api.local", "/?url=http://other.local/x"),
+        ],
+    )
+    def test_a_request_that_names_the_whole_url_is_handed_on_by_its_path(
+        self, client: Client, options: RouterOptions, target: str, host: str, path: str
+    ) -> None:
+        answer = client.ask(options.http_port, target, host)
+        assert (answer.name, answer.said["path"]) == ("api", path)
+
+    def test_the_health_of_the_router_is_told_whatever_the_form(self, client: Client, options: RouterOptions) -> None:
+        for target in (HEALTH_PATH, f"http://10.0.0.1{HEALTH_PATH}"):
+            assert client.ask(options.http_port, target, "10.0.0.1").status == 200
+
     def test_instances_take_turns(self, client: Client, options: RouterOptions) -> None:
         names = Counter(client.ask(options.http_port, host="web").name for _ in range(10))
         assert names == {"web": 5, "web-2": 5}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from raised import raises
-from secret_cluster import SECRETS, Checkout, cluster_with_secrets
+from secret_cluster import LOGIN, SECRETS, Checkout, cluster_with_secrets
 from secret_machines import MACHINES, MARKS
 
 from argosy import inventory
@@ -113,6 +113,7 @@ def other_ca(folder: Path) -> None:
 LACKS = {
     "password": drop("token"),
     "registry-password": drop("registry.password"),
+    "login": drop(LOGIN),
     "certificate": drop("keys/site.pem"),
     "file": drop("machine/own"),
     "generation": drop("generation.json"),
@@ -232,7 +233,8 @@ def test_a_checkout_with_nothing_fetches_all_but_the_cas_key(first: Checkout, tm
     assert [line for line in done.lacking if "ca.key" not in line] == []
     assert str(first.folder) in done.lacking[0]
     files = {str(path.relative_to(new.folder)) for path in new.folder.rglob("*") if path.is_file()}
-    assert {"token", "keys/site.pem", "machine/own", "registry.password", "fingerprint.key"} < files
+    assert {"token", "keys/site.pem", "machine/own", "registry.password", "fingerprint.key", LOGIN} < files
+    assert (new.folder / LOGIN).read_bytes() == b"of another registry"
     secret = [path for path in new.folder.rglob("*") if path.is_file() and path.suffix != ".crt"]
     assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
     with raises(ConfigError, path=str(new.folder / "pki" / "ca.key")):

@@ -12,7 +12,7 @@ import pytest
 from etcd_cluster import EtcdCluster
 from haproxy_server import requires_haproxy
 from swarm_lab import requires_swarm_lab
-from update_lab import WEB, UpdateLab, parsed, update_lab, version
+from update_lab import IMAGE, WEB, UpdateLab, parsed, update_lab, version
 from waiting import until
 
 from argosy import etcd
@@ -230,6 +230,52 @@ class TestOtherOrders:
         with pytest.raises(TakenBack):
             lab.update(web=broken)
         check_whole(lab, "2")
+
+    def test_what_can_t_run_stops_nothing(self, lab: UpdateLab) -> None:
+        fixed = {"ports": ["9090:80"], "update": {"order": "stop-first", "deadline_seconds": 40}}
+        lab.submit(web=version(1, **fixed))
+        lab.until_served("1")
+        taken = fixed | {"ports": ["2377:80"]}
+        for change, said in (
+            ({"image": "127.0.0.1:9/none:1"}, "air-01: 127.0.0.1:9/none:1 can't be pulled: "),
+            ({"secrets": ["no-such-secret"]}, "air-01: /etc/air/secrets/no-such-secret is not there"),
+            (taken, "air-01: port 2377/tcp is held by another program"),
+            ({"reserve": {"memory_megabytes": 10**7}}, "3 instances have no room"),
+            ({"constraints": ["tier=none"]}, "no machine fits tier=none"),
+        ):
+            with lab.load() as load, pytest.raises(Refused) as caught:
+                lab.update(web=version(2, **{**fixed, **change}))
+            assert said in str(caught.value)
+            assert load.failures == []
+        assert lab.generations() == {1: 3}
+        assert of_updates("web").present(lab.work.store) is None
+
+    def test_a_way_back_to_what_is_gone_stops_nothing(self, lab: UpdateLab) -> None:
+        first_of_two = {"image": "gone:1", "update": {"order": "stop-first", "deadline_seconds": 40}}
+        for node in lab.swarms.nodes.values():
+            node.docker("tag", IMAGE, "gone:1")
+        lab.submit(web=version(1, **first_of_two))
+        lab.until_served("1")
+        lab.update(web=version(2, update=first_of_two["update"]))
+        for node in lab.swarms.nodes.values():
+            node.docker("rmi", "--force", "gone:1")
+        with lab.load() as load, pytest.raises(Refused, match=r"air-01: gone:1 can't be pulled"):
+            lab.rollback()
+        assert load.failures == []
+        check_whole(lab, "2")
+
+    def test_more_instances_of_what_can_t_be_pulled_are_refused(self, lab: UpdateLab) -> None:
+        for node in lab.swarms.nodes.values():
+            node.docker("tag", IMAGE, "gone:1")
+        lab.submit(replicas=1, web=version(1, image="gone:1"))
+        lab.until_served("1")
+        for node in lab.swarms.nodes.values():
+            node.docker("rmi", "--force", "gone:1")
+        with pytest.raises(Refused, match=r"nothing was changed: .*gone:1 can't be pulled"):
+            changing.make(lab.work, changing.scale("web", 3))
+        assert lab.record().replicas == 1
+        changing.make(lab.work, changing.scale("web", 0))
+        assert lab.generations() in ({}, {1: 0})
 
     def test_one_on_every_machine_but_those_out_of_service(self, lab: UpdateLab) -> None:
         everywhere = {key: value for key, value in WEB.items() if key != "replicas"} | {"global": True}

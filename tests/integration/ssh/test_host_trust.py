@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from ssh_server import SshServer, free_port, make_key, requires_sshd, ssh_server
 
 from argosy.errors import ConfigError, HostKeyMismatch, HostUnreachable, LoginRefused
@@ -152,6 +153,38 @@ def test_every_common_kind_of_key_lets_in(server: SshServer, tmp_path: Path, kin
     shutil.copy(f"{key}.pub", server.folder / "authorized_keys")
     with server.host(key=key) as host:
         assert host.run(["true"]).ok
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_a_key_in_pem_lets_in(server: SshServer, tmp_path: Path, kind: str) -> None:
+    key = make_key(tmp_path / kind, kind)
+    shutil.copy(f"{key}.pub", server.folder / "authorized_keys")
+    private = serialization.load_ssh_private_key(key.read_bytes(), None)
+    plain, encoding = serialization.NoEncryption(), serialization.Encoding.PEM
+    key.write_bytes(private.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    with server.host(key=key) as host:
+        assert host.run(["true"]).ok
+
+
+@pytest.mark.parametrize("text", ["", "no certificate", "ssh-ed25519-cert-v01@openssh.com %%%", "ssh-rsa AAAA", "\xff"])
+def test_a_certificate_that_is_none_is_told_and_not_tried(server: SshServer, tmp_path: Path, text: str) -> None:
+    key = make_key(tmp_path / "key")
+    Path(f"{key}-cert.pub").write_bytes(text.encode("latin-1"))
+    with (
+        server.host(key=key) as host,
+        pytest.raises(ConfigError, match=r"^ssh\.key: .*key-cert\.pub is no certificate"),
+    ):
+        host.run(["true"])
+
+
+@pytest.mark.parametrize("text", ["", "ssh-ed25519", "ssh-ed25519 %%%", "ssh-rsa AAAA", "\xff\xfe", "a b\nc d\n"])
+def test_a_locked_key_beside_a_public_one_that_is_none_is_told(
+    server: SshServer, tmp_path: Path, agent: None, text: str
+) -> None:
+    key = make_key(tmp_path / "key", passphrase="secret")
+    Path(f"{key}.pub").write_bytes(text.encode("latin-1"))
+    with server.host(key=key) as host, pytest.raises(ConfigError, match=r"^ssh\.key: no public key in .*ssh-keygen -y"):
+        host.run(["true"])
 
 
 def test_nobody_listens(server: SshServer) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.agent.templates.functions import ResourceTemplate, check_templates
+from argosy.agent.templates.functions import Keys, ResourceTemplate, check_templates
 from argosy.agent.templates.loading import read_files
 from argosy.agent.templates.resources import Resource, is_resource, parse_resource, parse_set
 from argosy.errors import ConfigError
@@ -161,8 +161,8 @@ def test_two_resources_with_one_dest_are_both_refused() -> None:
 
 
 def test_only_toml_files_of_conf_d_are_resources() -> None:
-    yes = ["conf.d/a.toml"]
-    no = ["conf.d/a.toml~", "conf.d/.a.toml", "conf.d/a/b.toml", "templates/a.toml", "a.toml", "conf.d/.toml"]
+    yes = ["conf.d/a.toml", "conf.d/a/b.toml", "conf.d/a/b/c.toml"]
+    no = ["conf.d/a.toml~", "conf.d/.a.toml", "conf.d/.a/b.toml", "templates/a.toml", "a.toml", "conf.d/.toml"]
     assert [path for path in yes + no if is_resource(path)] == yes
 
 
@@ -223,7 +223,7 @@ HELD = entries(settings__banner="Hi", services__web__hosts__b="10.0.0.2:80", ser
         ("{{ ls('/services/web') | join }} {{ ls('/services/web/hosts') | join }}", "hosts ab"),
         ("{{ ls('/') | join(',') }} {{ lsdir('/settings') | length }} {{ lsdir('/services') | join }}",
          "services,settings 0 web"),
-        ("{{ exists('/settings/banner') }} {{ exists('/settings') }}", "True False"),
+        ("{{ exists('/settings/banner') }} {{ exists('/settings') }}", "true false"),
         ("{{ json('{\"a\": [1, 2]}').a[1] }}", "2"),
         ("{{ base64Decode(base64Encode('\u00e4')) }}", "\u00e4"),
         ("{{ system }} {{ machine_name }}", "air air-01"),
@@ -233,6 +233,52 @@ HELD = entries(settings__banner="Hi", services__web__hosts__b="10.0.0.2:80", ser
 )  # fmt: skip
 def test_what_a_template_can_do(source: str, text: str) -> None:
     assert rendered(source, HELD) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ getvs('/u/*') | join(',') }}", "10.0.0.1,10.0.0.2,10.0.0.9"),
+        ("{% for it in gets('/u/*') %}{{ it.value }} {% endfor %}", "10.0.0.9 10.0.0.2 10.0.0.1 "),
+        ("{{ getvs('/u/[^b]') | join(',') }}", "10.0.0.1,10.0.0.9"),
+        ("{{ getvs('/u/[!b]') | join(',') }}", "10.0.0.2"),
+        ("{{ getvs('/?/[a-b]') | join(',') }}", "10.0.0.2,10.0.0.9"),
+        ("{{ getvs('/u/\\\\*') | length }}", "0"),
+        ("{{ getvs('/*') | length }} {{ getvs('u/a') | length }}", "0 0"),
+        ("{{ ls('/u/a') | join }} {{ ls('/u') | join }} {{ ls('/u/') | join }} {{ ls('/none') | join }}", "a abc abc "),
+        ("{{ json('{\"a\": true, \"b\": null}').a }}", "true"),
+        ("{{ json('{\"a\": true, \"b\": null}').b }} {{ json('[false]')[0] }} {{ json('2') == 2 }}", "null false true"),
+        ("{% if json('false') %}x{% else %}y{% endif %}", "y"),
+        ("{{ map('a', 1, 'b', 'x').b }}", "x"),
+        ("{{ base('/a/b') }} {{ base('/a/b/') }} {{ base('/') }} {{ base('') }}", "b b / ."),
+        ("{{ dir('/a/b') }} {{ dir('/a/b/') }} {{ dir('/a') }} {{ dir('a') }} {{ dir('') }}", "/a /a/b / . ."),
+        ("{{ contains('abc', 'b') }} {{ contains('abc', 'x') }}", "true false"),
+        ("{{ trimSuffix('a.b.b', '.b') }} {{ trimSuffix('a', 'b') }}", "a.b a"),
+        ("{{ parseBool('T') }} {{ parseBool('0') }}", "true false"),
+        ("{{ reverse(getvs('/u/*')) | join(',') }}", "10.0.0.9,10.0.0.2,10.0.0.1"),
+        ("{{ sortByLength(['ccc', 'a', 'bb']) | join }}", "abbccc"),
+        ("{% for it in sortKVByLength(gets('/*/*')) %}{{ it.key }} {% endfor %}", "/u/a /u/b /u/c /long/a "),
+        ("{{ add(7, 2) }} {{ sub(7, 9) }} {{ mul(7, 2) }} {{ div(-7, 2) }} {{ mod(-7, 2) }}", "9 -2 14 -3 -1"),
+        ("{{ seq(3, 5) | join(',') }} {{ seq(2, 1) | length }}", "3,4,5 0"),
+        ("{{ atoi('-12') + 1 }} {{ seq(1, atoi('2')) | length }}", "-11 2"),
+        ("{{ jsonArray('[1, 2]') | length }}", "2"),
+        ("{{ split('a:b', ':')[1] }} {{ join(['a', 'b'], '-') }} {{ replace('a-b-c', '-', '_', 1) }}", "b a-b a_b-c"),
+        ("{{ toUpper('a') }} {{ toLower('B') }} {{ replace('a-b-c', '-', '_', -1) }}", "A b a_b_c"),
+    ],
+)  # fmt: skip
+def test_a_template_does_what_confd_s_does(source: str, text: str) -> None:
+    held = entries(u__a="10.0.0.9", u__b="10.0.0.2", u__c="10.0.0.1", long__a="x")
+    assert rendered(source, held) == text
+
+
+def test_every_function_of_confd_s_is_here_or_in_the_table_of_the_docs() -> None:
+    names = """base split json jsonArray dir map getenv join datetime toUpper toLower contains replace trimSuffix
+        lookupIP lookupIPV4 lookupIPV6 lookupSRV fileExists base64Encode base64Decode parseBool reverse sortByLength
+        sortKVByLength add sub div mod mul seq atoi exists ls lsdir get gets getv getvs cget cgets cgetv cgetvs"""
+    docs = (Path(__file__).resolve().parents[3] / "docs/templates.md").read_text()
+    given = Keys(parsed(LEAST)).functions()
+    assert [name for name in names.split() if name not in given and f"`{name}`" not in docs] == []
+    assert [name for name in given if name in names.split() and f"`{name}(" not in docs] == []
 
 
 def test_services_are_what_discovery_knows_of_them() -> None:
@@ -250,7 +296,7 @@ def test_services_are_what_discovery_knows_of_them() -> None:
         {%- for it in service.instances %} {{ it.id }}={{ it.address }},{{ it.port }},{{ it.weight }},{{ it.draining }}
         {%- endfor %}|{% endfor %}"""
     assert rendered(source, held, '["/services"]') == (
-        "db none: x=10.0.0.3,5432,100,False|web http: a=fd00::1,81,7,False b=10.0.0.2,80,100,True|"
+        "db none: x=10.0.0.3,5432,100,false|web http: a=fd00::1,81,7,false b=10.0.0.2,80,100,true|"
     )
     assert "db none" not in rendered(source, held, '["/services/web"]')
 
@@ -280,6 +326,15 @@ def test_templates_include_and_import_each_other() -> None:
         ("{{ 1 / 0 }}", "templates/main:1: division by zero"),
         ("{{ json('{') }}", "json: the value is no JSON"),
         ("{{ base64Decode('!') }}", "base64Decode: the value is no base64"),
+        ("{{ jsonArray('{}') }}", "jsonArray: the value is no JSON array"),
+        ("{{ gets('[') }}", "'[' is not a pattern"),
+        ("{{ map('a') }}", "map: give names and values in turn"),
+        ("{{ map(1, 2) }}", "map: give names and values in turn"),
+        ("{{ parseBool('yes') }}", "parseBool: 'yes' is neither true nor false"),
+        ("{{ atoi('1_0') }}", "atoi: '1_0' is no whole number"),
+        ("{{ add('1', 2) }}", "add: '1' is no whole number: atoi makes one of text"),
+        ("{{ div(1, 0) }}", "by zero"),
+        ("{{ seq(1, 100000000) }}", "Range too big"),
         ("a\n\n{% for %}", "templates/main:3: "),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{{ getv.__globals__ }}", "unsafe"),

@@ -17,6 +17,7 @@ from argosy.cloudconfig.changes import (
     OBSERVE,
     Observed,
     all_files,
+    keep_chosen,
     parse_observed,
     plan_changes,
 )
@@ -55,6 +56,18 @@ def test_a_bare_machine_gets_everything_and_starts_to_wait() -> None:
     assert changes.enable == ("air-secrets.path", "air-etcd.service", *at_once)
     assert changes.start == ("air-secrets.path", *at_once)
     assert "write /etc/air/machine.env (0644)" in changes.lines()
+
+
+def test_a_machine_that_is_installed_keeps_its_release_and_its_image_of_etcd() -> None:
+    path, wanted = "/etc/air/etcd.env", content(config(), "/etc/air/etcd.env")
+    kept = keep_chosen(config(), NAMES, "IMAGE=r:5000/air/etcd@sha256:old\nETCD_NAME=other\n")
+    image, rest = content(kept, path).split("\n", 1)
+    assert image == "IMAGE=r:5000/air/etcd@sha256:old"
+    assert rest == wanted.split("\n", 1)[1]
+    names = {file.path for file in config().files}
+    assert {file.path for file in kept.files} == names - {"/etc/air/release.env"}
+    for nothing in (None, "", "ETCD_NAME=other\n"):
+        assert content(keep_chosen(config(), NAMES, nothing), path) == wanted
 
 
 def test_a_second_run_changes_nothing() -> None:

@@ -16,6 +16,7 @@ from argosy.errors import ConfigError
 from argosy.model import Machine
 
 IMAGES = {"web": {"context": "web"}}
+BASE = {"context": "a"}
 
 
 def section(**keys: Any) -> dict[str, Any]:
@@ -55,6 +56,18 @@ def test_a_cluster_named_on_the_command_line_beats_the_configured_one() -> None:
 
 def test_invoke_s_own_keys_and_the_user_s_x_keys_are_left_alone() -> None:
     assert load({"run": {"echo": True}, "x-mine": 1, "clusters": {"here": {"x-note": "me"}}}).cluster == "here"
+
+
+def test_the_path_of_the_registry_s_address_is_where_the_images_lie() -> None:
+    for given, place in {
+        ("10.0.0.5:5000", ""): ("10.0.0.5:5000", ""),
+        ("ghcr.io/team/app", ""): ("ghcr.io", "team/app"),
+        ("ghcr.io/team", "app"): ("ghcr.io", "team/app"),
+        ("ghcr.io", "team/app"): ("ghcr.io", "team/app"),
+        ("[2001:db8::5]:5000/team", ""): ("[2001:db8::5]:5000", "team"),
+    }.items():
+        registry = load(section(registry=dict(zip(("address", "repository"), given, strict=True)))).registry
+        assert (registry.address, registry.repository) == place
 
 
 def test_invoke_cluster_in_the_environment_picks_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +185,21 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_key(
             ),
             "machines.b.ssh",
         ),
+        (section(registry={"address": "nowhere/team"}), "clusters.here.registry.address"),
+        (section(registry={"address": "ghcr.io/Team"}), "clusters.here.registry.address"),
+        (section(registry={"address": "ghcr.io/team", "repository": "/x"}), "clusters.here.registry.repository"),
+        (section(registry={"user": "a:b"}), "clusters.here.registry.user"),
+        (section(registries={"ghcr": {"user": "me"}}), "clusters.here.registries.ghcr"),
+        (section(registries={"ghcr.io": {}}), "registries.ghcr.io.user"),
+        (
+            section(registries={"ghcr.io": {"user": "me", "password": {"generate_bytes": 8}}}),
+            "clusters.here.registries.ghcr.io.password.generate_bytes",
+        ),
+        (section(registries={"ghcr.io": {"user": "me", "token": "x"}}), "clusters.here.registries.ghcr.io.token"),
+        (
+            section(registry={"address": "ghcr.io/team"}, registries={"ghcr.io": {"user": "me"}}),
+            "registries.ghcr.io",
+        ),
         (section(registry={"address": "nowhere"}), "clusters.here.registry.address"),
         (section(registry={"password": {"file": "a", "command": ["b"]}}), "clusters.here.registry.password"),
         (section(local={"subnet": "192.168.55.0/29"}), "clusters.here.local.subnet"),
@@ -191,6 +219,18 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_key(
             "clusters.here.services.w",
         ),
         (section(images=IMAGES, services={"Web": {"image": "web"}}), "clusters.here.services.Web"),
+        (section(build={"builder": "kaniko"}), "clusters.here.build.builder"),
+        (section(images={"a": {"context": "a", "platforms": ["arm64"]}}), "clusters.here.images.a.platforms"),
+        (section(images={"a": {"context": "a", "args": {"A B": "x"}}}), "clusters.here.images.a.args"),
+        (
+            section(images={"b": BASE, "a": {**BASE, "needs": {"B": "b"}, "args": {"B": "x"}}}),
+            "clusters.here.images.a.args.B",
+        ),
+        (section(images={"a": {**BASE, "secrets": {"k": {}}}}), "clusters.here.images.a.secrets.k"),
+        (
+            section(images={"a": {**BASE, "secrets": {"k": {"file": "f", "generate_bytes": 1}}}}),
+            "clusters.here.images.a.secrets.k",
+        ),
         ({"clusters": []}, "clusters"),
         ({"clusters": {"here": "text"}}, "clusters.here"),
         ({"clusters": {"here": {"clusters": {}}}}, "clusters.here.clusters"),

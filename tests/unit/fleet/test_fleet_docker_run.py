@@ -74,7 +74,8 @@ def test_dockers_own_options_are_known() -> None:
     words = [line.split() for line in shown.splitlines() if line.startswith(("  -", "      --"))]
     names = {word.strip(",").removeprefix("--") for line in words for word in line[:2] if word.startswith("--")}
     assert len(names) > 80
-    assert names - {*RUN.flags, *RUN.valued, *RUN.names} - {"annotation", "use-api-socket"} == set()
+    later = {"annotation", "io-maxbandwidth", "io-maxiops", "use-api-socket"}
+    assert names - {*RUN.flags, *RUN.valued, *RUN.names} - later == set()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_options_become_keys(options: str, expected: dict[str, object]) -> None:
         "-p 1-3:1-2", "-p x.y::80", "-m lots", "-m 0x10", "--cpus many", "--restart sometimes", "-v a:b:c:d",
         "-v ./x:/y", "-v a:b", "-v /a:/b:slave",
         "--mount type=cluster,source=x,target=/y", "--entrypoint=", "--stop-timeout soon", "--stop-signal ?!",
-        "-e 1A=2", "-e ID=%%i%i -e X=%H", "--expose x", "--health-timeout 1 --health-cmd x",
+        "-e 1A=2", "--expose x", "--health-timeout 1 --health-cmd x",
     ],
 )  # fmt: skip
 def test_what_no_definition_says_is_refused_with_its_line(option: str) -> None:
@@ -167,6 +168,45 @@ def test_variables_come_from_the_units_environment() -> None:
     result = service("/usr/bin/docker run -e A -e B -e C=${D} -e E=$D x:1", "Environment=A=1 D=2")
     assert result.services["web"]["env"] == {"A": "1", "C": "2", "E": "$D"}
     assert (2, "--env B dropped: nothing sets it") in notes(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "left", "what"),
+    [
+        ("-e A=1 -e ID=%i", {"env": {"A": "1"}}, "--env ID left out: %i differs between the instances"),
+        ("-e X=%%i%H", {}, "--env X left out: %H is known on the machine only"),
+        ("-e X=http://${IP}:80", {}, "--env X left out: ${IP} is set on the machine only"),
+        ("-e IP", {}, "--env IP left out: ${IP} is set on the machine only"),
+        ("-e ${IP}", {}, "--env left out: ${IP} is set on the machine only"),
+        ("-v /data/%i:/data -v /a:/b", {"volumes": [{"source": "/a", "target": "/b"}]}, "--volume left out: %i"),
+        ("-p 8080:${PORT}", {}, "--publish left out: ${PORT}"),
+        ("--expose ${PORT}", {}, "--expose left out: ${PORT}"),
+        ("-m ${MEMORY}", {}, "--memory left out: ${MEMORY}"),
+        ("--cpus=%i", {}, "--cpus left out: %i"),
+        ("--restart ${RESTART}", {}, "--restart left out: ${RESTART}"),
+        ("--stop-timeout ${TIME}", {}, "--stop-timeout left out: ${TIME}"),
+    ],
+)  # fmt: skip
+def test_what_only_the_machine_knows_is_left_out_with_a_note(options: str, left: dict[str, object], what: str) -> None:
+    lines = "Restart=always\nEnvironmentFile=/etc/environment"
+    result = service(f"/usr/bin/docker run {options} x:1", lines, "web@.service")
+    assert refusals(result) == []
+    assert result.services["web"] == {"image": "x:1", "replicas": 1} | left
+    assert [line for line, reason in notes(result) if reason.startswith(what)] == [2]
+
+
+def test_a_command_that_nobody_knows_is_left_out_as_a_whole() -> None:
+    result = service("/usr/bin/docker run x:1 rm -r /data/%i now", name="web@.service")
+    assert result.services["web"] == {"image": "x:1", "replicas": 1}
+    why = "%i differs between the instances of one definition: the program can read ARGOSY_SLOT (1, 2, ...)"
+    assert (2, f"the command 'rm -r /data/%i now' left out: {why}") in notes(result)
+
+
+def test_a_tag_that_nobody_knows_is_the_latest_with_a_note() -> None:
+    result = service("/usr/bin/docker run r.example:5000/a/b:${TAG}", "Restart=always\nEnvironmentFile=/etc/image")
+    assert result.services["web"] == {"image": "r.example:5000/a/b:latest"}
+    why = "the tag ${TAG} is known on the machine only, so it is :latest: name the version that you want"
+    assert notes(result) == [(2, why)]
 
 
 @pytest.mark.parametrize(

@@ -256,11 +256,14 @@ def test_other_units_are_refused(name: str) -> None:
         ("[Service]\nExecStart=/usr/bin/docker run x:1\nExecStart=/usr/bin/docker run y:1\n", 3),
         ("[Service]\nExecStartPre=/usr/bin/docker run --name data busybox:1\nExecStart=/usr/bin/docker run x:1\n", 2),
         ("[Service]\nExecStartPre=/usr/bin/docker build -t x .\nExecStart=/usr/bin/docker run x:1\n", 2),
-        ("[Service]\nExecStartPre=/usr/bin/mkdir -p /data\nExecStart=/usr/bin/docker run x:1\n", 2),
+        ("[Service]\nExecStartPre=/opt/bin/render\nExecStart=/usr/bin/docker run x:1\n", 2),
+        ("[Service]\nExecStartPre=/usr/bin/docker run --rm busybox:1\nExecStart=/usr/bin/docker run x:1\n", 2),
+        ("[Service]\nExecStart=/usr/bin/docker run x:1\nExecStartPost=/usr/bin/mkdir -p /data\n", 3),
         ("[Service]\nExecStart=/usr/bin/docker run x:1\nExecStop=/opt/bin/drain\n", 3),
         ("[Service]\nExecStart=/bin/sh -c 'while true; do docker run x:1; done'\n", 2),
         ("[Service]\nExecStart=/bin/sh -c 'docker run x:1 | logger'\n", 2),
         ("[Service]\nExecStart=/bin/sh -c 'docker run $(cat /etc/image)'\n", 2),
+        ("[Service]\nExecStart=/bin/sh -c 'docker run `cat /etc/image` serve'\n", 2),
         ("[Service]\nExecStart=/bin/sh -c 'docker run \"x:1'\n", 2),
         ("[Service]\nType=oneshot\nExecStart=/usr/bin/docker run x:1\n", 2),
         ("[Service]\nExecStart=/usr/bin/docker run x:1\nRestart=perhaps\n", 3),
@@ -284,7 +287,11 @@ def test_what_can_not_be_said_is_refused_with_its_line(text: str, line: int) -> 
         "ExecStartPre=/usr/bin/docker run -d --name web example/web:1\nExecStart=/usr/bin/docker logs -f web",
         "Type=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/docker run -d --name web example/web:1",
         "ExecStart=/usr/bin/sudo -E -u core /usr/bin/docker run --name web example/web:1",
+        "ExecStart=/usr/bin/sudo -n --user core -- docker run --name web example/web:1",
         "ExecStart=/usr/bin/nice -n 5 docker run --name web example/web:1",
+        "ExecStart=/usr/bin/ionice -c2 -n 7 nice --adjustment 5 docker run --name web example/web:1",
+        "ExecStart=/usr/bin/flock -n /run/lock/web timeout -s INT 1h stdbuf -oL docker run --name web example/web:1",
+        "ExecStart=/usr/bin/systemd-cat -t web setsid docker run --name web example/web:1",
         "ExecStart=/usr/bin/env -u HOME A=1 docker run --name web example/web:1",
         'Environment=V=1\nExecStart=/bin/bash -c "set -e; I=example/web; docker run --name web $$I:$V >/dev/null 2>&1"',
     ],
@@ -315,6 +322,89 @@ def test_a_container_is_started_in_many_ways(start: str) -> None:
 def test_how_it_is_started_anew_and_stopped(lines: str, expected: dict[str, object]) -> None:
     result = service("/usr/bin/docker run example/web:1", lines)
     assert result.services["web"] == {"image": "example/web:1"} | expected
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("mkdir -p /data", "hooks.prepare_machine makes machines ready"),
+        ("/usr/bin/sudo /bin/chown 99 /data", "hooks.prepare_machine makes machines ready"),
+        ("/usr/bin/systemctl start data.mount", "hooks.prepare_machine makes machines ready"),
+        ("/bin/sh -c 'mkdir -p /data && touch /data/x'", "hooks.prepare_machine makes machines ready"),
+        ("docker login -u me -p you", "machines have the login of Argosy's own registry alone"),
+        ("flock -w 10 /run/lock/pull docker pull x:1", "--rm, docker pull dropped"),
+        ("/bin/sh -c 'docker history x:1 | grep -q x || flock /l docker pull x:1'", "docker pull dropped"),
+    ],
+)
+def test_what_makes_the_machine_ready_is_noted(line: str, said: str) -> None:
+    result = imported(
+        {"web.service": f"[Service]\nRestart=always\nExecStartPre={line}\nExecStart=/usr/bin/docker run --rm x:1\n"}
+    )
+    assert refusals(result) == []
+    assert result.services == {"web": {"image": "x:1"}}
+    assert any(line == 3 and said in reason for line, reason in notes(result))
+    assert "you" not in render_services(result)
+
+
+def test_a_variable_of_a_script_holds_what_its_command_prints_as_one_word() -> None:
+    script = "IP=$(hostname -I | cut -d' ' -f1) && docker run --rm -e URL=http://$IP:80 -p $IP:8080:80 x:1"
+    result = service(f'/bin/sh -c "{script}"')
+    assert refusals(result) == []
+    assert result.services["web"] == {"image": "x:1", "ports": ["8080:80"], "update": {"order": "stop-first"}}
+    why = "--env URL left out: $(hostname -I | cut -d' ' -f1) runs on the machine only"
+    assert (2, why) in notes(result)
+
+
+def test_what_systemd_and_the_shell_both_expand_is_expanded_once() -> None:
+    result = service(
+        '/bin/sh -c "docker run -e A=${FILE} -e B=$$FILE -e C=${OWN} -e D=$$OWN x:1"',
+        "EnvironmentFile=/etc/e\nEnvironment=OWN='$FILE'\nRestart=always",
+    )
+    assert result.services["web"] == {"image": "x:1", "env": {"D": "$FILE"}}
+    left = [reason.partition(" left out: ")[::2] for _, reason in notes(result) if "left out" in reason]
+    assert [(what, why.partition(" ")[0]) for what, why in left] == [
+        ("--env A", "${FILE}"),
+        ("--env B", "${FILE}"),
+        ("--env C", "${FILE}"),
+    ]
+
+
+def test_all_ports_stay_noted_when_the_sidekick_is_refused() -> None:
+    script = "etcdctl set /services/redis/port $(docker port redis)"
+    result = imported(
+        {
+            "redis.service": "[Service]\nRestart=always\nExecStart=/usr/bin/docker run -P --name redis redis:7\n",
+            "redis-discovery.service": REGISTER.format("redis.service", script),
+        }
+    )
+    assert result.services == {"redis": {"image": "redis:7"}}
+    assert (3, "--publish-all dropped: say which port of the image, by discovery.port") in notes(result)
+
+
+def test_a_draft_shows_what_was_refused_as_comments() -> None:
+    result = imported(
+        {
+            "web.service": "[Service]\nRestart=always\nExecStart=/usr/bin/docker run x:1\n",
+            "vpn.service": "[Service]\nRestart=always\nExecStart=/usr/bin/docker run --privileged -e A=1 vpn:2\n",
+            "x.timer": "",
+        }
+    )
+    assert "vpn" not in render_services(result)
+    text = render_services(result, drafts=True)
+    assert yaml.safe_load(text) == {"scheduled": {"web": {"image": "x:1"}}}
+    assert text.splitlines()[4:] == [
+        "  # vpn.service: refused",
+        "  #   gap: line 3: --privileged: scheduled services have no such rights:"
+        " what a machine needs for itself is a unit of its own",
+        "  # vpn:",
+        "  #   image: vpn:2",
+        "  #   env:",
+        "  #     A: '1'",
+        "  # x.timer: refused",
+        "  #   gap: not a service: Swarm has nothing like a timer",
+    ]
+    alone = imported({"x.timer": ""})
+    assert yaml.safe_load(render_services(alone, drafts=True)) == {"scheduled": {}}
 
 
 def test_what_a_file_sets_on_the_machine_wins_and_that_is_noted() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit_examples import imported, notes, refusals
 
 from argosy.fleet.importing import Imported
-from argosy.fleet.placement import matching
+from argosy.text import matching
 
 RUN = "[Service]\nRestart=always\nExecStart=/usr/bin/docker run x:1\n"
 
@@ -60,11 +60,6 @@ def test_options_become_keys(options: str, expected: dict[str, object]) -> None:
         ("MachineMetadata=tier=green\nMachineMetadata=tier=blue", "tier=green or tier=blue"),
         ('MachineMetadata="a=b c"', "is not KEY=VALUE"),
         ("MachineMetadata=app=%i", "differs between the instances"),
-        ("MachineID=nobody", "no machine is known by the ID 'nobody'"),
-        ("MachineID=%i", "no machine is known by the ID '%i'"),
-        ("X-ConditionMachineBootID=abc", "no machine is known by the ID 'abc'"),
-        ("MachineOf=other.service", "Swarm places other.service by itself"),
-        ("X-ConditionMachineOf=other.service", "Swarm places other.service by itself"),
         ("Conflicts=[", "'[' is not a pattern"),
         ("MachineMetaData=a=b", "fleet has no option MachineMetaData (did you mean 'MachineMetadata'?)"),
     ],
@@ -74,6 +69,46 @@ def test_what_no_definition_says_is_refused_with_its_line(options: str, reason: 
     assert result.services == {}
     assert [line for line, _ in refusals(result)] == [4 + options.count("\n") + 1]
     assert reason in refusals(result)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("MachineID=nobody", "MachineID dropped: no machine is known by the ID 'nobody'"),
+        ("MachineID=%i", "MachineID dropped: no machine is known by the ID '%i'"),
+        ("X-ConditionMachineBootID=abc", "MachineID dropped: no machine is known by the ID 'abc'"),
+        ("MachineOf=other.service", "MachineOf dropped: Swarm places other.service by itself"),
+        ("X-ConditionMachineOf=other@%i.service", "MachineOf dropped: Swarm places other@%i.service by itself"),
+    ],
+)
+def test_what_no_definition_says_of_machines_is_noted_with_its_line(options: str, reason: str) -> None:
+    result = placed(options)
+    assert dict(result.services["web"]) == {"image": "x:1", "replicas": 1}
+    assert [line for line, said in notes(result) if said.startswith(reason)] == [5]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("Conflicts=db@%i.service", {"conflicts": ["db"]}),
+        ("Conflicts=%p@%i.service", {"max_per_machine": 1}),
+        ("Replaces=db@%i.service", {"conflicts": ["db"]}),
+    ],
+)
+def test_a_conflict_between_two_instances_of_one_name_is_told_to_hold_for_all(
+    options: str, expected: dict[str, object]
+) -> None:
+    result = imported({"web@.service": f"{RUN}[X-Fleet]\n{options}\n", "db@.service": RUN})
+    assert {key: result.services["web"].get(key) for key in expected} == expected
+    assert [line for line, said in notes(result) if said.endswith("so it keeps all of them apart")] == [5]
+
+
+def test_a_global_unit_obeys_its_conflicts() -> None:
+    assert definition("Global=true\nConflicts=db.service", "web.service", db=RUN) == {
+        "global": True,
+        "conflicts": ["db"],
+    }
+    assert definition("Global=true\nConflicts=web@*", db=RUN) == {"global": True}
 
 
 def test_conflicts_with_other_units_become_conflicts() -> None:

@@ -90,11 +90,21 @@ def test_what_is_refused_ends_with_11_and_the_rest_is_written(operator: Operator
     assert list(yaml.safe_load(target.read_text())["scheduled"]) == ["web"]
 
 
+def test_a_draft_holds_what_was_refused_as_comments(operator: Operator) -> None:
+    web, vpn = operator.unit("web@.service", WEB), operator.unit("vpn.service", VPN)
+    target = operator.folder / "services.yaml"
+    assert operator.inv(web, vpn, "--output", str(target), "--draft")[0] == 11
+    assert list(yaml.safe_load(target.read_text())["scheduled"]) == ["web"]
+    assert "  #   gap: line 2: --privileged: " in target.read_text()
+    code, out, _ = operator.inv(web, vpn, "--draft")
+    assert (code, out) == (11, target.read_text())
+
+
 def test_what_is_written_is_what_submit_reads(operator: Operator) -> None:
     target = operator.folder / "services.yaml"
     assert operator.inv(*map(str, UNITS.iterdir()), "--output", str(target))[0] == 11
     settings = load({"clusters": {"test": {}}}, "test", operator.folder)
-    assert len(definitions.read(settings, [], file=str(target)).names) == 10
+    assert len(definitions.read(settings, [], file=str(target)).names) == 11
 
 
 def test_json_is_all_of_stdout(operator: Operator) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.images.content import content_digest, memo_key
+from argosy.images.content import content_digest, content_of_platforms, memo_key
 
 CONFIG = {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Labels": {"a": "1"}, "Image": "sha256:1"}
 
@@ -91,7 +91,9 @@ def test_configuration_counts(key: str) -> None:
     assert digest(*BASE, config={**CONFIG, key: ["other"]}) != digest(*BASE)
 
 
-@pytest.mark.parametrize("change", [{"Labels": {}}, {"Image": "sha256:2"}, {"Hostname": "x"}, {"User": ""}])
+@pytest.mark.parametrize(
+    "change", [{"Labels": {}}, {"Image": "sha256:2"}, {"Hostname": "x"}, {"User": ""}, {"WorkingDir": "/"}]
+)
 def test_labels_and_what_no_container_sees_do_not_count(change: dict[str, object]) -> None:
     assert digest(*BASE, config={**CONFIG, **change}) == digest(*BASE)
 
@@ -104,6 +106,22 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
 def test_the_size_of_the_chunks_does_not_matter(size: int) -> None:
     data = archive(*BASE, entry("big", b"x" * 3000))
     assert content_digest(cut(data, size), CONFIG) == content_digest([data], CONFIG)
+
+
+def test_whether_the_folder_of_a_volume_is_there_already_does_not_matter() -> None:
+    config: dict[str, object] = {**CONFIG, "Volumes": {"/srv/data": {}, "/etc": {}}}
+    folders = [entry(name, type=tarfile.DIRTYPE, mode=0o755) for name in ("srv", "srv/data")]
+    assert digest(*BASE, config=config) == digest(*BASE, *folders, config=config)
+    assert digest(*BASE, config=config) == digest(*BASE, folders[0], config=config)
+    assert digest(*BASE, config=config) != digest(*BASE, entry("srv", type=tarfile.DIRTYPE, mode=0o700), config=config)
+    assert digest(*BASE) != digest(*BASE, *folders)
+
+
+def test_of_several_platforms_is_that_of_each() -> None:
+    both = {"linux/amd64": "sha256:1", "linux/arm64": "sha256:2"}
+    assert content_of_platforms({"": "sha256:1"}) == content_of_platforms({"linux/arm64": "sha256:1"}) == "sha256:1"
+    assert content_of_platforms(both) == content_of_platforms(dict(reversed(both.items())))
+    assert len({content_of_platforms(each) for each in (both, {**both, "linux/arm64": "sha256:1"})}) == 2
 
 
 def test_is_read_as_it_comes() -> None:

@@ -35,6 +35,11 @@ class TestBases:
             ("FROM debian:12\nCOPY --from=nginx:1 /a /b\nCOPY --from=0 /c /d\n", ("debian:12", "nginx:1")),
             ("FROM debian:12\nRUN curl https://example.com\nADD data.tar /\n", ("debian:12",)),
             ("FROM debian@sha256:ab\n", ("debian@sha256:ab",)),
+            ("# syntax=docker/dockerfile:1\n# escape=`\nFROM `\n debian:12\n", ("debian:12",)),
+            ("FROM debian:12\nRUN <<END python3\nfrom os import path\nEND\n", ("debian:12",)),
+            ("FROM debian:12\nRUN --mount=type=bind,from=nginx:1,target=/x true\n", ("debian:12", "nginx:1")),
+            ("FROM debian:12 AS x\nFROM scratch\nRUN --mount=from=x,target=/x true\n", ("debian:12",)),
+            (f"FROM debian:12\nADD --checksum=sha256:{'0' * 64} https://example.com/a /a\n", ("debian:12",)),
         ],
     )
     def test_are_the_images_that_are_not_ours(self, dockerfile: str, external: tuple[str, ...]) -> None:
@@ -50,7 +55,8 @@ class TestBases:
             "FROM debian:12\nADD https://example.com/a /a\n",
             "FROM debian:12\nADD --chown=1 git@example.com:a.git /a\n",
             "FROM debian:12\nARG FROM\nCOPY --from=$FROM /a /b\n",
-            "# escape=`\nFROM debian:12\n",
+            "# syntax=example.com/own:1\nFROM debian:12\n",
+            "FROM debian:12\nRUN --mount=type=bind,from=$FROM,target=/x true\n",
         ],
     )
     def test_that_can_t_be_told_are_not_known(self, dockerfile: str) -> None:
@@ -109,6 +115,7 @@ class TestDigest:
             {"bases": {}},
             {"labels": {}},
             {"machine": "arm64"},
+            {"arguments": {"A": ""}},
         ],
     )
     def test_is_another_for_another_input(self, change: dict[str, Any]) -> None:

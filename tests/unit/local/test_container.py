@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import Refused
-from argosy.local.makers.container import EngineFacts, machine_flags, own_flags, parse_host_keys, refuse_unfit
+from argosy.local.makers.container import (
+    EngineFacts,
+    machine_flags,
+    own_flags,
+    parse_host_keys,
+    refuse_unfit,
+    run_argv,
+)
 
 
 def test_cgroup_v1_needs_the_hosts_namespace_and_single_capabilities() -> None:
@@ -62,6 +69,22 @@ def test_a_machine_sits_on_one_network_with_its_own_disk() -> None:
         "--volume=argosy-local-air-01:/var/lib/docker",
         "--volume=/seed:/var/lib/cloud/seed/nocloud:ro",
         "--label=argosy.cluster=local",
+    ]
+
+
+def test_the_engine_is_told_all_that_makes_a_machine_in_one_command() -> None:
+    argv = run_argv("unix:///run/docker.sock", "argosy-local-air-01", "air/machine:0.1.0", ["--privileged"])
+    assert argv == [
+        *(
+            "docker",
+            "--host",
+            "unix:///run/docker.sock",
+            "run",
+            "--detach",
+            "--pull=never",
+            "--name=argosy-local-air-01",
+        ),
+        *("--privileged", "air/machine:0.1.0", "/sbin/init"),
     ]
 
 

@@ -13,7 +13,7 @@ from argosy.config.loading import Settings, load
 from argosy.errors import ConfigError, Refused
 from argosy.local import choice, growth, record, upgrading
 from argosy.local.addressing import machine_numbered, machines_wanted
-from argosy.local.makers.base import ABSENT, RUNNING
+from argosy.local.makers.base import ABSENT, RUNNING, STOPPED
 from argosy.local.record import Record
 from argosy.model import Machine
 from argosy.rollouts.record import Options, Rollout
@@ -54,6 +54,38 @@ def test_an_address_that_another_name_has_is_not_given_twice() -> None:
 def test_beyond_the_most_machines_the_next_step_is_named() -> None:
     with pytest.raises(Refused, match=r"at most 5; raise local\.max_machines.*local\.remove-machine"):
         choice.newcomer(settings(), numbered(1, 2, 3, 4, 5), Record())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "recorded", "state", "vagrant", "made_by"),
+    [
+        ("auto", "", ABSENT, True, "vagrant"),
+        ("auto", "", ABSENT, False, "engine"),
+        ("vagrant", "", ABSENT, False, "vagrant"),  # which is refused as not installed
+        ("engine", "", ABSENT, True, "engine"),
+        ("auto", "engine", RUNNING, True, "engine"),
+        ("auto", "vagrant", STOPPED, False, "vagrant"),
+        ("auto", "engine", ABSENT, True, "vagrant"),  # of a run that made nothing
+        ("engine", "vagrant", ABSENT, True, "engine"),
+        ("engine", "engine", RUNNING, True, "engine"),
+    ],
+)
+def test_machines_stay_with_what_made_them(wanted: str, recorded: str, state: str, vagrant: bool, made_by: str) -> None:
+    chosen = settings(local={"maker": wanted})
+    assert choice.maker(chosen, recorded, {"air-01": state}, vagrant) == made_by
+
+
+@pytest.mark.parametrize(("wanted", "recorded"), [("engine", "vagrant"), ("vagrant", "engine")])
+def test_another_maker_than_theirs_is_refused_while_machines_are_there(wanted: str, recorded: str) -> None:
+    chosen = settings(local={"maker": wanted})
+    with pytest.raises(Refused, match=rf"local\.maker is {wanted}, but {recorded} made"):
+        choice.maker(chosen, recorded, {"air-01": ABSENT, "air-02": STOPPED}, True)
+
+
+def test_virtual_machines_are_vagrant_s_alone() -> None:
+    assert choice.maker(settings(local={"provider": "libvirt"}), "", {}, False) == "vagrant"
+    with pytest.raises(ConfigError, match="not with provider libvirt"):
+        choice.maker(settings(local={"provider": "libvirt", "maker": "engine"}), "", {}, True)
 
 
 def test_nobody_comes_to_no_cluster_or_while_somebody_leaves() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,13 @@ STORED = """{
     "digest": "sha256:aaaa"
   },
   "joining": "air-02",
-  "leaving": ""
+  "leaving": "",
+  "maker": "engine"
 }
 """
-RECORD = Record("172.18.42.1/16", Image("installer", "air/installer", "0.1.3", "sha256:aaaa"), joining="air-02")
+RECORD = Record(
+    "172.18.42.1/16", Image("installer", "air/installer", "0.1.3", "sha256:aaaa"), joining="air-02", maker="engine"
+)
 
 
 @pytest.fixture
@@ -49,6 +53,11 @@ def test_it_is_read_and_written_byte_for_byte(settings: Settings) -> None:
     assert record.save(settings, RECORD)
     assert path(settings).read_text() == STORED
     assert not record.save(settings, RECORD)
+
+
+def test_what_a_version_without_the_engine_as_maker_wrote_was_vagrant_s(settings: Settings) -> None:
+    path(settings).write_text(STORED.replace(',\n  "maker": "engine"', ""))
+    assert record.load(settings) == replace(RECORD, maker="vagrant")
 
 
 @pytest.mark.parametrize(

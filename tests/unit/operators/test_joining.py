@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -23,6 +24,7 @@ from argosy.operators.bundle import Bundle, BundledMachine
 from argosy.pki import authority
 from argosy.registry import access, contents
 from argosy.report import silent
+from argosy.secrets.logins import further
 from argosy.ssh import keypair, known_hosts
 from argosy.ssh.identity import login_key
 
@@ -160,6 +162,21 @@ def test_a_bundle_that_was_made_anew_brings_what_is_new(founder: Settings, setti
     assert [path.name for path in joined.files] == ["registry.password"]
     assert (joined.machines, joined.host_keys) == (("air-03",), ("10.0.0.3",))
     assert inventory.load(settings)[1] == Machine("air-03", "10.0.0.3", "flatcar")
+
+
+def test_logins_of_further_registries_come_where_the_configuration_has_them(founder: Settings, tmp_path: Path) -> None:
+    named = {"ghcr.io": {"user": "us"}, "quay.io/us": {"user": "us", "password": {"command": ["pass", "quay"]}}}
+    here = settings_in(tmp_path / "here", registries=named)
+    bundle = replace(bundle_of(founder), registries={"ghcr.io": "of-ghcr", "quay.io/us": "of-quay", "r.example": "x"})
+    joined = joining.join(here, bundle)
+    assert further(here, "ghcr.io").password == "of-ghcr"
+    assert (here.secrets_path / "registries" / "ghcr.io.password").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in joined.files if "registries" in path.parts] == ["ghcr.io.password"]
+    assert "registries.r.example is not in the configuration here, and in the bundle" in joined.next_steps
+    assert joining.plan(here, bundle).files == ()
+    before = bundle.to_json()
+    del before["registries"]
+    assert Bundle.parse(json.dumps(before)) == replace(bundle, registries={})
 
 
 class TestAddedAgain:

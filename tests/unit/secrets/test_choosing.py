@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
-
 import pytest
 from secret_sets import KEY, NEW, OLD, TWO, Files, hashed, record
 
-from argosy.secrets.choosing import choose, password_of
+from argosy.secrets.choosing import choose
 
 
 def held(**machines: Files) -> dict[str, dict[str, str]]:
@@ -53,10 +50,3 @@ def test_without_a_record_the_machines_have_to_agree() -> None:
         choose(None, held(a=OLD, b=NEW))
     with pytest.raises(ValueError, match="no machine"):
         choose(None, held(a={}))
-
-
-def test_the_password_of_a_login() -> None:
-    auth = base64.b64encode(b"me:pass:word").decode()
-    assert password_of(json.dumps({"auths": {"10.0.0.5:5000": {"auth": auth}}}).encode()) == b"pass:word"
-    for login in (b"{}", b"[]", b"x", b'{"auths": {}}', b'{"auths": {"a": {"auth": "="}}}'):
-        assert password_of(login) is None

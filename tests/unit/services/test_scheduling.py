@@ -111,6 +111,33 @@ class TestSubmit:
             submitted(cluster().state(), wanted(count=4, **keys))
         assert submitted(cluster().state(), wanted(count=3, **keys)).changes
 
+    @pytest.mark.parametrize(
+        ("keys", "count", "free"),
+        [
+            ({"reserve": {"memory_megabytes": 600}}, 3, "air-01: 1, air-02: 1"),
+            ({"reserve": {"cpus": 1.5}}, 3, "air-01: 1, air-02: 1"),
+            ({"reserve": {"cpus": 0.1, "memory_megabytes": 2000}}, 1, "air-01: 0, air-02: 0"),
+            ({"reserve": {"memory_megabytes": 100}, "max_per_machine": 1, "constraints": ["machine=air-01"]}, 1, ""),
+            ({"reserve": {"memory_megabytes": 600}}, 2, ""),
+        ],
+    )
+    def test_more_than_there_is_room_for(self, keys: dict[str, Any], count: int, free: str) -> None:
+        nodes = [node(name, nano_cpus=2 * 10**9, memory_bytes=2**30) for name in ("air-01", "air-02")]
+        if not free:
+            assert submitted(Cluster(nodes=nodes).state(), wanted(count=count, **keys)).changes
+            return
+        with pytest.raises(Refused, match=f"have no room: each reserves .*, there is room on {free}"):
+            submitted(Cluster(nodes=nodes).state(), wanted(count=count, **keys))
+
+    def test_what_others_reserve_leaves_less_room(self) -> None:
+        seen = Cluster(nodes=[node("air-01", nano_cpus=10**9, memory_bytes=2**30)]).knows(record("db")).runs("db")
+        reserved = {"TaskTemplate": {"Resources": {"Reservations": {"MemoryBytes": 300 * 2**20}}}}
+        seen.services = [replace(service, spec={**service.spec, **reserved}) for service in seen.services]
+        reserve = {"memory_megabytes": 300}
+        assert submitted(seen.state(), wanted(count=1, reserve=reserve)).changes
+        with pytest.raises(Refused, match=r"2 instances have no room: each reserves memory_megabytes: 300"):
+            submitted(seen.state(), wanted(count=2, reserve=reserve))
+
     def test_what_it_conflicts_with_has_to_know(self) -> None:
         with pytest.raises(Refused, match=r"conflicts with db, which runs without knowing it: inv service.update db"):
             submitted(cluster(record("db")).runs("db").state(), wanted(conflicts=["db"]))

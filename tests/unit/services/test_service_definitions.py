@@ -42,6 +42,15 @@ class TestDefinitions:
         assert definitions.read(settings, ["proxy", "other"], file=str(path)).names == ("proxy", "other")
         assert len(definitions.read(settings, [], file=str(path), everything=True).names) == 3
 
+    @pytest.mark.parametrize("text", ["scheduled: [", "scheduled: {web: {image: a, image: b}}", "\xff"])
+    def test_a_file_that_is_no_yaml_is_told_by_name(self, settings: Settings, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "bad.yaml"
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ConfigError) as caught:
+            definitions.read(settings, [], file=str(path))
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
@@ -53,7 +62,6 @@ class TestDefinitions:
             ),
             ("scheduled: {web: {image: wbe}}", "scheduled.web.image: no image 'wbe'"),
             ("scheduled: {agent: {image: web}}", "scheduled.agent: agent is a system service"),
-            ("scheduled: [", "no YAML: while parsing"),
             ("scheduled: {web: {image: web, ports: ['1:1']}}", "scheduled.web.update.order: a fixed port"),
         ],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from raised import raises
 
 from argosy.config.loading import Settings, load
@@ -28,6 +29,35 @@ def test_a_key_that_is_named_or_made_is_enough(settings: Settings, tmp_path: Pat
     keypair.ensure_own_key(settings)
     refuse_without_key(settings)
     assert login_key(settings) == keypair.key_path(settings)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "ssh-ed25519", "ssh-ed25519 %%%", "ssh-ed25519 AAAA", "ssh-rsa {key}", "{key}", "ssh-ed25519 {key}x= me"],
+)
+def test_a_public_key_that_is_none_goes_to_no_machine(settings: Settings, line: str) -> None:
+    keypair.ensure_own_key(settings)
+    path = keypair.key_path(settings).with_suffix(".pub")
+    kind, key, comment = path.read_text().split()
+    path.write_text(f"{kind} {key}\n")
+    assert keypair.authorized_keys(settings) == [f"{kind} {key}"]
+    path.write_text(line.format(key=key))
+    with raises(ConfigError, "no public key", path="ssh.key"):
+        keypair.authorized_keys(settings)
+    path.write_text(f"{kind} {key} {comment} of mine\n")
+    assert keypair.authorized_keys(settings) == [f"{kind} {key} {comment} of mine"]
+
+
+def test_a_key_in_pem_stays_the_cluster_s_own(settings: Settings) -> None:
+    keypair.ensure_own_key(settings)
+    path = keypair.key_path(settings)
+    line = path.with_suffix(".pub").read_text()
+    private = keypair.load_private(path.read_bytes())
+    plain, encoding = serialization.NoEncryption(), serialization.Encoding.PEM
+    path.write_bytes(private.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    path.with_suffix(".pub").unlink()
+    keypair.ensure_own_key(settings)
+    assert path.with_suffix(".pub").read_text() == line
 
 
 def test_nobody_is_told_to_derive_a_public_key_of_a_key_that_is_not_there(settings: Settings) -> None:

@@ -5,9 +5,6 @@ The same keys always give the same text: there is no clock, no randomness, no en
 
 from __future__ import annotations
 
-import base64
-import fnmatch
-import json
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +14,12 @@ from typing import Any, NoReturn
 from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from argosy.agent.templates.confd import FUNCTIONS, printed
 from argosy.agent.templates.resources import TEMPLATES, Resource
 from argosy.errors import ConfigError
 from argosy.etcd.values import Entry
 from argosy.schema import SERVICES, Service, parse_directory
+from argosy.text import matching
 
 _UNSET = object()
 
@@ -77,9 +76,7 @@ class Keys:
             "lsdir": self.lsdir,
             "exists": self.exists,
             "services": self.services,
-            "json": _json,
-            "base64Encode": _base64_encode,
-            "base64Decode": _base64_decode,
+            **FUNCTIONS,
         }
 
     def get(self, key: str) -> Pair:
@@ -99,15 +96,16 @@ class Keys:
 
     def gets(self, pattern: str) -> list[Pair]:
         """Return the pairs whose keys fit `pattern`, sorted by key. `*` and `?` stand for no slash."""
-        return [Pair(key, self._values[key]) for key in self._fitting(pattern)]
+        return [Pair(key, self._values[key]) for key in matching(pattern, self._values)]
 
     def getvs(self, pattern: str) -> list[str]:
-        """Return the values of the keys that fit `pattern`, sorted by key."""
-        return [self._values[key] for key in self._fitting(pattern)]
+        """Return the values of the keys that fit `pattern`, sorted."""
+        return sorted(pair.value for pair in self.gets(pattern))
 
     def ls(self, folder: str) -> list[str]:
-        """Return the names directly below `folder`, keys and folders, sorted."""
-        return sorted({name for name, _ in self._below(folder)})
+        """Return the names directly below `folder`, keys and folders, sorted; of a key its own name, too."""
+        own = {folder.rpartition("/")[2]} if folder in self._values else set()
+        return sorted(own | {name for name, _ in self._below(folder)})
 
     def lsdir(self, folder: str) -> list[str]:
         """Return the names directly below `folder` that have keys below them, sorted."""
@@ -123,13 +121,6 @@ class Keys:
             raise LookupError(f'keys of {self._resource.name} names no services: add "/services"')
         found = parse_directory(entry for key, entry in self._entries.items() if key.startswith(SERVICES))
         return [_service(name, service) for name, service in sorted(found.services.items())]
-
-    def _fitting(self, pattern: str) -> Iterator[str]:
-        wanted = pattern.split("/")
-        for key in self._values:
-            parts = key.split("/")
-            if len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted)):
-                yield key
 
     def _below(self, folder: str) -> Iterator[tuple[str, str]]:
         start = f"{folder.rstrip('/')}/"
@@ -178,6 +169,7 @@ def environment(sources: Mapping[str, str]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=printed,
     )
     del made.globals["lipsum"], made.filters["random"]
     return made
@@ -218,22 +210,3 @@ def _service(name: str, found: Service) -> ServiceView:
         for instance in found.instances
     )
     return ServiceView(name, "" if found.scheme is None else str(found.scheme), tuple(instances))
-
-
-def _json(text: str) -> Any:
-    """Return what the JSON in `text` says."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"json: the value is no JSON ({error})") from None
-
-
-def _base64_encode(text: str) -> str:
-    return base64.b64encode(text.encode(errors="surrogateescape")).decode()
-
-
-def _base64_decode(text: str) -> str:
-    try:
-        return base64.b64decode(text, validate=True).decode(errors="surrogateescape")
-    except ValueError as error:
-        raise ValueError(f"base64Decode: the value is no base64 ({error})") from None

@@ -1,4 +1,4 @@
-"""The folder of the resources: conf.d/*.toml and templates/, as it lies on a machine or in the system's repository."""
+"""The folder of the resources, conf.d/**/*.toml and templates/, on a machine or in the system's repository."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(folder: Path, files: PurePosixPath, facts: Mapping[str, str]) -> Loaded
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Return what resources are made of, conf.d/*.toml and all below templates/ but hidden files. Raises OSError."""
+    """Return what resources are made of, conf.d/**/*.toml and all below templates/ but hidden files. Raises OSError."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in _paths(folder)}
 
 
@@ -55,7 +55,7 @@ def _current(folder: Path) -> Path:
 
 
 def _paths(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("conf.d/*.toml") if is_resource(str(path.relative_to(folder)))]
+    found = [path for path in folder.glob("conf.d/**/*.toml") if is_resource(str(path.relative_to(folder)))]
     found += [path for path in folder.glob(f"{TEMPLATES}**/*") if not _hidden(path.relative_to(folder))]
     return sorted(path for path in found if path.is_file())
 

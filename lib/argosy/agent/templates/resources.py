@@ -1,6 +1,7 @@
 """Pure. Template resources: which files of the system are made of which keys, and how.
 
-    conf.d/NAME.toml      one resource: `[template]` with src, dest, keys, ..., as confd has it (docs/templates.md)
+    conf.d/NAME.toml      one resource: `[template]` with src, dest, keys, ..., as confd has it (docs/templates.md);
+                          it may be in a folder below conf.d
     templates/SRC         Jinja2, named by the `src` of resources and by each other's include and import
 
 Source of the format: https://github.com/kelseyhightower/confd/blob/master/docs/template-resources.md
@@ -125,8 +126,8 @@ def parse_set(files: Mapping[str, bytes], folder: PurePosixPath, where: str = ""
 
 def is_resource(path: str) -> bool:
     """Return whether `path`, below the folder of conf.d and templates, is a resource's file."""
-    name = path.removeprefix(RESOURCES)
-    return path.startswith(RESOURCES) and name.endswith(".toml") and "/" not in name and not name.startswith(".")
+    hidden = any(part.startswith(".") for part in path.split("/"))
+    return path.startswith(RESOURCES) and path.endswith(".toml") and not hidden
 
 
 def parse_resource(

@@ -160,8 +160,7 @@ def _health_check(settings: Settings) -> dict[str, Any]:
 
 
 def _group(settings: Settings) -> dict[str, Any]:
-    ports = [{"name": name, "port": inside} for name, (_outside, inside) in frontends(settings).items()]
-    return {"network": f"global/networks/{settings.gce.network}", "namedPorts": ports}
+    return {"namedPorts": [{"name": name, "port": inside} for name, (_outside, inside) in frontends(settings).items()]}
 
 
 def _backend_service(settings: Settings, frontend: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pure. The states of a local cluster's machines, and what one boots with."""
+"""Pure. What makes a local cluster's machines, their states, and what one boots with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argosy.model import Machine
+
+VAGRANT = "vagrant"
+ENGINE = "engine"
 
 RUNNING = "running"
 STOPPED = "stopped"

@@ -12,6 +12,7 @@ from pathlib import Path
 from argosy.errors import Refused
 
 INIT = ("/sbin/init",)
+HOST_KEYS = ("sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub")
 STOP_SIGNAL = "SIGRTMIN+3"
 SEED_FOLDER = "/var/lib/cloud/seed/nocloud"
 NESTED_ENGINE_FOLDER = "/var/lib/docker"
@@ -58,7 +59,7 @@ def cgroup_version(info: Mapping[str, object]) -> int:
 
 
 def machine_flags(cgroup_version: int) -> list[str]:
-    """Return the `docker run` flags that every machine gets, whatever its name."""
+    """Return the flags of `docker run` that every machine gets, whatever its name and its maker."""
     return [
         *(_cgroup_v2() if cgroup_version >= 2 else _cgroup_v1()),
         *UNCONFINED,
@@ -70,6 +71,9 @@ def machine_flags(cgroup_version: int) -> list[str]:
         "--env=container=docker",
         # A reboot from inside is one; `docker stop` and a kill still keep it down.
         "--restart=unless-stopped",
+        # `vagrant ssh` refuses a container without an address on the engine's default bridge unless port 22 is
+        # published; the port is the engine's choice, and not the one used.
+        "--publish=127.0.0.1::22",
     ]
 
 
@@ -98,6 +102,11 @@ def own_flags(
         f"--volume={seed}:{SEED_FOLDER}:ro",
         *(f"--label={key}={value}" for key, value in labels.items()),
     ]
+
+
+def run_argv(engine: str, name: str, image: str, flags: Sequence[str]) -> list[str]:
+    """Return what makes a machine and boots it: the very command by which Vagrant does."""
+    return ["docker", "--host", engine, "run", "--detach", "--pull=never", f"--name={name}", *flags, image, *INIT]
 
 
 def parse_host_keys(text: str) -> Sequence[str]:

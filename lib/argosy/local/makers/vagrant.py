@@ -18,19 +18,18 @@ from typing import Any
 
 from argosy import atomic
 from argosy.config.loading import Settings
-from argosy.errors import EngineError, Refused
-from argosy.local.makers.base import ABSENT, RUNNING, STOPPED, Boot
-from argosy.local.makers.container import parse_host_keys
+from argosy.errors import EngineError
+from argosy.local.makers.base import ABSENT, RUNNING, STOPPED, VAGRANT, Boot
+from argosy.local.makers.container import HOST_KEYS, parse_host_keys
 from argosy.model import Machine
 
 REQUEST = "request.json"
 LOG = "vagrant.log"
-HOST_KEYS = ("sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub")
 _WORDS = {"running": RUNNING, "poweroff": STOPPED, "shutoff": STOPPED, "stopped": STOPPED, "not_created": ABSENT}
 
 
 class VagrantMachines:
-    """Virtual machines (`local.provider` virtualbox or libvirt); `VagrantContainers` builds on it.
+    """Virtual machines (`local.provider` virtualbox or libvirt); what `VagrantContainers` tells Vagrant builds on it.
 
     Every call is idempotent, and safe after a call that was killed.
     `key`: the private ssh key of the cluster, which Vagrant's own `vagrant ssh` uses too.
@@ -39,7 +38,7 @@ class VagrantMachines:
     def __init__(self, settings: Settings, key: Path) -> None:
         self.settings = settings
         self.key = key
-        self.folder = settings.state_path / "vagrant"
+        self.folder = settings.state_path / VAGRANT
 
     def up(self, boots: Sequence[Boot], only: Sequence[Machine] = ()) -> None:
         """Make and boot the machines, in parallel where that is possible; those that run are left as they are.
@@ -158,12 +157,8 @@ def _document(request: Mapping[str, Any]) -> bytes:
     return (json.dumps(request, indent=2) + "\n").encode()
 
 
-def refuse_without_vagrant() -> None:
-    """Raise Refused when there is no `vagrant` to run."""
-    if which("vagrant") is None:
-        raise Refused(
-            "vagrant is not installed: `apt-get install vagrant`, or `make demo`, which installs what is missing"
-        )
+def has_vagrant() -> bool:
+    return which("vagrant") is not None
 
 
 def _reason(log: Path) -> str:

@@ -17,7 +17,7 @@ from argosy.services.updates.interfaces import Operator
 from argosy.services.updates.journal import of_updates
 from argosy.services.updates.plan import begin_update, change, changes, next_generation, parse_share, shown
 from argosy.services.updates.record import Options, Update
-from argosy.services.updates.transitions import TurnedBack, advance, may_turn
+from argosy.services.updates.transitions import TurnedBack, advance, is_untouched, may_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ def update(request: UpdateRequest, operator: Operator) -> Update | None:
             )
             return None
         operator.events(Planned(at=now, service=request.name, update=decision.update, resumed=decision.resumed))
+        if is_untouched(decision.update):
+            operator.ready(decision.update)
         done = UpdateDriver(operator, decision.update).run()
         if done.state is State.ROLLED_BACK and not (request.rollback and decision.resumed):
             raise TakenBack(

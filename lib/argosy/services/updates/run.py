@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from argosy.builds import stored
 from argosy.cluster.events import Events, Said
@@ -15,6 +16,7 @@ from argosy.model import Step
 from argosy.services.applying import settle_homes
 from argosy.services.definitions import resolve
 from argosy.services.plan import refuse_unplaceable, refuse_unready_conflicts
+from argosy.services.preflight import refuse_unready
 from argosy.services.record import Generation, ScheduledRecord
 from argosy.services.updates import begin
 from argosy.services.updates.begin import UpdateRequest
@@ -36,7 +38,9 @@ def update(work: ServicesCluster, request: UpdateRequest, events: Events) -> Upd
     """Bring a service to what is asked for. See `begin.update`."""
     with work.locked(ROLLBACK if request.rollback else UPDATE):
         _tell_rollout(work, events)
-        done = begin.update(request, Operator(name=request.name, work=work, events=events))
+        done = begin.update(
+            request, Operator(name=request.name, work=work, events=events, ready=partial(_refuse_unready, work))
+        )
         if done is None and not (request.named or request.rollback):
             _tell_unpushed(work, request.name, events)
         settle_homes(work)
@@ -68,6 +72,11 @@ def target(
         return Generation(0, definition, found)
 
     return find
+
+
+def _refuse_unready(work: ServicesCluster, update: Update) -> None:
+    if not update.stopped:
+        refuse_unready(work, update.name, update.new, update.replicas)
 
 
 def _tell_rollout(work: ServicesCluster, events: Events) -> None:

@@ -111,6 +111,11 @@ def may_turn(update: Update) -> bool:
     return not update.back and update.step not in past
 
 
+def is_untouched(update: Update) -> bool:
+    """Say whether no instance was started or stopped yet."""
+    return not update.back and update.step is steps_on(update)[0]
+
+
 def is_routed(generation: Generation) -> bool:
     """Say whether its instances are registered, so that requests come to them."""
     return generation.definition.discovery is not None
