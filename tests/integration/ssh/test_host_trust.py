@@ -237,11 +237,13 @@ def who_greets_alone() -> Iterator[int]:
 
 
 def test_a_machine_that_is_too_slow_to_agree_on_keys_is_said_to_be_so(server: SshServer) -> None:
-    with who_greets_alone() as port:
-        with server.host(port=port, connect_attempts=5, connect_timeout_seconds=0.5) as host:
-            for ask in (lambda: host.run(["true"]), lambda: scan(host)):
-                with pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}: timed out"):
-                    ask()
+    with (
+        who_greets_alone() as port,
+        server.host(port=port, connect_attempts=5, connect_timeout_seconds=0.5) as host,
+    ):
+        for ask in (lambda: host.run(["true"]), lambda: scan(host)):
+            with pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}: timed out"):
+                ask()
 
 
 def test_a_connection_is_tried_again(server: SshServer) -> None:
