@@ -41,7 +41,9 @@ def make_project(lab: Lab) -> None:
         "machine": {"swap_megabytes": 128},
         "install": {"deadline_seconds": SECONDS},
         "etcd": {"timeout_seconds": 30},
-        "discovery": {"default_service": "web", "checks": PATIENT},
+        "swarm": {"enabled": False},
+        # An emulated processor has no time for a beat every few seconds.
+        "discovery": {"default_service": "web", "checks": PATIENT, "ttl_seconds": 120, "check_seconds": 20},
         "images": {
             "webservice": {"context": "webservice", "needs": {"PYTHON_IMAGE": "python"}, "push": False},
             "web": {"context": "web", "needs": {"WEBSERVICE_IMAGE": "webservice"}},
