@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 from lab import ROOT, Lab
@@ -40,8 +39,8 @@ def check_machines(lab: Lab, machine: str, tests: str) -> None:
     """Note what a machine of the lab and its host have; where a suite stands still, docs/support.md says the same."""
     lane = lane_of(tests, os.environ)
     found = facts(lab.run(machine, TOLD + MACHINE_TOLD.replace("SYSTEM", lab.system)))
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    note(lane, host={"python": python} | facts(lab.on_host("sh", "-c", TOLD)), machine=found)
+    host = facts(lab.on_host("sh", "-c", f"{TOLD}echo python $({lab.python} --version)"))
+    note(lane, host=host, machine=found)
     if not LANES[lane].moves and CHOSEN not in os.environ:
         assert found == json.loads(RECORDED.read_text())[lane]["machine"], "`inv test --only matrix` writes it anew"
 

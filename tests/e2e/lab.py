@@ -48,6 +48,10 @@ class Lab:
     begun: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def python(self) -> str:
+        return sys.executable
+
+    @property
     def suite(self) -> str:
         """Debian's, that its images and its machines are made of."""
         return str(yaml.safe_load((self.root / "invoke.yaml").read_text())["build"]["suite"])
@@ -113,7 +117,7 @@ class Lab:
         self.begun.clear()
 
     def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "invoke", *words]
+        return [self.python, "-m", "invoke", *words]
 
     def env(self) -> dict[str, str]:
         own = {key: value for key, value in os.environ.items() if not key.startswith(("INVOKE_", "ARGOSY_"))}

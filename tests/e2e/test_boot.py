@@ -257,4 +257,6 @@ def test_cloud_init_s_own_validator_finds_nothing_to_say(settings: Settings, nam
     image = machine_image(settings.build.suite)
     argv = ["docker", "run", "--rm", f"--volume={GOLDEN}:/golden:ro", image, *command]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"Valid cloud-config: /golden/{name}\n", "")
+    # Debian 12's says "Valid cloud-config: ", 13's "Valid schema ".
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(rf"Valid [a-z-]+:? /golden/{re.escape(name)}\n", done.stdout)

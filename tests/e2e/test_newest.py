@@ -31,10 +31,13 @@ class RootLab(Lab):
 
     place: Root | None = None
 
+    @property
+    def python(self) -> str:
+        return str(ROOT / ".venv/bin/python")
+
     def argv(self, *words: str) -> list[str]:
         assert self.place
-        inv = [str(ROOT / ".venv/bin/python"), "-m", "invoke", *words]
-        return self.place.argv(inv, str(self.root), COLUMNS="200")
+        return self.place.argv(super().argv(*words), str(self.root), COLUMNS="200")
 
     def on_host(self, *argv: str) -> str:
         assert self.place
@@ -82,7 +85,8 @@ def change(lab: Lab, path: str) -> None:
 
 @pytest.mark.journey("setup")
 def test_two_machines_start(rig: Lab) -> None:
-    rig.inv("local.start", "2", timeout=START_SECONDS)
+    started = rig.inv("local.start", "2", timeout=START_SECONDS)
+    assert "vagrant is not installed: the Docker engine makes them" in started.stderr
     assert list(releases(rig)) == MACHINES
     info = rig.run(MACHINES[0], "docker info --format '{{.Driver}} {{.CgroupVersion}}'; docker version")
     assert info.splitlines()[0] == "overlayfs 2"

@@ -40,13 +40,14 @@ case $* in
 esac
 """
 
-# Follows the file `journal`, one entry a line; without --follow it prints the file `tail`.
+# Follows the file `journal`, one entry a line; without --follow it prints the file `tail`. It says that it was asked
+# when it knows where it begins: what comes after that is shown.
 JOURNALCTL = """\
 #!/bin/sh
-echo "$*" >>{folder}/asked
-case $* in *--follow*) ;; *) exec cat {folder}/tail ;; esac
 after=0
 case $* in *--lines=0*) after=$(wc -l <{folder}/journal) ;; esac
+echo "$*" >>{folder}/asked
+case $* in *--follow*) ;; *) exec cat {folder}/tail ;; esac
 for word in "$@"; do case $word in --after-cursor=*) after=${{word#*=}} ;; esac; done
 exec tail --follow --lines=+$((after + 1)) {folder}/journal
 """

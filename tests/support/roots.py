@@ -39,7 +39,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 BASE = ("ca-certificates", "iproute2", "kmod", "netbase", "procps")
 HOST = (
     "curl", "debian-archive-keyring", "docker-buildx", "docker-cli", "docker-registry", "docker.io", "etcd-client",
-    "etcd-server", "haproxy", "iptables", "mmdebstrap", "openssh-client", "python3-venv", "rsync", "vagrant",
+    "etcd-server", "haproxy", "iptables", "mmdebstrap", "openssh-client", "python3-venv", "rsync",
 )  # fmt: skip
 """What tests look for on a host of trixie and later: tests that name no other packages share one system."""
 VOLUMES = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/argosy")

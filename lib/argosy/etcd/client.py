@@ -357,6 +357,9 @@ class Etcd:
                 self._pause.wait(min(left, POLL_SECONDS))
             else:
                 yield self._endpoints[self._client.endpoint_in_use.netloc]
+                if len(self._endpoints) == 1 and (left := deadline - time.monotonic()) > 0:
+                    # The only one is not left alone: it may refuse again at once.
+                    self._pause.wait(min(left, POLL_SECONDS))
 
     def _note(self, member: Endpoint, error: BaseException) -> str:
         """Remember, and return, why a member failed; raise what another one would not do better."""

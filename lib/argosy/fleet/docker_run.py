@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from argosy.config.references import parse_reference
 from argosy.fleet.options import TABLES, Option
 from argosy.fleet.quantities import parse_go_duration, parse_megabytes, parse_number, parse_signal
 from argosy.fleet.reading import Container, Draft, Published, literal
@@ -52,6 +53,7 @@ def translate_container(draft: Draft, container: Container) -> None:
             settings["image"] = f"{image}:latest"
             why = f"the tag {shown(tag)} is known on the machine only" if tag else f"{image} has no tag"
             unit.note(container.image.line, f"{why}, so it is :latest: name the version that you want")
+        parse_reference(settings["image"])
     command = container.command
     with _left_out(unit, container.line, f"the command {' '.join(shown(word.text) for word in command)!r}"):
         if command:

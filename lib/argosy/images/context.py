@@ -56,6 +56,9 @@ def write_context(context: BuildContext) -> IO[bytes]:
     except OSError as error:
         stream.close()
         raise ConfigError(f"{error.filename or context.folder}: {error.strerror}", f"{context.where}.context") from None
+    except ConfigError:
+        stream.close()
+        raise
     stream.seek(0)
     return stream
 

@@ -66,9 +66,15 @@ class Matcher:
         return left_out, fits
 
     def enters(self, folder: str) -> bool:
-        """Return whether something in a folder that is left out may be taken back: only a pattern that begins with the
-        folder's own name, letter by letter, makes Docker look."""
-        return any(pattern.excepts and f"{pattern.text}/".startswith(f"{folder}/") for pattern in self.patterns)
+        """Return whether something in a folder that is left out may be taken back. Docker looks where one that takes
+        back has a wildcard, or begins with the folder's own name; the classic builder's client had only the latter.
+
+        https://github.com/tonistiigi/fsutil/blob/master/filter.go
+        """
+        return any(
+            pattern.excepts and (_SPECIAL.search(pattern.text) or f"{pattern.text}/".startswith(f"{folder}/"))
+            for pattern in self.patterns
+        )
 
     def keeping(self, paths: Iterable[str]) -> Matcher:
         """Return the matcher that sends `paths`, too, as Docker does with the Dockerfile and the ignore file."""

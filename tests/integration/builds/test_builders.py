@@ -215,7 +215,9 @@ class TestPlatforms:
 @contextmanager
 def registry(host: Root) -> Iterator[None]:
     """Let a registry be at localhost:5000 of the host."""
-    serve = "echo $$ > /run/registry.pid; exec docker-registry serve /etc/docker/registry/config.yml"
+    settings = "{version: 0.1, storage: {filesystem: {rootdirectory: /var/lib/argosy/registry}}, http: {addr: ':5000'}}"
+    host.path("/run/registry.yml").write_text(settings)
+    serve = "echo $$ > /run/registry.pid; exec docker-registry serve /run/registry.yml"
     with subprocess.Popen(host.argv(["sh", "-c", serve]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         try:
             until(lambda: host.run(["ss", "-Hltn", "sport = :5000"]).stdout)

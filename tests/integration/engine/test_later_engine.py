@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from image_project import BASE, image_project
 from later_engine import LaterEngine, later_engine
+from roots import root
 from waiting import until
 
 from argosy.agent.registrar.follower import Follower
@@ -16,12 +19,13 @@ from argosy.agent.registrar.messages import Happened, Inspected, Told
 from argosy.builds.images import build_images
 from argosy.engine.api import at_socket
 from argosy.engine.connection import connect
-from argosy.engine.containers import ContainerSpec, ensure_container, labelled, remove_all
+from argosy.engine.containers import ContainerSpec, ensure_container, ensure_network, labelled, remove_all
 from argosy.engine.names import SYSTEM_LABEL
 from argosy.engine.running import MachineContainers
 from argosy.engine.swarm import Swarm
-from argosy.errors import EngineRefused
-from argosy.images.store import stored_images
+from argosy.engine.versions import version_to_ask
+from argosy.errors import BuildFailed, EngineRefused
+from argosy.images.store import build, stored_images
 from argosy.local import facts
 from argosy.schema.inspection import parse_container
 from argosy_installer.docker import Credentials, Docker
@@ -54,7 +58,7 @@ def container(engine: LaterEngine, tmp_path_factory: pytest.TempPathFactory) -> 
             remove_all(labelled(client, labels, ["container"]))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def none_refused(engine: LaterEngine) -> Iterator[None]:
     before = len(engine.asked)
     yield
@@ -63,6 +67,7 @@ def none_refused(engine: LaterEngine) -> Iterator[None]:
     assert {path for path in asked if not path.startswith("/v1.44/")} <= {"/version"}
 
 
+@pytest.mark.usefixtures("none_refused")
 def test_what_is_too_old_is_refused_and_asked_anew(engine: LaterEngine) -> None:
     with at_socket(engine.path) as asking:
         assert not Swarm(asking).info().inside
@@ -74,6 +79,7 @@ def test_what_is_too_old_is_refused_and_asked_anew(engine: LaterEngine) -> None:
     engine.asked.remove("GET /v1.43/info")
 
 
+@pytest.mark.usefixtures("none_refused")
 def test_the_provisioning_host_builds_and_looks(engine: LaterEngine, tmp_path: Path) -> None:
     with image_project(tmp_path, "later-build") as project:
         project.write("one", data="1")
@@ -85,6 +91,7 @@ def test_the_provisioning_host_builds_and_looks(engine: LaterEngine, tmp_path: P
     assert engine.refused == []
 
 
+@pytest.mark.usefixtures("none_refused")
 def test_the_agent_sees_its_containers(engine: LaterEngine, container: str) -> None:
     containers = MachineContainers(engine.path)
     (found,) = containers.ids(LABEL, "running")
@@ -108,6 +115,7 @@ def test_the_agent_sees_its_containers(engine: LaterEngine, container: str) -> N
     assert engine.refused == []
 
 
+@pytest.mark.usefixtures("none_refused")
 def test_the_installer_sees_images_and_containers(engine: LaterEngine, container: str) -> None:
     docker = Docker(engine.path)
     assert docker.image_exists(BASE)
@@ -117,3 +125,27 @@ def test_the_installer_sees_images_and_containers(engine: LaterEngine, container
     status, _reason = docker.ask_registry("127.0.0.1:9/none@sha256:" + "0" * 64, Credentials("127.0.0.1:9", "a", "b"))
     assert status >= 400
     assert engine.refused == []
+
+
+def test_so_is_a_real_one_that_has_given_up_older_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker 28 with the image store and the oldest version of Docker 29."""
+    with root("sid") as host, host.engine(containerd_store=True, minimum_api="1.44") as address:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{address}")
+        labels = {SYSTEM_LABEL: NAME}
+        with connect() as client:
+            assert client.api.api_version == "1.44"
+            assert ensure_network(client, NAME, labels)
+            assert not ensure_network(client, NAME, labels)
+            assert list(labelled(client, labels, ["network"])) == [f"network {NAME}"]
+            assert facts.engine_facts(client.info(), remote=False).rootless is False
+            context = BytesIO()
+            with tarfile.open(fileobj=context, mode="w") as archive:
+                archive.addfile(tarfile.TarInfo("Dockerfile"))
+            with pytest.raises(BuildFailed):
+                build(client, "empty", BytesIO(context.getvalue()))
+        with at_socket(address) as asking:
+            assert not Swarm(asking).info().inside
+        assert MachineContainers(address).ids(LABEL, "running") == []
+        assert not Docker(address).image_exists(BASE)
+        spoken = host.run(["docker", "version", "--format", "{{.Client.APIVersion}}"]).stdout
+        assert version_to_ask({"ApiVersion": spoken.strip(), "MinAPIVersion": "1.44"}) == "1.44"

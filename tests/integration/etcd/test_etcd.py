@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from etcd_cluster import EtcdCluster
@@ -173,6 +174,22 @@ class TestFailures:
             with pytest.raises(EtcdError, match=r"air-01 .* air-02 .* air-03 .*Connection refused"):
                 store.get("/a")
             assert not any(status.reachable for status in store.statuses().values())
+
+    def test_the_only_member_that_refuses_is_asked_again_after_a_moment(self, tmp_path: Path) -> None:
+        """And not at once, which would take a whole processor until it is there."""
+        settings = EtcdCluster(tmp_path, tmp_path, timeout_seconds=1.0).settings()
+        authority.ensure_ca(settings.secrets_path)
+        asked = 0
+
+        def ask(client: Any) -> None:
+            nonlocal asked
+            asked += 1
+            client.status()
+
+        alone = etcd.connect(settings, [Machine("air-01", "127.0.0.1")])
+        with alone as store, pytest.raises(EtcdError, match=r"air-01 .*Connection refused"):
+            store._call(ask)
+        assert asked < 20
 
     def test_a_machine_that_never_answers_does_not_hang(self, tmp_path: Path) -> None:
         settings = EtcdCluster(tmp_path, tmp_path, timeout_seconds=1.0).settings()

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from argosy.config.loading import Settings, load
-from argosy.errors import LockHeld
-from argosy.local import lock, record, upgrading
+from argosy.errors import LockHeld, Refused
+from argosy.local import lock, preparing, record, upgrading
 from argosy.local.addressing import machine_numbered
 from argosy.local.facts import HostFacts
 from argosy.local.growth_phases import Growth, NoteJoining, Settled
@@ -155,3 +155,51 @@ def test_one_machine_is_made_and_destroyed_beside_others(tmp_path: Path) -> None
     assert not provider.remove(machines[1])
     provider.up(boots[:1])
     assert told.calls == ["up air-03 libvirt", "destroy air-02", "up None libvirt"]
+
+
+def choosing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, programs: set[str], maker: str = "auto", known: str = ""
+) -> tuple[Growth, list[str]]:
+    """Return the work, and what is said of it, on a host that has these programs.
+
+    `known`: what made its first machine, if there is one.
+    """
+    for module in ("makers.vagrant", "preparing"):
+        monkeypatch.setattr(f"argosy.local.{module}.which", lambda name: name if name in programs else None)
+    work, said = work_on(root, Record(maker=known), air_01=RUNNING if known else ABSENT, air_02=ABSENT), list[str]()
+    work.settings = settings(root, local={"maker": maker})
+    work.report = lambda _subject, message: said.append(message)
+    return work, said
+
+
+def test_who_makes_the_machines_is_said_once_where_it_is_not_vagrant_for_lack_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, said = choosing(tmp_path, monkeypatch, {"docker"})
+    preparing.choose_maker(work, needed=True)
+    assert (work.record.maker, work.by) == ("engine", "through the Docker engine")
+    assert said == ["vagrant is not installed: the Docker engine makes them (local.maker)"]
+    preparing.choose_maker(work, needed=True)
+    assert len(said) == 1
+    for maker, programs, found in (("auto", {"vagrant"}, "vagrant"), ("engine", {"docker", "vagrant"}, "engine")):
+        work, said = choosing(tmp_path, monkeypatch, programs, maker)
+        preparing.choose_maker(work, needed=True)
+        assert (work.record.maker, said) == (found, [])
+
+
+@pytest.mark.parametrize(
+    ("programs", "maker", "known", "missing"),
+    [
+        ({"docker"}, "vagrant", "", "vagrant is not installed"),
+        ({"docker"}, "auto", "vagrant", "vagrant is not installed"),
+        (set(), "auto", "", "Docker's own command"),
+        ({"vagrant"}, "auto", "engine", "Docker's own command"),
+    ],
+)
+def test_a_maker_that_is_not_installed_is_refused_where_there_is_something_to_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: set[str], maker: str, known: str, missing: str
+) -> None:
+    work, _ = choosing(tmp_path, monkeypatch, programs, maker, known)
+    with pytest.raises(Refused, match=missing):
+        preparing.choose_maker(work, needed=True)
+    preparing.choose_maker(work, needed=False)

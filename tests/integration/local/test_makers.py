@@ -20,12 +20,15 @@ from argosy.errors import EngineError, Refused
 from argosy.local.addressing import dynamic_range, host_address, machine_numbered
 from argosy.local.makers.base import ABSENT, ENGINE, RUNNING, STOPPED, VAGRANT, Boot
 from argosy.local.makers.engine_containers import EngineContainers
+from argosy.local.makers.vagrant import has_vagrant
 from argosy.local.work import maker_of
 from argosy.model import Machine
 from argosy.report import silent
 from argosy.ssh.keypair import ensure_own_key
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(3)]
+
+needs_vagrant = pytest.mark.skipif(not has_vagrant(), reason="no vagrant: Debian forky has none")
 
 INIT = """#!/bin/sh
 echo booted
@@ -102,7 +105,7 @@ def ids(maker: EngineContainers, settings: Settings) -> dict[str, str]:
     return {name: str(container.id) for name, container in found.items() if container}
 
 
-@pytest.mark.parametrize("name", [VAGRANT, ENGINE])
+@pytest.mark.parametrize("name", [pytest.param(VAGRANT, marks=needs_vagrant), ENGINE])
 def test_machines_come_and_go(name: str, made: Callable[[str], EngineContainers], settings: Settings) -> None:
     maker = made(name)
     boots = boots_of(settings)
@@ -138,6 +141,7 @@ def test_machines_come_and_go(name: str, made: Callable[[str], EngineContainers]
     assert maker.destroy(machines(settings)) == []
 
 
+@needs_vagrant
 def test_both_make_the_same_machine(made: Callable[[str], EngineContainers], settings: Settings) -> None:
     shown = []
     for name in (VAGRANT, ENGINE):
@@ -222,6 +226,7 @@ def test_what_the_engine_refuses_is_told_with_the_machine(
         maker.up(boots_of(settings)[:1])
 
 
+@needs_vagrant
 def test_without_vagrant_its_cluster_is_cleared_all_the_same(
     made: Callable[[str], EngineContainers], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

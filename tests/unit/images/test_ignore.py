@@ -134,8 +134,8 @@ def project(tmp_path: Path) -> Project:
         ("*\n!src\n", ["src/main.py"]),
         ("*\n!src/\n", ["src/main.py"]),
         ("**\n!keys/pub/*.pem\n", ["keys/pub/a.pem", "keys/pub/b.pem"]),
-        # Docker looks into a folder that is left out only for a pattern that begins with its name,
-        ("keys\n!**/b.pem\n", [".git/HEAD", ".git/config", "src/main.py"]),
+        # Docker looks into a folder that is left out for a pattern with a wildcard, or that begins with its name,
+        ("keys\n!**/b.pem\n", [".git/HEAD", ".git/config", "keys/pub/b.pem", "src/main.py"]),
         # and takes a file back by its folder only where the folder itself was left out.
         ("**/*.pem\n!keys\n", [".git/HEAD", ".git/config", "src/main.py"]),
         ("**/*.pem\n!keys/**\n", [".git/HEAD", ".git/config", "keys/pub/a.pem", "keys/pub/b.pem", "src/main.py"]),

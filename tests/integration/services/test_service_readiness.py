@@ -16,6 +16,8 @@ from argosy.services.preflight import refuse_unready
 from argosy.services.record import Generation
 from argosy.services.work import ServicesCluster
 
+pytestmark = pytest.mark.integration
+
 LOOK = f"look whether {IMAGE.reference} can run"
 
 
