@@ -13,6 +13,7 @@ from lab import Lab
 from vm_project import ADDRESS, MACHINE, MEMORY_MEGABYTES, SECONDS, SYSTEM
 from waiting import until
 
+pytest_plugins = ["vm_fixtures"]
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(2 * SECONDS)]
 
 ETCDCTL = f"/opt/{SYSTEM}/bin/etcdctl"
