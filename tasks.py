@@ -40,7 +40,8 @@ def lint(c: Context) -> None:
 
 @task(
     help={
-        "only": "unit, simulation, integration or e2e, or matrix: every journey on every lane; else all but matrix",
+        "only": "unit, simulation, integration or e2e, all of them when left out; "
+        "or matrix: every journey on every lane; or vm: a virtual machine",
         "k": "pytest's -k",
         "coverage": "report the coverage; more than doubles the time",
     }
@@ -53,6 +54,7 @@ def test(c: Context, only: str = "", k: str = "", coverage: bool = False) -> Non
         inv test --coverage
         inv test --only unit -k routing
         inv test --only matrix
+        inv test --only vm
     """
     if not only and not k:
         lint(c)
@@ -85,8 +87,10 @@ def docs(_c: Context) -> None:
     (ROOT / "docs" / "tasks.md").write_text(render_reference(argosy.ns))
     page = ROOT / "docs" / "architecture.md"
     page.write_text(structure.with_picture(page.read_text()))
-    found = json.loads((ROOT / "tests" / "e2e" / "support.json").read_text())
-    (ROOT / "docs" / "support.md").write_text(support.render_support(found))
+    found, virtual = (
+        json.loads((ROOT / "tests" / path).read_text()) for path in ("e2e/support.json", "vm/proven.json")
+    )
+    (ROOT / "docs" / "support.md").write_text(support.render_support(found, virtual))
 
 
 # Invoke takes a module's `ns` before its `namespace`, so `argosy.ns` is not imported by that name.

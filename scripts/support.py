@@ -1,4 +1,5 @@
-"""Pure. docs/support.md: what is supported and proven, from what each lane's tests found (tests/e2e/support.json)."""
+"""Pure. docs/support.md: what is supported and proven, from what the tests found: each lane's (tests/e2e/support.json),
+and the virtual machine's (tests/vm/proven.json)."""
 
 from __future__ import annotations
 
@@ -28,9 +29,21 @@ day (setup, rolling upgrade, service update, backup) is spent on what comes next
 
 """
 
+VIRTUAL = """
+What a container shares with its host is proven on a virtual machine, which boots with the file of `inv
+cluster.cloud-config`: kernel, cgroup controllers (a memory limit that holds), AppArmor, systemd-resolved, netplan, swap
+and a reboot (`inv test --only vm`).
 
-def render_support(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page. `found`: for each lane `host` and `machine` (versions), `journeys` and the `day`."""
+"""
+VIRTUAL_COLUMNS = (
+    ("machine", "os"), ("kernel", "kernel"), ("systemd", "systemd"), ("cloud-init", "cloud-init"), ("Docker", "docker"),
+    ("cgroup", "cgroup"), ("HAProxy", "haproxy"), ("etcd", "etcd"), ("Python", "python"), ("last run", "day"),
+)  # fmt: skip
+
+
+def render_support(found: Mapping[str, Mapping[str, Any]], virtual: Mapping[str, str]) -> str:
+    """Return the page. `found`: for each lane `host` and `machine` (versions), `journeys` and the `day`; `virtual`: the
+    versions of the virtual machine, and its `day`."""
     titles = ["lane", *(title for title, _, _ in COLUMNS)]
     rows = [[lane, *(entry[where][what] for _, where, what in COLUMNS)] for lane, entry in found.items()]
     journeys = list(dict.fromkeys(name for entry in found.values() for name in entry["journeys"]))
@@ -38,7 +51,9 @@ def render_support(found: Mapping[str, Mapping[str, Any]]) -> str:
         [lane, *("yes" if name in entry["journeys"] else "-" for name in journeys), entry["day"]]
         for lane, entry in found.items()
     ]
-    return HEAD + _table(titles, rows) + TAIL + _table(["lane", *journeys, "last run"], proven)
+    page = HEAD + _table(titles, rows) + TAIL + _table(["lane", *journeys, "last run"], proven)
+    machine = [[virtual[what] for _, what in VIRTUAL_COLUMNS]]
+    return page + VIRTUAL + _table([title for title, _ in VIRTUAL_COLUMNS], machine)
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:

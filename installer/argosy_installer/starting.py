@@ -23,7 +23,7 @@ POLL_SECONDS = 0.25
 LOG_LINES = 20
 PARALLEL = 8
 START_SECONDS = 120
-"""How long a unit may take to have its container running: it reads settings from etcd first, and the old one stops."""
+"""How long a unit may take at least to have its container running: it reads settings from etcd first."""
 
 
 def is_current(service: Service, seen: Observed) -> bool:
@@ -39,6 +39,14 @@ def must_restart(service: Service, seen: Observed, changed: bool) -> bool:
     if changed or seen.unit.active not in ("active", "activating", "reloading"):
         return True
     return seen.container is not None and seen.revision != service.revision
+
+
+def start_seconds(service: Service, *, stops: bool) -> float:
+    """Return how long the service's unit may take to have its container running; `stops`: the old one stops first.
+
+    As long as its check may: who has raised that has a slow machine.
+    """
+    return max(START_SECONDS, service.check.deadline_seconds) + (service.grace_seconds if stops else 0)
 
 
 class Starter:
@@ -75,8 +83,7 @@ class Starter:
         if starts:
             self._say(f"{service.name}: {'re' if seen.running else ''}starting")
             systemd.restart(service.unit)
-        allowed = START_SECONDS + (service.grace_seconds if starts and seen.running else 0)
-        return self._wait(service, allowed, starts)
+        return self._wait(service, start_seconds(service, stops=starts and seen.running), starts)
 
     def _wait(self, service: Service, start_seconds: float, starts: bool) -> Failure | None:
         """Wait for the check: its deadline begins with the container, which must be there within `start_seconds`."""

@@ -5,6 +5,8 @@ TEST_PACKAGES="dnsmasq-base etcd-client etcd-server docker-registry haproxy open
 sudo"
 # Their units must not come up at the next boot either: the tests run such daemons themselves.
 TEST_UNITS="etcd docker-registry haproxy ssh"
+# What a virtual machine takes beside those (tests/vm).
+VM_PACKAGES="qemu-system-x86 qemu-utils"
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK="Argosy: no daemon starts while packages are installed."
 
@@ -112,9 +114,19 @@ installed() {
 }
 
 step_test_packages() {
+    # shellcheck disable=SC2086  # one word a package
+    install_for_tests $TEST_PACKAGES
+}
+
+step_vm_packages() {
+    # shellcheck disable=SC2086  # one word a package
+    install_for_tests $TEST_PACKAGES $VM_PACKAGES
+}
+
+install_for_tests() {
     STEP=packages
     missing=
-    for package in $TEST_PACKAGES; do
+    for package in "$@"; do
         installed "$package" || missing="$missing $package"
     done
     if [ -z "$missing" ]; then

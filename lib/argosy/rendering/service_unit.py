@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from math import ceil
 
 from argosy.config.loading import EndpointSettings, HttpCheck, ServiceSettings, Settings, VolumeSettings
 from argosy.model import Image
@@ -13,6 +14,8 @@ from argosy.schema.inspection import parse_signal
 
 DOCKER = "/usr/bin/docker"
 CURL = "/usr/bin/curl"
+START_SECONDS = 120
+"""How long a unit may take at least to have its container running, as the installer waits for it."""
 STOP_MARGIN_SECONDS = 10
 """What systemd waits beyond the grace period, for Docker's own work, before it kills the docker client."""
 
@@ -63,6 +66,7 @@ def _render(settings: Settings, service: str, image: Image, revision: str) -> st
         deregister=_deregister(system, container) if entry.discovery else "",
         stop=_quietly("stop", container),
         stop_status=exit_status(entry.stop.signal),
+        start_timeout_seconds=max(START_SECONDS, ceil(entry.check.deadline_seconds) if entry.check else 0),
         stop_timeout_seconds=entry.stop.grace_seconds
         + STOP_MARGIN_SECONDS
         + (2 * DEREGISTER_SECONDS if entry.discovery else 0),

@@ -108,11 +108,15 @@ class Connector:
                 with host_key_checked(host):
                     connection.open()
             except BaseException as error:
-                refused = isinstance(error, paramiko.SSHException) and _asked_for_login(connection.client)
+                about_ssh = isinstance(error, paramiko.SSHException)
+                refused = about_ssh and _asked_for_login(connection.client)
+                too_slow = about_ssh and _agrees_still(connection.client)
                 connection.client.close()
                 sock.close()
                 if refused:
                     raise self._login_refused() from None
+                if too_slow:
+                    raise TimeoutError from None
                 raise
         connection.transport.set_keepalive(KEEPALIVE_SECONDS)
         return connection
@@ -190,6 +194,12 @@ def _asked_for_login(client: paramiko.SSHClient) -> bool:
     """Return whether a failed connection got past the host key, and lives: then it was the login that failed."""
     transport = client.get_transport()
     return transport is not None and transport.is_active() and transport.initial_kex_done
+
+
+def _agrees_still(client: paramiko.SSHClient) -> bool:
+    """Return whether a failed connection was given up while the keys were agreed on: paramiko has no error for that."""
+    transport = client.get_transport()
+    return transport is not None and transport.is_active() and not transport.initial_kex_done
 
 
 def _reason(error: Exception) -> str:

@@ -128,7 +128,7 @@ def scan(
     """Ask the host for its keys, one connection for each kind, and trust none of them.
 
     `dial`: opens the connection when it can't be made directly (through an entry node).
-    Raises OSError when nothing answers there.
+    Raises OSError when nothing answers there, TimeoutError when it does not say its keys within `timeout_seconds`.
     """
     found: list[HostKey] = []
     for types in SCANNED_TYPES:
@@ -150,6 +150,9 @@ def _offered_key(
     try:
         transport.get_security_options().key_types = types
         transport.start_client(timeout=timeout_seconds)
+        if transport.remote_version and not transport.initial_kex_done:
+            # It returns when the time is over, too: of who greeted as ssh does, and is slow.
+            raise TimeoutError
         key = transport.get_remote_server_key()
         return HostKey(key.get_name(), key.get_base64())
     except paramiko.ssh_exception.IncompatiblePeer:

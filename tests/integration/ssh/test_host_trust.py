@@ -221,6 +221,31 @@ def test_somebody_listens_and_says_nothing(server: SshServer) -> None:
             host.run(["true"])
 
 
+@contextlib.contextmanager
+def who_greets_alone() -> Iterator[int]:
+    """Yield the port of a server that greets, as a machine that is slow does, and says nothing more."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as held:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    held.enter_context(listening.accept()[0]).sendall(b"SSH-2.0-slow\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_machine_that_is_too_slow_to_agree_on_keys_is_said_to_be_so(server: SshServer) -> None:
+    with (
+        who_greets_alone() as port,
+        server.host(port=port, connect_attempts=5, connect_timeout_seconds=0.5) as host,
+    ):
+        for ask in (lambda: host.run(["true"]), lambda: scan(host)):
+            with pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}: timed out"):
+                ask()
+
+
 def test_a_connection_is_tried_again(server: SshServer) -> None:
     server.stop()
     starter = threading.Timer(0.3, server.start)

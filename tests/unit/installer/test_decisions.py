@@ -17,7 +17,7 @@ from argosy_installer.machine import read_json
 from argosy_installer.observing import Observed
 from argosy_installer.pulling import FREE_BYTES_NEEDED, LONGEST_DELAY_SECONDS, Layers, delay_seconds
 from argosy_installer.release import Service, load, load_own
-from argosy_installer.starting import is_current, must_restart
+from argosy_installer.starting import is_current, must_restart, start_seconds
 from argosy_installer.systemd import UnitState
 
 RUNNING = UnitState("active", "running", enabled=True)
@@ -116,6 +116,19 @@ def test_a_service_is_restarted_when_it_is_down_or_other(
     seen = Observed(state, container(revision) if revision else None)
     assert must_restart(web, seen, changed)
     assert not is_current(web, seen)
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(60, 120), (900.5, 901)])
+def test_a_slow_machine_s_containers_have_as_long_to_start_as_to_pass(
+    tmp_path: Path, deadline: float, seconds: int
+) -> None:
+    """For systemd, which starts them, and for the installer, which waits for it."""
+    check = {"tcp": {"port": 80}, "deadline_seconds": deadline}
+    release = load(write_release(tmp_path / "release", {"web": {"image": "web", "check": check}}), "air-01")
+    assert f"TimeoutStartSec={seconds}\n" in release.units["air-web.service"]
+    web = release.services[0]
+    assert start_seconds(web, stops=False) == max(120, deadline)
+    assert start_seconds(web, stops=True) == max(120, deadline) + web.grace_seconds
 
 
 # systemd
