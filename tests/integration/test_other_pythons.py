@@ -14,7 +14,5 @@ def test_the_unit_tests_pass_on_debian_13_s_python() -> None:
     with checkout("trixie") as host:
         python = str(ROOT / ".venv/bin/python")
         assert host.run([python, "--version"]).stdout.startswith(f"Python {PYTHONS['trixie']}.")
-        done = host.run(
-            [python, "-m", "pytest", "tests/unit", "-q", "-p", "no:cacheprovider"], str(ROOT), timeout=600
-        )
+        done = host.run([python, "-m", "pytest", "tests/unit", "-q", "-p", "no:cacheprovider"], str(ROOT), timeout=600)
     assert " passed" in done.stdout.splitlines()[-1]
