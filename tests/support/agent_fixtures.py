@@ -13,7 +13,7 @@ from argosy.etcd import Etcd
 
 
 @pytest.fixture
-def machine(cluster: EtcdCluster, store: Etcd) -> Iterator[AgentMachine]:
+def routed(cluster: EtcdCluster, store: Etcd) -> Iterator[AgentMachine]:
     """A machine whose router and agent run."""
     with agent_machine(cluster) as made:
         made.start()
@@ -32,3 +32,9 @@ def two() -> Iterator[HttpBackend]:
     made = HttpBackend("two")
     yield made
     made.close()
+
+
+@pytest.fixture
+def machine(routed: AgentMachine) -> AgentMachine:
+    """The same; a file that is collected after one with another plugin's `machine` says `routed`."""
+    return routed

@@ -112,24 +112,24 @@ def test_a_warning_would_be_seen(release: str, tmp_path: Path) -> None:
 
 
 def test_services_come_by_one_reload_and_instances_at_runtime(
-    release: str, machine: AgentMachine, store: Etcd, one: HttpBackend, two: HttpBackend
+    release: str, routed: AgentMachine, store: Etcd, one: HttpBackend, two: HttpBackend
 ) -> None:
-    before = machine.status()["reloads"]
+    before = routed.status()["reloads"]
     wanted = [
         put
         for name in ("web", "api")
         for put in (Put(service_key(name, "scheme"), "http"), Put(instance_key(name, "one"), str(one.endpoint)))
     ]
-    machine.wait_until_applied(store, store.transact([], wanted).revision)
-    assert [machine.answers(name) for name in ("web.any.example", "api.any.example")] == ["one", "one"]
-    assert machine.status()["reloads"] == before + 1
-    worker = machine.worker()
-    machine.wait_until_applied(store, store.put(instance_key("web", "two"), str(two.endpoint)))
-    assert {machine.answers("web") for _ in range(4)} == {"one", "two"}
-    machine.wait_until_applied(store, store.put("/services/web/weight/one", "0"))
-    assert {machine.answers("web") for _ in range(4)} == {"two"}
-    machine.wait_until_applied(store, store.transact([], [Delete(instance_key("web", "two"))]).revision)
-    assert machine.worker() == worker
-    assert "did not take" not in machine.log, release
-    said = (machine.root / "haproxy.log").read_text()
+    routed.wait_until_applied(store, store.transact([], wanted).revision)
+    assert [routed.answers(name) for name in ("web.any.example", "api.any.example")] == ["one", "one"]
+    assert routed.status()["reloads"] == before + 1
+    worker = routed.worker()
+    routed.wait_until_applied(store, store.put(instance_key("web", "two"), str(two.endpoint)))
+    assert {routed.answers("web") for _ in range(4)} == {"one", "two"}
+    routed.wait_until_applied(store, store.put("/services/web/weight/one", "0"))
+    assert {routed.answers("web") for _ in range(4)} == {"two"}
+    routed.wait_until_applied(store, store.transact([], [Delete(instance_key("web", "two"))]).revision)
+    assert routed.worker() == worker
+    assert "did not take" not in routed.log, release
+    said = (routed.root / "haproxy.log").read_text()
     assert [line for line in said.splitlines() if "config :" in line] == [], release
