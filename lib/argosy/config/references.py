@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 DOCKER_HUB = "docker.io"
+_OLD_HUB = "index.docker.io"
 HTTPS_PORT = 443
 HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:.]+\])"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_ADDRESS = re.compile(rf"({HOST})(?::(\d{{1,5}}))?")
+_ADDRESS = re.compile(rf"({HOST})(?::([0-9]{{1,5}}))?")
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _DIGESTS = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_IDENTIFIER = re.compile("[0-9a-f]{64}")
 _LONGEST = 255
 
 
@@ -34,6 +36,8 @@ class Reference:
 
 def parse_reference(text: str) -> Reference:
     """Return the parts of a reference. Raises ValueError with what is wrong with it."""
+    if _IDENTIFIER.fullmatch(text):
+        raise ValueError(f"{text!r}: 64 such digits are an image's id to Docker, and no name")
     name, at, digest = text.partition("@")
     if at and not _DIGESTS.fullmatch(digest):
         raise ValueError(f"{text!r}: {digest!r} is no digest, such as sha256: and 64 digits from 0 to f")
@@ -50,7 +54,8 @@ def parse_reference(text: str) -> Reference:
         raise ValueError(f"{text!r}: {path!r}: {reason}")
     if len(f"{registry}/{path}") > _LONGEST:
         raise ValueError(f"{text[:40]!r}...: a name has at most {_LONGEST} characters")
-    if not named and "/" not in path:
+    registry = DOCKER_HUB if registry == _OLD_HUB else registry
+    if registry == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     return Reference(registry, path, tag, digest)
 

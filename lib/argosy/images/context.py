@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,15 +86,17 @@ def context_digest(stream: IO[bytes]) -> str:
 
 def included_paths(folder: Path, dockerfile: str = "Dockerfile") -> list[str]:
     """Return the paths of `folder` that its ignore file lets through, sorted. Raises ConfigError for a pattern that
-    Docker refuses, with file and line."""
+    Docker refuses, with file and line, and OSError where an ignore file can't be read."""
     matcher = Matcher(())
+    kept = [".dockerignore", posixpath.normpath(dockerfile)]
     for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
-        if (folder / name).is_file():
-            try:
-                matcher = parse_ignore_file((folder / name).read_bytes()).keeping([".dockerignore", dockerfile])
-            except BadPattern as error:
-                raise ConfigError(f"{folder / name}:{error}") from None
-            break
+        try:
+            matcher = parse_ignore_file((folder / name).read_bytes()).keeping(kept)
+        except FileNotFoundError:
+            continue
+        except BadPattern as error:
+            raise ConfigError(f"{folder / name}:{error}") from None
+        break
     return sorted(_sent(folder, "", matcher, ()))
 
 

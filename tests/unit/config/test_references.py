@@ -17,6 +17,9 @@ DIGEST = "sha256:" + "a" * 64
         ("org/web:1", Reference("docker.io", "org/web", "1")),
         ("ghcr.io/team/app/web:1.0_rc-1", Reference("ghcr.io", "team/app/web", "1.0_rc-1")),
         ("localhost/web", Reference("localhost", "web")),
+        ("docker.io/web:1", Reference("docker.io", "library/web", "1")),
+        ("index.docker.io/web", Reference("docker.io", "library/web")),
+        ("index.docker.io/org/web", Reference("docker.io", "org/web")),
         ("registry:5000/web", Reference("registry:5000", "web")),
         ("10.0.0.5:5000/a__b/c--d/e.f:V1", Reference("10.0.0.5:5000", "a__b/c--d/e.f", "V1")),
         ("[2001:db8::5]:5000/web:1", Reference("[2001:db8::5]:5000", "web", "1")),
@@ -56,6 +59,8 @@ def test_are_read_as_docker_reads_them(text: str, reference: Reference) -> None:
         ("[::1/web", "is not HOST or HOST:PORT"),
         ("[1:2]/web", "1:2"),
         ("web\n", "it is no name of an image"),
+        ("r.example:\uff18\uff10/web", "is not HOST or HOST:PORT"),
+        ("0a" * 32, "an image's id"),
         ("r.example/" + "a" * 250, "at most 255"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from raised import raises
 
 from argosy.errors import ConfigError
-from argosy.images.context import included_paths
+from argosy.images.context import BuildContext, included_paths, write_context
 from argosy.images.ignore import BadPattern, parse_ignore_file, parse_pattern
 
 
@@ -174,6 +174,20 @@ def test_a_dockerfile_in_a_folder_that_is_left_out_is_sent(project: Project) -> 
         "a",
         "docker/web.Dockerfile",
     ]
+
+
+@pytest.mark.parametrize("name", ["./web.Dockerfile", "docker/../web.Dockerfile", ".//web.Dockerfile"])
+def test_a_dockerfile_is_sent_however_its_path_is_written(project: Project, name: str) -> None:
+    project.sends("*\n", "web.Dockerfile", "docker/a")
+    assert included_paths(project.folder, name) == [".dockerignore", "web.Dockerfile"]
+
+
+def test_an_ignore_file_that_can_not_be_read_is_an_error(project: Project) -> None:
+    project.sends("", ".env")
+    (project.folder / ".dockerignore").unlink()
+    (project.folder / ".dockerignore").mkdir()
+    with raises(ConfigError, f"{project.folder}/.dockerignore: Is a directory", path="images.web.context"):
+        write_context(BuildContext(project.folder, "images.web"))
 
 
 def test_links_to_folders_are_not_entered(project: Project) -> None:
