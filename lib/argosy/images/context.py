@@ -86,16 +86,19 @@ def context_digest(stream: IO[bytes]) -> str:
 
 def included_paths(folder: Path, dockerfile: str = "Dockerfile") -> list[str]:
     """Return the paths of `folder` that its ignore file lets through, sorted. Raises ConfigError for a pattern that
-    Docker refuses, with file and line, and OSError where an ignore file can't be read."""
+    Docker refuses, with file and line, and for an ignore file that is none."""
     matcher = Matcher(())
     kept = [".dockerignore", posixpath.normpath(dockerfile)]
     for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
-        try:
-            matcher = parse_ignore_file((folder / name).read_bytes()).keeping(kept)
-        except FileNotFoundError:
+        path = folder / name
+        if not path.exists():
             continue
+        if not path.is_file():
+            raise ConfigError(f"{path} is no file: without what it should say, all would be sent")
+        try:
+            matcher = parse_ignore_file(path.read_bytes()).keeping(kept)
         except BadPattern as error:
-            raise ConfigError(f"{folder / name}:{error}") from None
+            raise ConfigError(f"{path}:{error}") from None
         break
     return sorted(_sent(folder, "", matcher, ()))
 

@@ -10,7 +10,7 @@ import pytest
 from raised import raises
 
 from argosy.errors import ConfigError
-from argosy.images.context import BuildContext, included_paths, write_context
+from argosy.images.context import included_paths
 from argosy.images.ignore import BadPattern, parse_ignore_file, parse_pattern
 
 
@@ -186,8 +186,8 @@ def test_an_ignore_file_that_can_not_be_read_is_an_error(project: Project) -> No
     project.sends("", ".env")
     (project.folder / ".dockerignore").unlink()
     (project.folder / ".dockerignore").mkdir()
-    with raises(ConfigError, f"{project.folder}/.dockerignore: Is a directory", path="images.web.context"):
-        write_context(BuildContext(project.folder, "images.web"))
+    with raises(ConfigError, f"{project.folder}/.dockerignore is no file"):
+        included_paths(project.folder)
 
 
 def test_links_to_folders_are_not_entered(project: Project) -> None:

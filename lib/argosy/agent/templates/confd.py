@@ -17,7 +17,10 @@ from jinja2.sandbox import safe_range
 
 def printed(value: Any) -> Any:
     """Return what `{{ value }}` writes: what JSON has, as JSON writes it."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else value
+    try:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | dict | list | None) else value
+    except TypeError:  # a list of pairs, which JSON does not have
+        return value
 
 
 def _json(text: str) -> Any:
