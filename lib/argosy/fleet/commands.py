@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import dropwhile, groupby, pairwise
+from itertools import dropwhile, groupby
 
 from argosy.fleet.options import WRAPPERS, split_options
 from argosy.fleet.shell import NAME, Environment, Script, parse_script
@@ -60,7 +60,8 @@ def environment_of(unit: UnitFile) -> Environment:
                     values[name] = value
     files = unit.values("Service", "EnvironmentFile")
     for entry in files if values else []:
-        unit.note(entry.line, f"the machine's {entry.value.lstrip('-')} wins over Environment=: {', '.join(values)}")
+        names = ", ".join(values)
+        unit.note(entry.line, f"what {entry.value.lstrip('-')} sets on the machine wins over Environment=: {names}")
     return Environment(values, bool(files))
 
 
@@ -130,16 +131,18 @@ def simple_commands(command: Command, environment: Environment) -> Iterator[Comm
         yield command
         return
     parsed = parse_script(script.text, environment)
-    for simple in parsed.commands:
+    for position, simple in enumerate(parsed.commands):
         inner = tuple(Word(text, script.line) for text in simple)
-        yield from simple_commands(replace(command, words=inner, script=parsed), environment)
+        around = replace(parsed, compound=parsed.compound or position in parsed.tested)
+        yield from simple_commands(replace(command, words=inner, script=around), environment)
 
 
 def _script(words: Sequence[Word]) -> Word | None:
-    """Return the script of `sh -c SCRIPT`; None for a shell that runs a file."""
-    for option, following in pairwise(words[1:]):
-        if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", option.text):
-            return following
-        if not re.fullmatch(r"[-+][a-zA-Z]+|--(login|norc|noprofile|posix)", option.text):
-            break
-    return None
+    """Return the script of `sh -c SCRIPT`, which stands behind all options; None for a shell that runs a file."""
+    rest, asked = list(words[1:]), False
+    while rest and re.fullmatch(r"[-+][a-zA-Z]+|--(login|norc|noprofile|posix)", rest[0].text):
+        option = rest.pop(0).text
+        asked |= bool(re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", option))
+        if re.fullmatch(r"[-+][a-zA-Z]*o", option):
+            del rest[:1]
+    return rest[0] if asked and rest else None

@@ -43,7 +43,8 @@ def definition(options: str, name: str = "web@.service", **others: str) -> dict[
         ("MachineMetadata=app=%p", {"constraints": ["app=web"]}),
         ("Conflicts=web@*.service", {"max_per_machine": 1}),
         ("Conflicts=%p@*.service", {"max_per_machine": 1}),
-        ("Conflicts=%p@%i.service", {"max_per_machine": 1}),
+        ("Conflicts=%p@%i.service", {}),
+        ("Conflicts=%n", {}),
         ("X-Conflicts=web@?.service", {"max_per_machine": 1}),
         ("Conflicts=other*", {}),
         ("MachineID=148a18ff6e954cd892dac9de9bb90d5a", {"constraints": ["machine=air-03"]}),
@@ -91,7 +92,6 @@ def test_what_no_definition_says_of_machines_is_noted_with_its_line(options: str
     ("options", "expected"),
     [
         ("Conflicts=db@%i.service", {"conflicts": ["db"]}),
-        ("Conflicts=%p@%i.service", {"max_per_machine": 1}),
         ("Replaces=db@%i.service", {"conflicts": ["db"]}),
     ],
 )
@@ -101,6 +101,15 @@ def test_a_conflict_between_two_instances_of_one_name_is_told_to_hold_for_all(
     result = imported({"web@.service": f"{RUN}[X-Fleet]\n{options}\n", "db@.service": RUN})
     assert {key: result.services["web"].get(key) for key in expected} == expected
     assert [line for line, said in notes(result) if said.endswith("so it keeps all of them apart")] == [5]
+
+
+def test_for_fleet_no_instance_is_in_conflict_with_itself() -> None:
+    result = placed("Conflicts=%p@%i.service")
+    assert (5, "Conflicts=web@%i.service dropped: for fleet no unit is in conflict with itself") in notes(result)
+
+
+def test_the_first_machine_counts_as_for_fleet() -> None:
+    assert definition("MachineID=air-01\nMachineID=air-03") == {"constraints": ["machine=air-01"]}
 
 
 def test_a_global_unit_obeys_its_conflicts() -> None:

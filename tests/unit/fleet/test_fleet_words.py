@@ -144,6 +144,8 @@ def simple(script: str, environment: Environment | None = None) -> list[list[str
         ("'while' a; b#c d #e 'f\ng", [["while", "a"], ["b#c", "d"], ["g"]]),
         ('C=$A; a "$C"; b $C', [[], ["a", "a b"], ["b", "a", "b"]]),
         ("a 45 >/dev/null; b 2>c", [["a", "45"], ["b"]]),
+        ("a -x <(b | c 'd)') e", [["a", "-x", "<(b | c 'd)')", "e"]]),
+        ("if [[ -z $B ]]; then a; fi; [[ x ]]", [["a"]]),
         ('a "$(b -f "{{c d}}" (e))" f', [["a", '$(b -f "{{c d}}" (e))', "f"]]),
     ],
 )
@@ -205,6 +207,9 @@ def test_any_text_is_a_script(script: str) -> None:
         ("/usr/bin/sudo", []),
         ("/bin/sh -c 'a b; exec docker run \"c d\"'", [["a", "b"], ["docker", "run", "c d"]]),
         ("/bin/bash -e -xc 'a'", [["a"]]),
+        ("/bin/bash -c -v 'a'", [["a"]]),
+        ("/bin/bash -euo pipefail -c 'a'", [["a"]]),
+        ("/bin/sh -c sh", [["sh"]]),
         ("/bin/sh /opt/run.sh -c x", [["/bin/sh", "/opt/run.sh", "-c", "x"]]),
         ("/bin/sh -c", [["/bin/sh", "-c"]]),
     ],
