@@ -126,10 +126,8 @@ def relate(drafts: Sequence[Draft], domain: str) -> None:
             if _find(said.text, drafts) is draft:
                 draft.unit.note(said.line, f"MachineOf={named} dropped: the agent of the same machine registers it")
             else:
-                why = (
-                    f"Swarm places {named} by itself: let discovery find it, or give both one constraint (machine=NAME)"
-                )
-                draft.unit.note(said.line, f"MachineOf dropped: {why}")
+                why = f"let discovery find {named}, or give both one constraint (machine=NAME)"
+                draft.unit.note(said.line, f"MachineOf dropped: Swarm places each service by itself: {why}")
         _order(draft, drafts)
     refused = -1
     while refused != (refused := sum(bool(draft.unit.refusals) for draft in drafts)):

@@ -210,7 +210,9 @@ def _docker(draft: Draft, command: Command, made: dict[str, Container], followed
     elif subcommand == "login":
         draft.unit.note(command.line, "docker login dropped: machines have the login of Argosy's own registry alone")
     else:
-        raise ValueError(f"{shown(f'docker {subcommand}')!r} has no place in a definition")
+        raise ValueError(
+            f"{shown(f'docker {subcommand}')!r} has no place in a definition: bring what it does into the image"
+        )
 
 
 def _container(draft: Draft, command: Command, container: Container, made: dict[str, Container]) -> None:

@@ -78,8 +78,14 @@ def test_what_no_definition_says_is_refused_with_its_line(options: str, reason: 
         ("MachineID=nobody", "MachineID dropped: no machine is known by the ID 'nobody'"),
         ("MachineID=%i", "MachineID dropped: no machine is known by the ID '%i'"),
         ("X-ConditionMachineBootID=abc", "MachineID dropped: no machine is known by the ID 'abc'"),
-        ("MachineOf=other.service", "MachineOf dropped: Swarm places other.service by itself"),
-        ("X-ConditionMachineOf=other@%i.service", "MachineOf dropped: Swarm places other@%i.service by itself"),
+        (
+            "MachineOf=other.service",
+            "MachineOf dropped: Swarm places each service by itself: let discovery find other.service,",
+        ),
+        (
+            "X-ConditionMachineOf=other@%i.service",
+            "MachineOf dropped: Swarm places each service by itself: let discovery find other@%i.service,",
+        ),
     ],
 )
 def test_what_no_definition_says_of_machines_is_noted_with_its_line(options: str, reason: str) -> None:
