@@ -121,8 +121,12 @@ def simple_commands(command: Command, environment: Environment) -> Iterator[Comm
     """Yield what a command runs, in its order: wrappers such as `env` taken off, a shell's script taken apart."""
     words = list(command.words)
     while words and (wrapper := WRAPPERS.get(words[0].text.rpartition("/")[2])):
-        rest = split_options(words[1:], wrapper)[1][wrapper.operands :]
+        options, others = split_options(words[1:], wrapper)
+        behind, rest = split_options(others[wrapper.operands :], wrapper)
+        scripts = [Word(option.text, option.line) for option in (*options, *behind) if option.name == "command"]
         words = list(dropwhile(lambda word: re.match(f"{NAME}=", word.text), rest))
+        if scripts:
+            words = [replace(scripts[0], text="sh"), replace(scripts[0], text="-c"), scripts[0]]
     if not words:
         return
     command = replace(command, words=tuple(words))

@@ -329,6 +329,7 @@ def test_how_it_is_started_anew_and_stopped(lines: str, expected: dict[str, obje
     ("line", "said"),
     [
         ("mkdir -p /data", "hooks.prepare_machine makes machines ready"),
+        ("/usr/bin/install -d -m 700 /data", "hooks.prepare_machine makes machines ready"),
         ("/usr/bin/sudo /bin/chown 99 /data", "hooks.prepare_machine makes machines ready"),
         ("/usr/bin/sudo sysctl vm.max_map_count=262144", "hooks.prepare_machine makes machines ready"),
         ("docker run --rm -v /opt/bin:/opt/bin ibuildthecloud/systemd-docker", "systemd-docker is not installed"),
