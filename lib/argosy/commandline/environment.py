@@ -35,7 +35,7 @@ def load(environment: Any) -> dict[str, Any]:
         except UncastableEnvVar:
             raise ConfigError("the environment holds no lists: set it in invoke.yaml", variable) from None
         except ValueError:
-            raise ConfigError(f"{os.environ[variable]!r} is no number", variable) from None
+            raise ConfigError(f"{os.environ[variable][:40]!r} is no number", variable) from None
     data: dict[str, Any] = environment.data
     return data
 

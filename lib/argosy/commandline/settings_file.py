@@ -23,6 +23,10 @@ class _Twice(yaml.MarkedYAMLError):  # type: ignore[misc]
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.deep_construct = True  # all of a value at once, so that one which holds itself is an error
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         seen = set()
@@ -31,6 +35,16 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
                 raise _Twice(None, None, f"the key {key.value!r} is there twice", key.start_mark)
             seen.add((key.tag, str(key.value)))
         return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return the value of a node. Python's own errors, of `2026-13-01` and `!!int x`, have no place in the file."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{str(node.value)[:40]!r} is no {kind}; text is put in quotes", node.start_mark
+            ) from None
 
 
 def load(_config: Any, path: str) -> dict[str, Any]:
@@ -56,6 +70,10 @@ def load_json(_config: Any, path: str) -> dict[str, Any]:
         raise ConfigError(f"this is no JSON: {error.msg}", where) from None
     except UnicodeDecodeError:
         raise ConfigError("this is no JSON: not in UTF-8", path) from None
+    except ValueError:  # Python's limit of an integer
+        raise ConfigError("this is no JSON: a number in it is too long", path) from None
+    except RecursionError:
+        raise ConfigError("it is nested too deeply", path) from None
 
 
 def parse(text: bytes, path: str) -> Any:
@@ -67,6 +85,8 @@ def parse(text: bytes, path: str) -> Any:
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else path
         said = " ".join(str(getattr(error, "problem", None) or error).split())
         raise ConfigError(said if isinstance(error, _Twice) else f"this is no YAML: {said}", where) from None
+    except RecursionError:
+        raise ConfigError("it is nested too deeply", path) from None
 
 
 def _keyed(found: Any, path: str) -> dict[str, Any]:

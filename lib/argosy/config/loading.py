@@ -144,13 +144,16 @@ def _refuse_unknown_sections(layered: Mapping[str, Any], clusters: object) -> No
         if key not in known:
             raise ConfigError(f"unknown key{nearest(key, known)}; keys of your own begin with x-", key)
     for name, section in clusters.items():
-        if not re.fullmatch(NAME_PATTERN, str(name)):
-            raise ConfigError("a cluster's name is made of lower-case letters, digits and dashes", f"clusters.{name}")
+        if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
+            raise ConfigError(
+                "a cluster's name is made of lower-case letters, digits and dashes; a number stands in quotes",
+                f"clusters.{name}",
+            )
         if section is not None and not isinstance(section, Mapping):
             raise ConfigError("it must be a section (keys and values)", f"clusters.{name}")
         for key in section or {}:
-            if key in ("clusters", "cluster") or (key not in known and not key.startswith("x-")):
-                raise ConfigError(f"unknown key{nearest(key, known)}", f"clusters.{name}.{key}")
+            if key in ("clusters", "cluster") or (key not in known and not str(key).startswith("x-")):
+                raise ConfigError(f"unknown key{nearest(str(key), known)}", f"clusters.{name}.{key}")
 
 
 def _choose_cluster(wanted: str, clusters: Mapping[str, Any]) -> str:

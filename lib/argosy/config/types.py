@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from argosy.config.providers import IMPLEMENTATIONS
 from argosy.config.references import parse_reference, split_place
@@ -119,7 +119,15 @@ Os = Literal["debian", "ubuntu", "flatcar", "fedora-coreos"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false for a number: to Python they are 1 and 0, and YAML's `on` and `yes` are true."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError(f"{str(value).lower()} is no number")
+        return value
 
 
 class Contradiction(ValueError):

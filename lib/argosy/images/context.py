@@ -45,6 +45,10 @@ def write_context(context: BuildContext) -> IO[bytes]:
     """
     if not context.folder.is_dir():
         raise ConfigError(f"no folder {context.folder}", f"{context.where}.context")
+    if Path(context.dockerfile).is_absolute() or ".." in Path(context.dockerfile).parts:
+        raise ConfigError(
+            f"{context.dockerfile} must be below the context {context.folder}", f"{context.where}.dockerfile"
+        )
     if not (context.folder / context.dockerfile).is_file():
         raise ConfigError(f"no file {context.folder / context.dockerfile}", f"{context.where}.dockerfile")
     stream = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)

@@ -18,6 +18,7 @@ from argosy.errors import RegistryError
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, 500, 502, 503, 504)
 _WORD = r"[\w!#$%&'*+.^`|~-]+"
 _PART = re.compile(rf'({_WORD})(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?')
+_TOKEN = re.compile("[!-~]+")
 _REPOSITORY = re.compile(r"^/v2/(.+?)/(?:manifests|blobs|tags)/")
 
 
@@ -141,7 +142,7 @@ def _token(response: httpx.Response) -> str:
     response.read()
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else ""
-    return token if isinstance(token, str) else ""
+    return token if isinstance(token, str) and _TOKEN.fullmatch(token) else ""

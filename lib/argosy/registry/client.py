@@ -249,7 +249,7 @@ class Registry:
             return None
         found, asked = self._items(response, key), set()
         while following := response.links.get("next", {}).get("url"):
-            url = httpx.URL(path).join(following).raw_path.decode()
+            url = self._again(lambda link=following: httpx.URL(path).join(link)).raw_path.decode()
             if url in asked:
                 raise RegistryError(f"{self.address}: the registry's listing {path} leads in a circle")
             asked.add(url)
@@ -296,6 +296,8 @@ class Registry:
         """Do it, again while the registry is unreachable or busy. Raises RegistryError alone."""
         try:
             return retry(self._attempts, act, _passes, longest_seconds=3, asked=_asked)
+        except httpx.InvalidURL as error:
+            raise RegistryError(f"{self.address}: the registry leads to what is no address ({error})") from None
         except httpx.RequestError as error:
             raise RegistryError(self._unreachable(error)) from None
 
@@ -308,7 +310,7 @@ class Registry:
     def _document(self, response: httpx.Response) -> dict[str, Any]:
         try:
             document = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise RegistryError(self._no_registry())
@@ -328,6 +330,15 @@ class Registry:
         return f"{self.address}: what answers there is not a registry: check registry.address"
 
     def _unreachable(self, error: httpx.RequestError) -> str:
+        if isinstance(error, httpx.DecodingError | httpx.TooManyRedirects | httpx.UnsupportedProtocol):
+            return f"{self._no_registry()} ({error})"
+        asked = error.request.url
+        if asked.netloc != self._client.base_url.netloc:
+            said = str(error) or type(error).__name__
+            return (
+                f"{self.address}: the registry leads to {asked.netloc.decode()}, for a token or a blob, "
+                f"and that can't be reached ({said})"
+            )
         if _has_bad_certificate(error):
             return (
                 f"{self.address}: the registry's certificate is not from this cluster's CA or not for this address: "
@@ -388,7 +399,7 @@ def _is_word_of_registry(response: httpx.Response) -> bool:
         return True
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("errors"), list)
 

@@ -129,8 +129,10 @@ def _descriptor(entry: object) -> Descriptor:
     if not isinstance(entry, dict):
         raise Malformed("is no image's manifest: it names something without a digest")
     digest, size = str(entry.get("digest")), entry.get("size", 0)
-    if not is_digest(digest) or not isinstance(size, int):
+    if not is_digest(digest):
         raise Malformed(f"is no image's manifest: it names something by {digest[:80]!r}, which is no digest")
+    if type(size) is not int or size < 0:
+        raise Malformed(f"is no image's manifest: {digest} has the size {str(size)[:80]!r}")
     platform = entry.get("platform")
     return Descriptor(digest, size, not (isinstance(platform, dict) and platform.get("architecture") == "unknown"))
 
@@ -138,7 +140,7 @@ def _descriptor(entry: object) -> Descriptor:
 def _object(content: bytes, otherwise: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise Malformed(otherwise)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from argosy.errors import ConfigError
@@ -47,7 +51,8 @@ def parse_entry_node(text: str, user: str) -> tuple[str, str, int]:
     """Return (user, host, port) of `[user@]host[:port]`. Raises ConfigError."""
     name, _, place = text.rpartition("@")
     host, colon, port = place.partition(":")
-    if not host or ("@" in text and not name) or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
+    good = re.fullmatch(r"\w[\w.-]*", host, re.ASCII) and (name.split() == [name] if "@" in text else True)
+    if not good or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536)):
         raise ConfigError(f"{text!r} is not [user@]host[:port]", "ssh.entry_node")
     return name or user, host, int(port or SSH_PORT)
 
@@ -94,12 +99,24 @@ def _load(key: Path, _mtime: int) -> paramiko.PKey:
     certificate = Path(f"{key}-cert.pub")
     if certificate.exists():
         try:
+            _check_certificate(certificate.read_bytes(), private.public_key())
             loaded.load_certificate(str(certificate))
-        except (OSError, ValueError, paramiko.SSHException):
+        except (OSError, ValueError, UnsupportedAlgorithm, paramiko.SSHException):
             raise ConfigError(
-                f"{certificate} is no certificate of {key}: have the key signed anew, or remove it", "ssh.key"
+                f"{certificate} is no certificate of {key} that is good now: have the key signed anew, or remove it",
+                "ssh.key",
             ) from None
     return loaded
+
+
+def _check_certificate(data: bytes, key: Any) -> None:
+    """Raise ValueError for what is no certificate of this key, with which a user may log in now. paramiko looks at none
+    of that, and the machines would refuse the login without a reason."""
+    found = serialization.load_ssh_public_identity(data.strip())
+    if not isinstance(found, serialization.SSHCertificate) or found.type is not serialization.SSHCertificateType.USER:
+        raise ValueError("it is no user's certificate")
+    if found.public_key() != key or found.valid_before <= time.time():
+        raise ValueError("it is another key's, or its time is over")
 
 
 def _held_by(agent: paramiko.Agent, key: Path) -> paramiko.PKey:

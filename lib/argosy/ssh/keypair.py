@@ -116,12 +116,12 @@ def load_private(data: bytes) -> Any:
 
 def _public_key(path: Path) -> str:
     try:
-        key = load_private(path.read_bytes())
-    except (ValueError, TypeError):
+        key = load_private(path.read_bytes()).public_key()
+        encoded = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigError(
             "not an ssh key without a passphrase; move it away to have a new one made", str(path)
         ) from None
-    encoded = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return str(encoded.decode())
 
 

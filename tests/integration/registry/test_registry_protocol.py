@@ -236,6 +236,9 @@ class TestTokens:
             Answer(200, ["token"]),
             Answer(200, {"token": ""}),
             Answer(200, {"token": 1}),
+            Answer(200, {"token": "\xe9"}),
+            Answer(200, {"token": "a b"}),
+            Answer(200, b"[" * 100_000),
             Answer(200, {"tags": None}),
             Answer(302, headers={"Location": "/elsewhere"}),
         ],
@@ -255,6 +258,17 @@ class TestTokens:
         ):
             with pytest.raises(RegistryError, match=r"^127.0.0.1: .*token service"):
                 look()
+
+    def test_one_that_can_not_be_reached_is_told_by_its_own_address(self, server: Server, registry: Registry) -> None:
+        server.handler = lambda *_: Answer(401, headers={"WWW-Authenticate": 'Bearer realm="https://127.0.0.1:1/t"'})
+        with pytest.raises(RegistryError, match=f"^{server.address}: the registry leads to 127.0.0.1:1, for a token"):
+            registry.tags("air/web")
+
+    @pytest.mark.parametrize("realm", ["https://[::1/t", "https://a/\x01"])
+    def test_a_realm_that_is_no_address_is_told(self, server: Server, registry: Registry, realm: str) -> None:
+        server.handler = lambda *_: Answer(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+        with pytest.raises(RegistryError, match="leads to"):
+            registry.tags("air/web")
 
     def test_a_busy_token_service_is_asked_again(self, server: Server, registry: Registry) -> None:
         def busy(here: Server, path: str, query: dict[str, list[str]], authorization: str) -> Answer:
@@ -379,6 +393,29 @@ class TestElsewhere:
 
 UNKNOWN = {"errors": [{"code": "NAME_UNKNOWN"}]}
 API_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+
+
+class TestAbsurdities:
+    @pytest.mark.parametrize("link", ["<https://[::1>; rel=next", "</\x01>; rel=next"])
+    def test_a_next_page_that_is_no_address_is_told(self, server: Server, registry: Registry, link: str) -> None:
+        server.handler = lambda *_: Answer(document={"tags": ["1"]}, headers={"Link": link})
+        with pytest.raises(RegistryError, match=f"^{server.address}: the registry leads to what is no address"):
+            registry.tags("air/web")
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(document=b"[" * 100_000),
+            Answer(302, headers={"Location": "/v2/air/web/tags/list"}),
+            Answer(document=b"x", headers={"Content-Encoding": "gzip"}),
+        ],
+    )
+    def test_what_is_no_registry_is_not_told_to_be_started(
+        self, server: Server, registry: Registry, answer: Answer
+    ) -> None:
+        server.handler = lambda *_: answer
+        with pytest.raises(RegistryError, match=f"^{server.address}: what answers there is not a registry"):
+            registry.tags("air/web")
 
 
 class TestNotThere:

@@ -96,6 +96,18 @@ def test_a_resource_concerns_its_keys_and_all_below_them(keys: str, yes: list[st
     assert [key for key in yes + no if found.concerns(key)] == yes
 
 
+def test_a_resource_may_begin_with_a_byte_order_mark() -> None:
+    content = f"\ufeff[template]\n{LEAST}".encode()
+    assert parse_resource("conf.d/web.toml", content, FILES, SOURCES).keys == ("/settings",)
+
+
+def test_a_number_that_python_does_not_read_spoils_no_other_resource() -> None:
+    good, bad = (f"[template]\n{LEAST}{more}".encode() for more in ("", f"uid = {'9' * 5000}\n"))
+    found = parse_set({"conf.d/a.toml": good, "conf.d/b.toml": bad, "templates/web.conf.j2": b""}, FILES)
+    assert [resource.name for resource in found.resources] == ["conf.d/a.toml"]
+    assert [problem.resource for problem in found.problems] == ["conf.d/b.toml"]
+
+
 @pytest.mark.parametrize(
     ("body", "line", "said"),
     [
@@ -106,6 +118,7 @@ def test_a_resource_concerns_its_keys_and_all_below_them(keys: str, yes: list[st
         (LEAST + 'owner = "root"\nuid = 0\n', 6, "either owner or uid"),
         (LEAST + "uid = true\n", 5, "uid must be a number"),
         (LEAST + "gid = -1\n", 5, "gid must be 0 or more"),
+        (LEAST + 'owner = "99999999999999"\n', 5, "owner must be 0 or more, and below"),
         (LEAST + 'check_cmd = "x {{.scr}}"\n', 5, "check_cmd knows {{.src}} and {{.dest}}, not {{.scr}}"),
         (LEAST + 'reload_cmd = "x {{.src}}"\n', 5, "reload_cmd knows {{.dest}}"),
         ('src = "web.conf.j"\ndest = "x"\nkeys = ["/"]\n', 2, "no template templates/web.conf.j (did you mean"),
@@ -264,6 +277,9 @@ def test_what_a_template_can_do(source: str, text: str) -> None:
         ("{{ jsonArray('[1, 2]') | length }}", "2"),
         ("{{ split('a:b', ':')[1] }} {{ join(['a', 'b'], '-') }} {{ replace('a-b-c', '-', '_', 1) }}", "b a-b a_b-c"),
         ("{{ toUpper('a') }} {{ toLower('B') }} {{ replace('a-b-c', '-', '_', -1) }}", "A b a_b_c"),
+        ("{{ base64Decode('YWJj\\r\\nZGVm\\n') }}", "abcdef"),
+        ("{{ json('{\"items\": 1, \"get\": {\"keys\": 2}}').get.keys }} {{ map('values', 3)['values'] }}", "2 3"),
+        ("{% for name, it in json('{\"a\": 1}').items() %}{{ name }}{{ it }}{% endfor %}", "a1"),
     ],
 )  # fmt: skip
 def test_a_template_does_what_confd_s_does(source: str, text: str) -> None:
@@ -342,7 +358,12 @@ def test_templates_include_and_import_each_other() -> None:
         ("{{ range(10000000) | list }}", "Range too big"),
         ("{{ [1, 2] | random }}", "No filter named 'random'"),
         ("{{ lipsum() }}", "'lipsum' is undefined"),
-        ("{% include 'none' %}", "none"),
+        ("{% include 'none' %}", "templates/main:1: there is no template templates/none"),
+        ("{{ getv('settings/banner') }}", "a key begins with a slash: write /settings/banner"),
+        ("{{ atoi(1) }}", "templates/main:1: atoi does not take (int): docs/templates.md"),
+        ("{{ toUpper(none) }}", "toUpper does not take (NoneType)"),
+        ("{{ getv(1) }}", "getv does not take (int)"),
+        ("{{ split('a') }}", "split does not take (str)"),
         ("{{ json('\"\\\\ud800\"') }}", "surrogates not allowed"),
     ],
 )

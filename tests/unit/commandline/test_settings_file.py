@@ -34,6 +34,15 @@ def read(folder: Path, text: str) -> Config:
         ("1: 2\n", "invoke.yaml"),
         ("system: quay\nssh: {port: 22,\n  port: 23}\n", "invoke.yaml, line 3, column 3"),
         ("x-a: &a {b: 1}\nx-b: {<<: *a, c: 1, c: 2}\n", "invoke.yaml, line 2, column 21"),
+        ("x-a: 2026-13-45\n", "invoke.yaml, line 1, column 6"),
+        ("system: quay\nx-a: [1, 0b_]\n", "invoke.yaml, line 2, column 10"),
+        ("x-a: !!int one\n", "invoke.yaml, line 1, column 6"),
+        ("x-a: !!bool maybe\n", "invoke.yaml, line 1, column 6"),
+        ("x-a: !!timestamp today\n", "invoke.yaml, line 1, column 6"),
+        (f"x-a: {'9' * 5000}\n", "invoke.yaml, line 1, column 6"),
+        ("x-a: &a {b: *a}\n", "invoke.yaml, line 1, column 6"),
+        ("ssh: &a [*a]\n", "invoke.yaml, line 1, column 6"),
+        (f"x-a: {'[' * 3000}\n", "invoke.yaml"),
     ],
 )
 def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, text: str, place: str) -> None:
@@ -55,6 +64,8 @@ def test_a_key_may_stand_above_what_it_takes_over(tmp_path: Path) -> None:
         ("invoke.json", '{"a" 1}', ", line 1, column 6"),
         ("invoke.json", '{"ssh": {"port": 1, "port": 2}}', ""),
         ("invoke.json", '{"a": "\xff"}', ""),
+        ("invoke.json", f'{{"a": {"9" * 5000}}}', ""),
+        ("invoke.json", f'{{"a": {"[" * 100_000}', ""),
     ],
 )
 def test_so_is_a_file_of_another_name(tmp_path: Path, name: str, text: str, place: str) -> None:

@@ -297,3 +297,24 @@ def test_the_checks_of_the_built_in_services_take_as_long_as_the_settings_say() 
     assert "clusters.here.discovery.checks.timeout_seconds" in refused(
         section(discovery={"checks": {"timeout_seconds": 0}})
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({"ssh": {"port": True}}, "ssh.port"),
+        ({"rollout": {"soak_seconds": False}}, "rollout.soak_seconds"),
+        ({"rollout": {"soak_seconds": float("inf")}}, "rollout.soak_seconds"),
+    ],
+)
+def test_true_and_infinity_are_no_numbers(given: dict[str, Any], path: str) -> None:
+    with raises(ConfigError, path=path):
+        load({"clusters": {"test": {}}, **given})
+
+
+@pytest.mark.parametrize(
+    ("clusters", "path"), [({1: {}}, "clusters.1"), ({1: {}, "a": {}}, "clusters.1"), ({"a": {2: 3}}, "clusters.a.2")]
+)
+def test_keys_that_yaml_takes_for_numbers_are_told(clusters: dict[Any, Any], path: str) -> None:
+    with raises(ConfigError, path=path):
+        load(Config(overrides={"clusters": clusters}))

@@ -40,6 +40,15 @@ def context_of(folder: Path, **options: object) -> BuildContext:
     return BuildContext(folder, "images.web", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_dockerfile_is_named_from_its_context(sources: Path, inside: bool) -> None:
+    (sources / ".dockerignore").write_text("x\n")
+    (sources.parent / "Dockerfile").write_text("FROM x\n")
+    name = str(sources / "Dockerfile") if inside else "../Dockerfile"
+    with raises(ConfigError, "must be below the context", path="images.web.dockerfile"):
+        write_context(context_of(sources, dockerfile=name))
+
+
 def test_is_the_same_whatever_times_and_permissions_a_checkout_has(sources: Path) -> None:
     before = tar_of(context_of(sources))
     for path in [sources, *sources.rglob("*")]:

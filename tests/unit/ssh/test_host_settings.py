@@ -34,7 +34,13 @@ def test_an_entry_node_has_user_host_and_port(text: str, parsed: tuple[str, str,
     assert parse_entry_node(text, "core") == parsed
 
 
-@pytest.mark.parametrize("text", ["", "@bastion", "ops@", "bastion:", "bastion:ssh", "bastion:0", "bastion:65536"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "@bastion", "ops@", "bastion:", "bastion:ssh", "bastion:0", "bastion:65536"],
+        *["bastion\n", " bastion", "-oProxyCommand=x", "bastion/", "a b@bastion", "bastion:\uff12"],
+    ],
+)
 def test_a_bad_entry_node_is_refused(text: str) -> None:
     with raises(ConfigError, path="ssh.entry_node"):
         parse_entry_node(text, "core")

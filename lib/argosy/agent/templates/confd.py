@@ -40,8 +40,9 @@ def _base64_encode(text: str) -> str:
 
 
 def _base64_decode(text: str) -> str:
+    """Return what the base64 in `text` says. The line ends that base64(1) puts into it mean nothing, as in Go."""
     try:
-        return base64.b64decode(text, validate=True).decode(errors="surrogateescape")
+        return base64.b64decode(re.sub("[\r\n]", "", text), validate=True).decode(errors="surrogateescape")
     except ValueError as error:
         raise ValueError(f"base64Decode: the value is no base64 ({error})") from None
 

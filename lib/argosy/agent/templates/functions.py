@@ -5,13 +5,14 @@ The same keys always give the same text: there is no clock, no randomness, no en
 
 from __future__ import annotations
 
+import functools
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateSyntaxError, meta
+from jinja2 import Environment, FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from argosy.agent.templates.confd import FUNCTIONS, printed
@@ -67,7 +68,7 @@ class Keys:
         self._values = {key[cut:]: entry.value for key, entry in self._entries.items()}
 
     def functions(self) -> dict[str, Callable[..., Any]]:
-        return {
+        found = {
             "get": self.get,
             "getv": self.getv,
             "gets": self.gets,
@@ -78,6 +79,7 @@ class Keys:
             "services": self.services,
             **FUNCTIONS,
         }
+        return {name: _named(name, function) for name, function in found.items()}
 
     def get(self, key: str) -> Pair:
         """Return the pair of `key`."""
@@ -89,6 +91,8 @@ class Keys:
             return self._values[key]
         if default is not _UNSET:
             return default
+        if not key.startswith("/"):
+            raise LookupError(f"a key begins with a slash: write /{key}")
         full = self._resource.prefix + key
         if not self._resource.concerns(full):
             raise LookupError(f"keys of {self._resource.name} does not name {full}: add it there")
@@ -130,6 +134,28 @@ class Keys:
                 yield name, rest
 
 
+def _named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function, which names itself where Python tells only of types."""
+
+    @functools.wraps(function)
+    def run(*values: Any, **named: Any) -> Any:
+        try:
+            return function(*values, **named)
+        except (TypeError, AttributeError):
+            kinds = ", ".join(type(value).__name__ for value in (*values, *named.values()))
+            raise ValueError(f"{name} does not take ({kinds}): docs/templates.md says what it does") from None
+
+    return run
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Where a table has the name itself, `table.items` is that, as in Go, and not what Python calls by this name."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = isinstance(obj, dict) and attribute in obj
+        return obj[attribute] if found else super().getattr(obj, attribute)
+
+
 class ResourceTemplate:
     """The template of one resource, ready to render. May be used by several threads; they take turns."""
 
@@ -163,7 +189,7 @@ def environment(sources: Mapping[str, str]) -> Environment:
     def load(name: str) -> tuple[str, str, Callable[[], bool]] | None:
         return (sources[name], TEMPLATES + name, lambda: True) if name in sources else None
 
-    made = ImmutableSandboxedEnvironment(
+    made = _Sandbox(
         loader=FunctionLoader(load),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -194,6 +220,8 @@ def check_templates(sources: Mapping[str, str], where: str = "") -> None:
 
 def _tell(error: Exception, resource: Resource) -> NoReturn:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, TemplateNotFound):
+        reason = f"there is no template {TEMPLATES}{error.name}"
     if isinstance(error, TemplateSyntaxError):
         raise ConfigError(f"{reason}: correct the template", f"{error.filename}:{error.lineno}") from None
     lines = [

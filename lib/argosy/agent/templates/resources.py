@@ -135,11 +135,11 @@ def parse_resource(
 ) -> Resource:
     """Return the resource that the TOML in `content` describes. Raises ConfigError with file, line and next step."""
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
         document = tomllib.loads(text)
     except UnicodeDecodeError:
         raise ConfigError("it is no UTF-8: save it as such", f"{where}{name}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"it is no TOML: {error}", f"{where}{name}") from None
     return _Reader(f"{where}{name}", text, document).resource(name, folder, sources)
 
@@ -217,10 +217,13 @@ class _Reader:
     def _who(self, name: str, number: str) -> str | int:
         if name in self._table and number in self._table:
             raise self._error(number, f"give either {name} or {number}, not both")
-        found: str | int = self._table.get(number, self._table.get(name, ""))
+        key = number if number in self._table else name
+        found: str | int = self._table.get(key, "")
+        if isinstance(found, str) and found.isascii() and found.isdigit():
+            found = int(found) if len(found) <= len(str(2**32)) else 2**32
         if isinstance(found, int) and not 0 <= found < 2**32 - 1:
-            raise self._error(number, f"{number} must be 0 or more, and below 4294967295")
-        return int(found) if isinstance(found, str) and found.isascii() and found.isdigit() else found
+            raise self._error(key, f"{key} must be 0 or more, and below 4294967295")
+        return found
 
     def _mode(self) -> int:
         mode = str(self._table.get("mode", DEFAULT_MODE))
