@@ -13,6 +13,7 @@ import os
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -249,7 +250,7 @@ class Registry:
             return None
         found, asked = self._items(response, key), set()
         while following := response.links.get("next", {}).get("url"):
-            url = self._again(lambda link=following: httpx.URL(path).join(link)).raw_path.decode()
+            url = self._again(partial(httpx.URL(path).join, following)).raw_path.decode()
             if url in asked:
                 raise RegistryError(f"{self.address}: the registry's listing {path} leads in a circle")
             asked.add(url)

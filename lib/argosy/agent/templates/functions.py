@@ -68,7 +68,7 @@ class Keys:
         self._values = {key[cut:]: entry.value for key, entry in self._entries.items()}
 
     def functions(self) -> dict[str, Callable[..., Any]]:
-        found = {
+        found: dict[str, Callable[..., Any]] = {
             "get": self.get,
             "getv": self.getv,
             "gets": self.gets,
