@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import dropwhile, groupby, pairwise
+from itertools import dropwhile, groupby
 
 from argosy.fleet.options import WRAPPERS, split_options
 from argosy.fleet.shell import NAME, Environment, Script, parse_script
@@ -60,7 +60,8 @@ def environment_of(unit: UnitFile) -> Environment:
                     values[name] = value
     files = unit.values("Service", "EnvironmentFile")
     for entry in files if values else []:
-        unit.note(entry.line, f"the machine's {entry.value.lstrip('-')} wins over Environment=: {', '.join(values)}")
+        names = ", ".join(values)
+        unit.note(entry.line, f"what {entry.value.lstrip('-')} sets on the machine wins over Environment=: {names}")
     return Environment(values, bool(files))
 
 
@@ -120,8 +121,12 @@ def simple_commands(command: Command, environment: Environment) -> Iterator[Comm
     """Yield what a command runs, in its order: wrappers such as `env` taken off, a shell's script taken apart."""
     words = list(command.words)
     while words and (wrapper := WRAPPERS.get(words[0].text.rpartition("/")[2])):
-        rest = split_options(words[1:], wrapper)[1][wrapper.operands :]
+        options, others = split_options(words[1:], wrapper)
+        behind, rest = split_options(others[wrapper.operands :], wrapper)
+        scripts = [Word(option.text, option.line) for option in (*options, *behind) if option.name == "command"]
         words = list(dropwhile(lambda word: re.match(f"{NAME}=", word.text), rest))
+        if scripts:
+            words = [replace(scripts[0], text="sh"), replace(scripts[0], text="-c"), scripts[0]]
     if not words:
         return
     command = replace(command, words=tuple(words))
@@ -130,16 +135,18 @@ def simple_commands(command: Command, environment: Environment) -> Iterator[Comm
         yield command
         return
     parsed = parse_script(script.text, environment)
-    for simple in parsed.commands:
+    for position, simple in enumerate(parsed.commands):
         inner = tuple(Word(text, script.line) for text in simple)
-        yield from simple_commands(replace(command, words=inner, script=parsed), environment)
+        around = replace(parsed, compound=parsed.compound or position in parsed.tested)
+        yield from simple_commands(replace(command, words=inner, script=around), environment)
 
 
 def _script(words: Sequence[Word]) -> Word | None:
-    """Return the script of `sh -c SCRIPT`; None for a shell that runs a file."""
-    for option, following in pairwise(words[1:]):
-        if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", option.text):
-            return following
-        if not re.fullmatch(r"[-+][a-zA-Z]+|--(login|norc|noprofile|posix)", option.text):
-            break
-    return None
+    """Return the script of `sh -c SCRIPT`, which stands behind all options; None for a shell that runs a file."""
+    rest, asked = list(words[1:]), False
+    while rest and re.fullmatch(r"[-+][a-zA-Z]+|--(login|norc|noprofile|posix)", rest[0].text):
+        option = rest.pop(0).text
+        asked |= bool(re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", option))
+        if re.fullmatch(r"[-+][a-zA-Z]*o", option):
+            del rest[:1]
+    return rest[0] if asked and rest else None

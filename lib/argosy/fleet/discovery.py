@@ -169,8 +169,9 @@ def _ports(draft: Draft, known: Known) -> None:
                 published.line,
                 f"port {published.inside} gets none of the machine: one is discovery's, and others are fixed",
             )
-        elif published.protocol == "tcp" and outside in known.taken_ports:
-            unit.refuse(published.line, f"port {outside} of every machine is taken by Argosy: publish another")
+        elif outside in (known.taken_udp if published.protocol == "udp" else known.taken_ports):
+            port = f"{outside}/udp" if published.protocol == "udp" else outside
+            unit.refuse(published.line, f"port {port} of every machine is taken by Argosy: publish another")
         else:
             fixed.setdefault(
                 f"{outside}:{published.inside}" + ("/udp" if published.protocol == "udp" else ""), published
@@ -178,4 +179,5 @@ def _ports(draft: Draft, known: Known) -> None:
     if fixed:
         settings |= {"ports": list(fixed), "update.order": "stop-first"}
         why = "so an update is a short outage: with discovery (port, scheme, host_port) there is none"
-        unit.note(next(iter(fixed.values())).line, f"{', '.join(fixed)} is fixed, {why}")
+        are = "are" if len(fixed) > 1 else "is"
+        unit.note(next(iter(fixed.values())).line, f"{', '.join(fixed)} {are} fixed, {why}")

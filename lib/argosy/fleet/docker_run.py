@@ -131,7 +131,8 @@ def _expose(draft: Draft, option: Option) -> None:
 def _env(draft: Draft, option: Option) -> None:
     name, equals, value = option.text.partition("=")
     if not re.fullmatch(NAME, name):
-        raise ValueError(f"{literal(option)!r} is not NAME=VALUE")
+        name = literal(Word(name, option.line))
+        raise ValueError(f"{name!r} is no name that a definition gives a variable: letters, digits and _")
     value = value if equals else draft.environment.value(name)
     if equals or value:
         with _left_out(draft.unit, option.line, f"--env {name}"):
@@ -152,9 +153,10 @@ def _volume(draft: Draft, option: Option) -> None:
         raise ValueError(f"{source}:{target} does not lead from a volume's name, or an absolute folder, to one")
     volume = {"source": source, "target": target} | ({"read_only": True} if read_only else {})
     draft.settings.setdefault("volumes", []).append(volume)
-    if source not in TABLES["everywhere"]:
+    if (source.rstrip("/") or "/") not in TABLES["everywhere"]:
         where = _FOLDER if source.startswith("/") else "is a volume of each machine of its own"
-        draft.unit.note(option.line, f"{source} {where}" + ("" if read_only else f"; {_STAYS}"))
+        moves = not read_only and "global" not in draft.settings
+        draft.unit.note(option.line, f"{source} {where}" + (f"; {_STAYS}" if moves else ""))
 
 
 def _read_volume(text: str) -> tuple[str | None, str, bool, set[str]]:

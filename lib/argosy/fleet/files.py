@@ -8,14 +8,13 @@ from pathlib import Path
 
 from argosy import atomic
 from argosy.config.loading import Settings
+from argosy.config.ports import machine_claims
 from argosy.errors import ConfigError, Refused
 from argosy.fleet.importing import Imported, import_units
 from argosy.fleet.reading import Known
 from argosy.fleet.report import printable, render_services
 from argosy.model import Step
 
-GOSSIP_PORT, OVERLAY_PORT = 7946, 4789
-"""Swarm's own, between machines: https://docs.docker.com/engine/swarm/swarm-tutorial/#open-protocols-and-ports-between-the-hosts"""
 SSH_PORT = 22
 
 
@@ -28,14 +27,15 @@ def import_files(settings: Settings, files: Sequence[str]) -> Imported:
 
 
 def known(settings: Settings) -> Known:
-    """Return what an import has to fit to."""
-    ports = settings.discovery.ports
-    taken = {port for _, port in ports if isinstance(port, int)}
-    taken |= {*range(ports.forwards.first, ports.forwards.last + 1), GOSSIP_PORT, OVERLAY_PORT, SSH_PORT}
-    taken |= {settings.etcd.client_port, settings.etcd.peer_port, settings.swarm.port}
+    """Return what an import has to fit to. The ports of other services are theirs to change: `service.submit` tells."""
+    taken: dict[str, set[int]] = {"tcp": {SSH_PORT}, "udp": set()}
+    for claim in machine_claims(settings):
+        if not claim.path.startswith(("services.", "scheduled.")):
+            taken[claim.protocol].update(range(claim.first, claim.last + 1))
     machines = {name: machine.metadata for name, machine in settings.machines.items()}
     domain, services = settings.discovery.domain, settings.services
-    return Known(settings.system, ports.http, taken, domain, services, settings.scheduled, machines)
+    http_port, tcp, udp = settings.discovery.ports.http, taken["tcp"], taken["udp"]
+    return Known(settings.system, http_port, tcp, domain, services, settings.scheduled, machines, udp)
 
 
 def check_output(output: Path, force: bool) -> None:

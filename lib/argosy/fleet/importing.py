@@ -24,9 +24,9 @@ from argosy.fleet.discovery import Registration, find_registration, registers, t
 from argosy.fleet.docker_run import translate_container
 from argosy.fleet.lifecycle import note_other_keys, translate_lifecycle
 from argosy.fleet.placement import find_main, read_options, relate
-from argosy.fleet.reading import RELOAD, Draft, Known, read_unit
+from argosy.fleet.reading import BEFORE, RELOAD, Draft, Known, read_unit
 from argosy.fleet.unit_file import Remark, UnitFile, parse_unit
-from argosy.fleet.words import UnitName, shown
+from argosy.fleet.words import UnitName, shown, without_symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ def _join(draft: Draft, mains: Sequence[Draft]) -> None:
     """Bring a unit without a container to the one that it registers, or refuse it."""
     unit, line = draft.unit, registers(draft)
     main = find_main(draft, mains)
+    if not line and draft.unclear:
+        return
     if not line:
         unit.refuse(0, "it neither runs a container by `docker run` nor registers one: there is nothing to schedule")
     elif main is None:
@@ -124,7 +126,8 @@ def _translate(draft: Draft, names: dict[str, str], known: Known) -> None:
         if other.key == RELOAD:
             unit.note(other.line, f"{RELOAD}: {words} dropped: an update starts new instances instead")
         else:
-            unit.refuse(other.line, f"{other.key}: {words} has no place in a definition: bring it into the image")
+            hook = ", or what it does for the machine into hooks.prepare_machine" if other.key == BEFORE else ""
+            unit.refuse(other.line, f"{other.key}: {words} has no place in a definition: bring it into the image{hook}")
     registration = find_registration(draft)
     draft.name = _name(draft, registration, names, known)
     translate_container(draft, container)
@@ -140,9 +143,12 @@ def _name(draft: Draft, registration: Registration | None, names: dict[str, str]
     """Return the definition's name: that of the registration, by which it is reached, else the unit's. `names`: those
     that are taken, and by which unit."""
     unit, prefix = draft.unit, draft.unit.name.prefix
-    wanted = shown(registration.name) if registration and registration.name else prefix
+    wanted = (without_symbols(registration.name) if registration else "") or prefix
     wanted = prefix if _as_name(wanted) in names else wanted
     name = _as_name(wanted)
+    if name in known.services:
+        unit.note(0, f"the service is named {name}-service: {name} is a system service already")
+        name = wanted = f"{name}-service"
     if not name:
         unit.refuse(0, f"{wanted!r} makes no name for a service: lower-case letters, digits and dashes")
     elif names.setdefault(name, unit.path) != unit.path:
@@ -151,7 +157,7 @@ def _name(draft: Draft, registration: Registration | None, names: dict[str, str]
         check_name(known.system, name, known.services, "")
     if name != wanted:
         unit.note(0, f"the service is named {name}, by which it is reached: {wanted} has characters no name has")
-    elif name != prefix:
+    elif name not in (prefix, f"{prefix}-service"):
         unit.note(0, f"the service is named {name}, as it is registered")
     if name in known.scheduled:
         unit.note(0, f"{name} is a scheduled service already: compare the two")

@@ -14,7 +14,7 @@ from argosy.errors import nearest
 from argosy.fleet.options import TABLES, Option
 from argosy.fleet.reading import Draft, literal
 from argosy.fleet.unit_file import UnitFile
-from argosy.fleet.words import FLEET, NUL, Word, expand, shown
+from argosy.fleet.words import FLEET, INSTANCE, NUL, Word, expand, shown, symbol
 from argosy.text import matching
 
 SPELLINGS = {spelling: name for name, spellings in TABLES["fleet"].items() for spelling in spellings.split()}
@@ -49,7 +49,7 @@ def read_options(draft: Draft, machines: Mapping[str, Mapping[str, str]]) -> Non
             if constraints.setdefault(key, constraint) != constraint:
                 why = "a constraint has one value: give those machines a common key (machines: NAME: metadata)"
                 raise ValueError(f"{constraints[key]} or {constraint}: {why}")
-    for said in given["MachineID"]:
+    for said in given["MachineID"][:1]:  # For fleet the first counts.
         named = [name for name, metadata in machines.items() if said.text in (name, *metadata.values())]
         if len(named) == 1:
             constraints[f"{MACHINE} {said.text}"] = f"{MACHINE}={named[0]}"
@@ -126,10 +126,8 @@ def relate(drafts: Sequence[Draft], domain: str) -> None:
             if _find(said.text, drafts) is draft:
                 draft.unit.note(said.line, f"MachineOf={named} dropped: the agent of the same machine registers it")
             else:
-                why = (
-                    f"Swarm places {named} by itself: let discovery find it, or give both one constraint (machine=NAME)"
-                )
-                draft.unit.note(said.line, f"MachineOf dropped: {why}")
+                why = f"let discovery find {named}, or give both one constraint (machine=NAME)"
+                draft.unit.note(said.line, f"MachineOf dropped: Swarm places each service by itself: {why}")
         _order(draft, drafts)
     refused = -1
     while refused != (refused := sum(bool(draft.unit.refusals) for draft in drafts)):
@@ -183,6 +181,9 @@ def _apart(draft: Draft, drafts: Sequence[Draft]) -> None:
     others: dict[str, None] = {}
     for said in draft.apart:
         pattern, what = re.sub(f"{NUL}%i{NUL}", "*", said.text), f"Conflicts={shown(said.text)}"
+        if unit.name.instance is not None and said.text == str(unit.name.of(symbol(INSTANCE))):
+            unit.note(said.line, f"{what} dropped: for fleet no unit is in conflict with itself")
+            continue
         with unit.errors(said.line, "Conflicts"):
             found = [draft for draft in drafts if matching(pattern, map(str, draft.unit_names))]
             if not found:

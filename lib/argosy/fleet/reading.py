@@ -17,6 +17,8 @@ from argosy.fleet.words import INSTANCE, BadLine, UnitName, Unknown, Word, shown
 
 BEFORE, START, RELOAD = "ExecStartPre", "ExecStart", "ExecReload"
 STOPPING = ("ExecStop", "ExecStopPost")
+INSTALLER = "ibuildthecloud/systemd-docker"
+"""Puts the wrapper of `docker run` on the machine: https://github.com/ibuildthecloud/systemd-docker"""
 NO_WORK, DOCKER_NO_WORK, FOLLOWS, PREPARES = (
     TABLES[key].split() for key in ("no_work", "docker_no_work", "follows", "prepares")
 )
@@ -27,7 +29,8 @@ ORDER = [entry.alias or name for name, entry in ScheduledSettings.model_fields.i
 @dataclass(frozen=True, slots=True)
 class Known:
     """What an import has to fit to. `http_port`: the router's, where names are told apart; `taken_ports`: the machines'
-    that are not free for instances; `services`: the system services' names; `machines`: each with its metadata."""
+    that are not free for instances, of TCP and (`taken_udp`) UDP; `services`: the system services' names; `machines`:
+    each with its metadata."""
 
     system: str
     http_port: int
@@ -36,6 +39,7 @@ class Known:
     services: Collection[str] = ()
     scheduled: Collection[str] = ()
     machines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    taken_udp: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Draft:
     `settings`: keys of ScheduledSettings, with dots for those of a section; `exposed`: ports that it names without
     publishing them; `publish_all`: the line that publishes them after all, with those of the image, or 0. What
     [X-Fleet] says: `beside`: MachineOf; `apart`: patterns of Conflicts and Replaces. `main`: the unit that this one
-    registers; `sidekicks`: those that register it.
+    registers; `sidekicks`: those that register it. `unclear`: some of what it does is refused.
     """
 
     unit: UnitFile
@@ -102,6 +106,7 @@ class Draft:
     sidekicks: list[Draft] = field(default_factory=list)
     main: Draft | None = None
     name: str = ""
+    unclear: bool = False
 
     @property
     def instances(self) -> list[str]:
@@ -154,6 +159,7 @@ def read_unit(draft: Draft) -> None:
         draft.container = draft.container or made.pop(name.text, None)
     for container in made.values():
         draft.unit.refuse(container.line, "another container before the service's: make it a service, or a volume")
+    draft.unclear = bool(draft.unit.refusals)
 
 
 def _take(draft: Draft, command: Command, made: dict[str, Container], followed: list[Word]) -> None:
@@ -204,7 +210,9 @@ def _docker(draft: Draft, command: Command, made: dict[str, Container], followed
     elif subcommand == "login":
         draft.unit.note(command.line, "docker login dropped: machines have the login of Argosy's own registry alone")
     else:
-        raise ValueError(f"{shown(f'docker {subcommand}')!r} has no place in a definition")
+        raise ValueError(
+            f"{shown(f'docker {subcommand}')!r} has no place in a definition: bring what it does into the image"
+        )
 
 
 def _container(draft: Draft, command: Command, container: Container, made: dict[str, Container]) -> None:
@@ -213,7 +221,9 @@ def _container(draft: Draft, command: Command, container: Container, made: dict[
         unit.refuse(line, f"{key}: its script can't be read: {script.broken}")
     elif script and script.compound:
         unit.refuse(line, f"{key}: its script runs the container in a loop, a pipe, under a condition or beside others")
-    if key == BEFORE and container.name:
+    if key == BEFORE and container.image.text.partition(":")[0] == INSTALLER:
+        unit.note(line, f"{INSTALLER} is not installed: Swarm starts and follows the container")
+    elif key == BEFORE and container.name:
         made[container.name] = container
     elif key != START:
         detached = any(option.text == "true" for option in container.named("detach"))

@@ -24,7 +24,7 @@ itself), so that blanks and operators alone divide what is left."""
 NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _BY_SYSTEMD = ("HOME", "HOSTNAME", "INVOCATION_ID", "LOGNAME", "MACHINE_ID", "MAINPID", "PATH", "SHELL", "USER")
 """Set by systemd itself, or on its machines by whoever starts it."""
-_RESERVED, _HEADERS = (TABLES[key].split() for key in ("reserved", "headers"))
+_RESERVED, _HEADERS, _TESTS = (TABLES[key].split() for key in ("reserved", "headers", "tests"))
 
 _OPERATOR = r"[0-9]*(?:<<-|>>|<<|>&|<&|>\||<>|&>|<|>)|&&|\|\||;;|[;&|()\n]"
 _PARENTHESES = "(?!)"
@@ -38,6 +38,7 @@ _IN_QUOTES = re.compile(rf'\\(?P<escaped>[$`"\\])|\\\n|{_EXPANSION}', re.DOTALL)
 _UNNAMED = re.sub(r"\?P<\w+>", "?:", _EXPANSION)
 _PIECE = re.compile(
     rf"""\\\n|\\(?P<escaped>.?)|'(?P<single>[^']*)'|"(?P<double>(?:\\.|{_UNNAMED}|[^"\\`$]|\$(?![({{]))*+)"|{_EXPANSION}"""
+    rf"""|(?P<process>[<>]{_PARENTHESES})"""
     rf"""|(?P<open>['"`]|\$[({{]).*|(?P<before>\A|[\s;&|()<>])\#[^\n]*|[{chr(_FIRST)}-\U0010ffff]""",
     re.DOTALL,
 )
@@ -63,10 +64,12 @@ class Environment:
 @dataclass(frozen=True, slots=True)
 class Script:
     """`commands`: their words, without assignments. `compound`: it holds a loop, a condition, a pipe, a group, a
-    subshell or something in the background. `broken`: why it can't be read; empty if it can."""
+    subshell or something in the background. `tested`: the positions of those that run only if a test says so.
+    `broken`: why it can't be read; empty if it can."""
 
     commands: Sequence[list[str]]
     compound: bool = False
+    tested: frozenset[int] = frozenset()
     broken: str = ""
 
 
@@ -83,7 +86,8 @@ def parse_script(text: str, environment: Environment) -> Script:
 
     commands: list[list[str]] = []
     words: list[str] = []
-    skip = header = compound = here = False
+    tested: set[int] = set()
+    skip = header = compound = here = asked = False
     for token in _TOKEN.findall(_PIECE.sub(hidden, text) + "\n"):
         if not re.fullmatch(_OPERATOR, token):
             if not (skip or header or words) and token in _RESERVED:
@@ -96,10 +100,13 @@ def parse_script(text: str, environment: Environment) -> Script:
         else:
             compound |= token in ("(", ")", ";;", "&", "|")
             if words:
-                commands.append(_run(words, pieces, shell))
+                tested |= {len(commands)} if asked else set()
+                commands.append(found := _run(words, pieces, shell))
+                asked |= any(word.rpartition("/")[2] in _TESTS for word in found[:1])
+                asked &= token in ("&&", "||")
             words, skip, header = [], False, False
     unclosed = "".join(f"{piece['open']} is not closed" for piece in pieces.values() if piece["open"])
-    return Script(commands, compound, unclosed or ("it holds a here-document" if here else ""))
+    return Script(commands, compound, frozenset(tested), unclosed or ("it holds a here-document" if here else ""))
 
 
 def _run(words: list[str], pieces: Mapping[str, re.Match[str]], shell: Environment) -> list[str]:
@@ -138,7 +145,7 @@ def _value(found: re.Match[str], shell: Environment) -> str:
     kind = found.lastgroup
     if kind in ("name", "braced"):
         return shell.value(found[kind])
-    if kind == "unknown":
+    if kind in ("unknown", "process"):
         return symbol(found[0].replace(NUL, ""))
     if kind == "double":
         return _IN_QUOTES.sub(lambda match: _value(match, shell), found[kind])

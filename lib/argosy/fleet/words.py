@@ -78,6 +78,10 @@ def shown(text: str) -> str:
     return text.replace(NUL, "")
 
 
+def without_symbols(text: str) -> str:
+    return _SYMBOL.sub("", text)
+
+
 def split_words(text: str, escapes: Escapes, line_at: Callable[[int], int]) -> Iterator[tuple[Word, str]]:
     """Yield each word of `text`, and how it is written. `line_at`: the line at a position. Raises BadLine for a quote
     that is not closed, and for escapes that are not UTF-8 together."""

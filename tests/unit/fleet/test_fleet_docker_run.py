@@ -93,6 +93,7 @@ def test_dockers_own_options_are_known() -> None:
             {"source": "/a", "target": "/b"}, {"source": "data", "target": "/c", "read_only": True},
             {"source": "/d", "target": "/e", "read_only": True}]}),
         ("-v /anonymous", {}),
+        ("-v /proc/:/host/proc/:ro", {"volumes": [{"source": "/proc/", "target": "/host/proc/", "read_only": True}]}),
         ("--mount type=bind,src=/a,dst=/b,readonly --mount source=v,target=/c", {"volumes": [
             {"source": "/a", "target": "/b", "read_only": True}, {"source": "v", "target": "/c"}]}),
         ("--entrypoint /bin/app", {"entrypoint": ["/bin/app"]}),
@@ -126,11 +127,11 @@ def test_options_become_keys(options: str, expected: dict[str, object]) -> None:
         "--privileged", "--net host", "--net container:x", "--network none", "--network mine", "--cap-add NET_ADMIN",
         "--cap-drop ALL", "--device /dev/x", "--security-opt x", "--volumes-from x", "--env-file /x", "-u app", "-w /x",
         "--read-only", "--ulimit nofile=1", "--pid host", "--ipc host", "--uts host", "--add-host a:1.2.3.4",
-        "--link x:y", "-p 127.0.0.1:80:80", "-p 443:443", "-p 2379:2379", "-p a:b", "-p 70000:1", "-p 80/sctp",
-        "-p 1-3:1-2", "-p x.y::80", "-m lots", "-m 0x10", "--cpus many", "--restart sometimes", "-v a:b:c:d",
-        "-v ./x:/y", "-v a:b", "-v /a:/b:slave",
+        "--link x:y", "-p 127.0.0.1:80:80", "-p 443:443", "-p 2379:2379", "-p 4789:1/udp", "-p a:b", "-p 70000:1",
+        "-p 80/sctp", "-p 1-3:1-2", "-p x.y::80", "-m lots", "-m 0x10", "--cpus many", "--restart sometimes",
+        "-v a:b:c:d", "-v ./x:/y", "-v a:b", "-v /a:/b:slave",
         "--mount type=cluster,source=x,target=/y", "--entrypoint=", "--stop-timeout soon", "--stop-signal ?!",
-        "-e 1A=2", "--expose x", "--health-timeout 1 --health-cmd x",
+        "-e 1A=2", "-e app.url=${URL}", "-e =2", "--expose x", "--health-timeout 1 --health-cmd x",
     ],
 )  # fmt: skip
 def test_what_no_definition_says_is_refused_with_its_line(option: str) -> None:
@@ -176,6 +177,7 @@ def test_variables_come_from_the_units_environment() -> None:
         ("-e A=1 -e ID=%i", {"env": {"A": "1"}}, "--env ID left out: %i differs between the instances"),
         ("-e X=%%i%H", {}, "--env X left out: %H is known on the machine only"),
         ("-e X=http://${IP}:80", {}, "--env X left out: ${IP} is set on the machine only"),
+        ("-e X=${HOSTNAME}", {}, "--env X left out: ${HOSTNAME} is known on the machine only: the program can read"),
         ("-e IP", {}, "--env IP left out: ${IP} is set on the machine only"),
         ("-e ${IP}", {}, "--env left out: ${IP} is set on the machine only"),
         ("-v /data/%i:/data -v /a:/b", {"volumes": [{"source": "/a", "target": "/b"}]}, "--volume left out: %i"),
@@ -193,6 +195,15 @@ def test_what_only_the_machine_knows_is_left_out_with_a_note(options: str, left:
     assert refusals(result) == []
     assert result.services["web"] == {"image": "x:1", "replicas": 1} | left
     assert [line for line, reason in notes(result) if reason.startswith(what)] == [2]
+
+
+def test_what_is_said_of_a_folder_is_true_where_it_is_mounted() -> None:
+    folders = "-v /sys/fs/cgroup/:/cgroup -v /data:/data"
+    stays = "what is in it stays when the instance moves, unless a constraint (machine=NAME) keeps it there"
+    there = "/data has to be there on the machine: Swarm makes no folder"
+    assert notes(service(f"/usr/bin/docker run {folders} x:1")) == [(2, f"{there}; {stays}")]
+    everywhere = service(f"/usr/bin/docker run {folders} x:1", "Restart=always\n[X-Fleet]\nGlobal=true")
+    assert notes(everywhere) == [(2, there)]
 
 
 def test_a_command_that_nobody_knows_is_left_out_as_a_whole() -> None:

@@ -53,7 +53,7 @@ def test_json_holds_every_file_with_its_remarks() -> None:
     assert [unit["unit"] for unit in found["units"]] == list(examples())
     assert {unit["became"] for unit in found["units"]} == {"service", "part of", "refused"}
     vpn = next(unit for unit in found["units"] if unit["unit"] == "vpn.service")
-    assert {refusal["line"] for refusal in vpn["refusals"]} == {5, 6, 7}
+    assert {refusal["line"] for refusal in vpn["refusals"]} == {6, 7}
     assert found["services"]["database"]["constraints"] == ["machine=air-03"]
 
 
@@ -234,7 +234,8 @@ def test_names_become_names(name: str, becomes: str) -> None:
 
 def test_a_system_service_keeps_its_name() -> None:
     result = service("/usr/bin/docker run example/x:1", name="backend.service")
-    assert refusals(result) == [(0, "its name: backend is a system service already: choose another name")]
+    assert list(result.services) == ["backend-service"]
+    assert (0, "the service is named backend-service: backend is a system service already") in notes(result)
 
 
 @pytest.mark.parametrize("name", ["backup.timer", "x.socket", "web", "@.service"])
@@ -328,7 +329,10 @@ def test_how_it_is_started_anew_and_stopped(lines: str, expected: dict[str, obje
     ("line", "said"),
     [
         ("mkdir -p /data", "hooks.prepare_machine makes machines ready"),
+        ("/usr/bin/install -d -m 700 /data", "hooks.prepare_machine makes machines ready"),
         ("/usr/bin/sudo /bin/chown 99 /data", "hooks.prepare_machine makes machines ready"),
+        ("/usr/bin/sudo sysctl vm.max_map_count=262144", "hooks.prepare_machine makes machines ready"),
+        ("docker run --rm -v /opt/bin:/opt/bin ibuildthecloud/systemd-docker", "systemd-docker is not installed"),
         ("/usr/bin/systemctl start data.mount", "hooks.prepare_machine makes machines ready"),
         ("/bin/sh -c 'mkdir -p /data && touch /data/x'", "hooks.prepare_machine makes machines ready"),
         ("docker login -u me -p you", "machines have the login of Argosy's own registry alone"),
@@ -411,7 +415,67 @@ def test_what_a_file_sets_on_the_machine_wins_and_that_is_noted() -> None:
     lines = "Environment=TAG=1 LEVEL=debug\nEnvironmentFile=-/etc/web.env\nRestart=always"
     result = service("/usr/bin/docker run example/web:${TAG}", lines)
     assert result.services["web"] == {"image": "example/web:1"}
-    assert notes(result) == [(4, "the machine's /etc/web.env wins over Environment=: TAG, LEVEL")]
+    assert notes(result) == [(4, "what /etc/web.env sets on the machine wins over Environment=: TAG, LEVEL")]
+
+
+@pytest.mark.parametrize(
+    ("script", "conditional"),
+    [
+        ("test -f /x && docker run x:1", True),
+        ("[ -d /x ] && docker pull x:1 && docker run x:1", True),
+        ("[[ -d /x ]] && docker run x:1", True),
+        ("docker images | grep -q x || docker run x:1", True),
+        ("[ -d /x ] || mkdir /x; docker run x:1", False),
+        ("docker inspect x:1 || docker pull x:1; docker run x:1", False),
+    ],
+)
+def test_a_container_under_a_condition_is_refused(script: str, conditional: bool) -> None:
+    result = service(f"/bin/sh -c '{script}'")
+    why = "ExecStart: its script runs the container in a loop, a pipe, under a condition or beside others"
+    assert refusals(result) == ([(2, why)] if conditional else [])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ExecStart=/usr/bin/docker run 'x:1",
+        "ExecStartPre=/usr/bin/docker run --name data x:1 true",
+        "ExecStart=/usr/bin/docker exec web true",
+    ],
+)
+def test_one_whose_commands_are_refused_is_not_told_to_run_nothing(lines: str) -> None:
+    (refusal,) = refusals(imported({"web.service": f"[Service]\n{lines}\n"}))
+    assert refusal[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("SuccessExitStatus=143", "for Swarm 0 is success, and every other exit status a failure"),
+        ("ExecCondition=/bin/true", "a machine is chosen by constraints alone"),
+        ("LimitNOFILE=9", "it is about Docker's client, not about the container"),
+    ],
+)
+def test_a_dropped_key_says_why(key: str, reason: str) -> None:
+    result = service("/usr/bin/docker run x:1", f"Restart=always\n{key}")
+    assert (4, f"[Service] {key.partition('=')[0]}= dropped: {reason}") in notes(result)
+
+
+@pytest.mark.parametrize(("key", "name"), [("web@%i", "web"), ("$(hostname)", "front")])
+def test_what_differs_between_instances_is_no_part_of_the_name(key: str, name: str) -> None:
+    script = f"etcdctl set /services/{key}/1 10.0.0.1:8080"
+    result = imported(
+        {
+            "front@.service": "[Service]\nRestart=always\nExecStart=/usr/bin/docker run -p 8080:80 x:1\n",
+            "front-discovery@.service": REGISTER.format("front@%i.service", script),
+        }
+    )
+    assert list(result.services) == [name]
+
+
+def test_fixed_ports_are_told_together() -> None:
+    why = "so an update is a short outage: with discovery (port, scheme, host_port) there is none"
+    assert notes(service("/usr/bin/docker run -p 81:1 -p 82:2 x:1")) == [(2, f"81:1, 82:2 are fixed, {why}")]
 
 
 def test_a_reload_is_dropped() -> None:

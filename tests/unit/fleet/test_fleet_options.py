@@ -43,7 +43,8 @@ def definition(options: str, name: str = "web@.service", **others: str) -> dict[
         ("MachineMetadata=app=%p", {"constraints": ["app=web"]}),
         ("Conflicts=web@*.service", {"max_per_machine": 1}),
         ("Conflicts=%p@*.service", {"max_per_machine": 1}),
-        ("Conflicts=%p@%i.service", {"max_per_machine": 1}),
+        ("Conflicts=%p@%i.service", {}),
+        ("Conflicts=%n", {}),
         ("X-Conflicts=web@?.service", {"max_per_machine": 1}),
         ("Conflicts=other*", {}),
         ("MachineID=148a18ff6e954cd892dac9de9bb90d5a", {"constraints": ["machine=air-03"]}),
@@ -77,8 +78,14 @@ def test_what_no_definition_says_is_refused_with_its_line(options: str, reason: 
         ("MachineID=nobody", "MachineID dropped: no machine is known by the ID 'nobody'"),
         ("MachineID=%i", "MachineID dropped: no machine is known by the ID '%i'"),
         ("X-ConditionMachineBootID=abc", "MachineID dropped: no machine is known by the ID 'abc'"),
-        ("MachineOf=other.service", "MachineOf dropped: Swarm places other.service by itself"),
-        ("X-ConditionMachineOf=other@%i.service", "MachineOf dropped: Swarm places other@%i.service by itself"),
+        (
+            "MachineOf=other.service",
+            "MachineOf dropped: Swarm places each service by itself: let discovery find other.service,",
+        ),
+        (
+            "X-ConditionMachineOf=other@%i.service",
+            "MachineOf dropped: Swarm places each service by itself: let discovery find other@%i.service,",
+        ),
     ],
 )
 def test_what_no_definition_says_of_machines_is_noted_with_its_line(options: str, reason: str) -> None:
@@ -91,7 +98,6 @@ def test_what_no_definition_says_of_machines_is_noted_with_its_line(options: str
     ("options", "expected"),
     [
         ("Conflicts=db@%i.service", {"conflicts": ["db"]}),
-        ("Conflicts=%p@%i.service", {"max_per_machine": 1}),
         ("Replaces=db@%i.service", {"conflicts": ["db"]}),
     ],
 )
@@ -101,6 +107,15 @@ def test_a_conflict_between_two_instances_of_one_name_is_told_to_hold_for_all(
     result = imported({"web@.service": f"{RUN}[X-Fleet]\n{options}\n", "db@.service": RUN})
     assert {key: result.services["web"].get(key) for key in expected} == expected
     assert [line for line, said in notes(result) if said.endswith("so it keeps all of them apart")] == [5]
+
+
+def test_for_fleet_no_instance_is_in_conflict_with_itself() -> None:
+    result = placed("Conflicts=%p@%i.service")
+    assert (5, "Conflicts=web@%i.service dropped: for fleet no unit is in conflict with itself") in notes(result)
+
+
+def test_the_first_machine_counts_as_for_fleet() -> None:
+    assert definition("MachineID=air-01\nMachineID=air-03") == {"constraints": ["machine=air-01"]}
 
 
 def test_a_global_unit_obeys_its_conflicts() -> None:

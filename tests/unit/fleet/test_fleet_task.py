@@ -72,6 +72,16 @@ def test_with_output_they_are_written_once(operator: Operator) -> None:
     assert target.read_text() == written
 
 
+def test_the_ports_that_argosy_has_are_refused_by_protocol(operator: Operator) -> None:
+    ports = "-p 53:53/udp -p 4789:1 -p 4789:2/udp -p 22:22 -p 7946:3/udp"
+    text = f"[Service]\nRestart=always\nExecStart=/usr/bin/docker run {ports} x:1\n"
+    _, out, _ = operator.inv(operator.unit("web.service", text), "--json")
+    (unit,) = json.loads(out)["units"]
+    taken = {refusal["reason"].split()[1] for refusal in unit["refusals"] if "is taken by Argosy" in refusal["reason"]}
+    assert taken == {"22", "53/udp", "4789/udp", "7946/udp"}
+    assert len(unit["refusals"]) == 4
+
+
 def test_a_dry_run_writes_nothing_and_says_what_it_would(operator: Operator) -> None:
     target = operator.folder / "services.yaml"
     code, out, _ = operator.inv(operator.unit("web@.service", WEB), "--output", str(target), "--dry-run")

@@ -14,6 +14,7 @@ KNOWN = Known(
     {80, 443, 2379},
     services=("backend",),
     scheduled=("legacy",),
+    taken_udp={4789},
     machines={"air-01": {"tier": "green"}, "air-03": {"machine_id": "148a18ff6e954cd892dac9de9bb90d5a"}},
 )
 

@@ -82,8 +82,8 @@ def test_a_key_of_a_kind_that_ssh_has_not_is_told(settings: Settings, made: Any)
 
 
 def certificate(key: Any, kind: SSHCertificateType = SSHCertificateType.USER, until: int = 2**64 - 1) -> bytes:
-    built = SSHCertificateBuilder().public_key(key.public_key()).serial(1).type(kind).key_id(b"x")
-    signed = built.valid_principals([b"core"]).valid_after(0).valid_before(until).sign(Ed25519PrivateKey.generate())
+    built: Any = SSHCertificateBuilder().public_key(key.public_key()).serial(1).type(kind).key_id(b"x")
+    signed = built.valid_for_all_principals().valid_after(0).valid_before(until).sign(Ed25519PrivateKey.generate())
     return bytes(signed.public_bytes())
 
 
