@@ -26,10 +26,15 @@ RESTART = "restart-docker"
 RESTART_DOCKER = """\
 set -eu
 [ -e "$1" ] || exit 0
+systemctl reset-failed docker.service 2> /dev/null || :  # it is not loaded
 systemctl try-restart docker.service
 rm -f -- "$1"
 """
-"""$1: the file that says that Docker's settings are others than it runs with."""
+"""$1: the file that says that Docker's settings are others than it runs with.
+
+Docker's unit starts three times in a minute and no more (StartLimitBurst=) unless its count begins anew, which
+reset-failed does: https://www.freedesktop.org/software/systemd/man/latest/systemctl.html
+"""
 
 
 @dataclass(frozen=True, slots=True)

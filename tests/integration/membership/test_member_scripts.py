@@ -307,4 +307,4 @@ def test_docker_is_restarted_once_for_its_settings_of_before(scene: Scene) -> No
     marker_file = scene.write("/etc/air/restart-docker", "")
     for _ in range(2):
         assert scene.run(["sh", "-c", shared.RESTART_DOCKER, "argosy", marker_file]).returncode == 0
-    assert scene.calls == ["try-restart docker.service"]
+    assert scene.calls == ["reset-failed docker.service", "try-restart docker.service"]
