@@ -40,10 +40,13 @@ class Outcome:
 
     def not_ok(self) -> list[str]:
         """Return what failed or was not answered with 200, a line each."""
-        answered = [
+        return self.answered_badly() + [f"{at:.2f} s: {reason}" for at, reason in self.failures]
+
+    def answered_badly(self) -> list[str]:
+        """Return what was answered, and not with 200, a line each."""
+        return [
             f"{count} x {status} of {machine}" for (status, machine), count in self.answers.items() if status != 200
         ]
-        return answered + [f"{at:.2f} s: {reason}" for at, reason in self.failures]
 
 
 class Steady:
