@@ -51,7 +51,8 @@ RUN cli=$(dpkg-query --show --showformat '${{Package}}' docker-cli || true) \\
 BARE = ("staging-shop-01", "shop-02")
 """The servers that lack Docker and curl; the others have them already, as hosters sell them."""
 LEFT = f"""
-find /etc/{SYSTEM} /opt/{SYSTEM} /var/lib/{SYSTEM} /run/{SYSTEM} /etc/systemd/system /etc/sysctl.d /usr/local 2>&1
+find /etc/{SYSTEM} /opt/{SYSTEM} /var/lib/{SYSTEM} /run/{SYSTEM} /etc/systemd/system /etc/sysctl.d /usr/local 2>&1 |
+    LC_ALL=C sort
 cat /etc/docker/daemon.json /etc/environment /etc/hosts /etc/resolv.conf 2>&1 || true
 """
 """Tells what of ours is on a server."""
