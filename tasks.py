@@ -66,13 +66,13 @@ def test(c: Context, only: str = "", k: str = "", coverage: bool = False) -> Non
 
 
 def _test_everything(c: Context, coverage: bool) -> None:
-    """Run what needs no machines in five processes, since much of it waits; then what does, which computes, in two."""
+    """Run what needs no machines in four processes, since much of it waits; then what does, which computes, in two."""
     with c.cd(str(ROOT)):
         # Invoke never writes bytecode: hundreds of `inv` and agents would each compile what they import.
         _python(c, "compileall -q lib fabfile installer")
         cover = " --cov --cov-report=term:skip-covered" if coverage else ""
         folders = "tests/integration tests/simulation tests/unit"
-        _python(c, f"pytest {folders} -n 5 {SIDE_BY_SIDE}{cover}", ARGOSY_SKIP_NOTHING="1")
+        _python(c, f"pytest {folders} -n 4 {SIDE_BY_SIDE}{cover}", ARGOSY_SKIP_NOTHING="1")
         _python(c, f"pytest tests/e2e -n 2 {SIDE_BY_SIDE}", ARGOSY_SKIP_NOTHING="1")
 
 
