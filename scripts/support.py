@@ -11,6 +11,7 @@ HEAD = """\
 
 A row is a lane: Debian's suite, and with it the versions of all else. Every version here was read on the machines and
 their host by the tests that use them (`inv test --only matrix`), and `inv docs` wrote this page from it.
+Where the last run is "not yet", the versions are those of the packages, and nothing has proven the row.
 
 """
 COLUMNS = (
